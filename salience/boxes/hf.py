@@ -1,0 +1,68 @@
+"""`hf:NAME`: an image classifier of the Hugging Face hub or of a local folder, with its own image processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from salience.boxes.torch import TorchBox, prepared
+from salience.errors import BoxError
+from salience.picture import Preparation
+
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
+    """Load model and processor; a folder saved with `save_pretrained` needs no network."""
+    try:
+        from transformers import AutoModelForImageClassification
+    except ImportError as problem:
+        raise BoxError("expected the package transformers for hf: boxes, got none: install salience[hf]") from problem
+    try:
+        net = AutoModelForImageClassification.from_pretrained(name)
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
+    ready, rest = prepared(published_preparation(name), options)
+    if getattr(net.config, "problem_type", None) == "multi_label_classification":
+        rest.setdefault("head", "sigmoid")
+    return TorchBox(net, ready, classes or labels_of(net), name=f"hf:{name}", **rest)
+
+
+def labels_of(net: Any) -> tuple[str, ...]:
+    """Name the classes as the model's configuration does."""
+    named = net.config.id2label
+    return tuple(str(named[index]) for index in range(len(named)))
+
+
+def published_preparation(name: str) -> Preparation:
+    """Read the processor's settings."""
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(name)
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected an image processor for hf:{name}, got {reason}: give size, mean and std") from problem
+    return preparation_of(processor)
+
+
+def preparation_of(processor: Any) -> Preparation:
+    """Translate an image processor: resize to a shape or to the shorter side, crop, normalise."""
+    settings = processor.to_dict()
+    wanted, crop = dict(settings.get("size") or {}), dict(settings.get("crop_size") or {})
+    short = wanted.get("shortest_edge")
+    portion = settings.get("crop_pct")
+    cropped = bool(settings.get("do_center_crop")) and bool(crop)
+    if short is not None and portion and short < 384:  # ConvNeXt's processor: enlarge, then crop
+        size, resize = (short, short), int(short / portion)
+    elif short is not None:
+        size = (crop["height"], crop["width"]) if cropped else (short, short)
+        resize = short if cropped else (short, short)
+    else:
+        across = (wanted["height"], wanted["width"])
+        size, resize = ((crop["height"], crop["width"]) if cropped else across), across
+    normalised = settings.get("do_normalize", True)
+    mean = tuple(settings["image_mean"]) if normalised else (0.0, 0.0, 0.0)
+    std = tuple(settings["image_std"]) if normalised else (1.0, 1.0, 1.0)
+    kind: Any = _FILTERS[int(settings.get("resample", 2))]
+    return Preparation(size, resize, kind, mean, std, source=f"transformers {type(processor).__name__}")

@@ -1,0 +1,66 @@
+"""`timm:NAME`: any classifier of timm, with the preprocessing and class names that timm publishes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from salience.boxes.torch import TorchBox, prepared, read_weights
+from salience.errors import BoxError, UnknownName
+from salience.picture import Preparation
+
+
+def names() -> tuple[str, ...]:
+    """List what timm has."""
+    import timm
+
+    return tuple(timm.list_models())
+
+
+def load(name: str, *, weights: str | None = None, classes: Any = None, **options: Any) -> TorchBox:
+    """Make the network; `weights` is a file, "none" for random ones, or nothing for timm's own (downloaded).
+
+    Options that are not the box's go to `timm.create_model`, e.g. `timm:mobilenetv2_100?pad_type=same`.
+    """
+    import timm
+
+    if name not in timm.list_models() and not name.startswith(("hf_hub:", "hf-hub:")) and not timm.is_model(name):
+        raise UnknownName.of("timm model", name, timm.list_models())
+    own = {"size", "resize", "filter", "mean", "std", "head", "lane", "channels"}
+    extra = {key: options.pop(key) for key in list(options) if key not in own}
+    try:
+        net: nn.Module = timm.create_model(name, pretrained=weights is None, **extra)
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected to load timm:{name}, got {reason}: give a file as ?weights=FILE.safetensors") from problem
+    if weights not in (None, "none"):
+        read_weights(net, str(weights))
+    ready, rest = prepared(preparation_of(net), options)
+    return TorchBox(net, ready, classes or labels(net), name=f"timm:{name}", **rest)
+
+
+def preparation_of(net: nn.Module) -> Preparation:
+    """Read timm's data configuration: short side to size / crop_pct, centre crop (or as its crop mode says)."""
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(net)
+    size = tuple(config["input_size"][1:])
+    across = tuple(int(length / config["crop_pct"]) for length in size)
+    if config.get("crop_mode", "center") == "squash":
+        resize: Any = across
+    else:
+        resize = across[0] if across[0] == across[1] else across
+    kind = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic", "nearest", "lanczos") else "bicubic"
+    return Preparation(size, resize, kind, tuple(config["mean"]), tuple(config["std"]), source="timm")
+
+
+def labels(net: nn.Module) -> tuple[str, ...] | None:
+    """Name the classes where timm knows them: ImageNet and its kin."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(net)
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))

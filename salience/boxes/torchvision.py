@@ -1,0 +1,53 @@
+"""`torchvision:NAME`: any classifier of torchvision, with its weights' own transforms and class names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from salience.boxes.torch import TorchBox, prepared, read_weights
+from salience.errors import BoxError, UnknownName
+from salience.picture import Preparation
+
+
+def names() -> tuple[str, ...]:
+    """List torchvision's classifiers."""
+    from torchvision import models
+
+    return tuple(models.list_models(module=models))
+
+
+def load(name: str, *, weights: str | None = None, classes: Any = None, **options: Any) -> TorchBox:
+    """Make the network; `weights` is a file, the name of an enum member, "none" for random ones, or nothing (DEFAULT)."""
+    from torchvision import models
+
+    if name not in names():
+        raise UnknownName.of("torchvision model", name, names())
+    members = models.get_model_weights(name)
+    published = members[weights] if weights in members.__members__ else members.DEFAULT
+    wanted = published if weights is None or weights in members.__members__ else None
+    try:
+        net: nn.Module = models.get_model(name, weights=wanted)
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected to load torchvision:{name}, got {reason}: give a file as ?weights=FILE.pth") from problem
+    if wanted is None and weights != "none":
+        read_weights(net, str(weights))
+    ready, rest = prepared(preparation(published), options)
+    return TorchBox(net, ready, classes or published.meta["categories"], name=f"torchvision:{name}", **rest)
+
+
+def preparation(weights: Any) -> Preparation:
+    """Read `weights.transforms()`."""
+    steps = weights.transforms()
+    crop, across = steps.crop_size, steps.resize_size
+    size = (crop[0], crop[-1])
+    return Preparation(
+        size,
+        across[0] if len(across) == 1 else tuple(across),
+        steps.interpolation.value,
+        tuple(steps.mean),
+        tuple(steps.std),
+        source=f"torchvision {weights}",
+    )

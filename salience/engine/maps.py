@@ -1,0 +1,59 @@
+"""Algebra on maps: sizes, ranks, regions."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from salience.types import Map, Region
+
+
+def resize(saliency: Map, size: tuple[int, int]) -> Map:
+    """Resample bilinearly to `size`; a map of that size is returned as it is."""
+    if tuple(saliency.shape) == tuple(size):
+        return saliency
+    return functional.interpolate(saliency[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def ranks(values: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
+    """Rank all values from 0; equal values share the mean of their ranks."""
+    _, which, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts + 1) / 2).double()[which]
+
+
+def agreement(one: Map, other: Map) -> float:
+    """Correlate ranks (Spearman's ρ). A constant map agrees with nothing: 0."""
+    first, second = (ranks(each) - (each.numel() - 1) / 2 for each in (one, other))
+    scale = float(first.norm() * second.norm())
+    return float(first @ second) / scale if scale > 0 else 0.0
+
+
+def region(saliency: Map, threshold: float) -> Region:
+    """Mark what lies above min + threshold · (max − min)."""
+    low, high = saliency.min(), saliency.max()
+    return saliency > low + threshold * (high - low)
+
+
+def dilate(marked: Region, pixels: int) -> Region:
+    """Let a region grow by so many pixels in every direction."""
+    if pixels < 1:
+        return marked
+    return functional.max_pool2d(marked.float()[None, None], 2 * pixels + 1, 1, pixels)[0, 0] > 0
+
+
+def overlap(one: Region, other: Region) -> float:
+    """Intersection over union; two empty regions are the same."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0
+
+
+def flaws(saliency: Map) -> list[str]:
+    """Say in words what makes a map useless; nothing for a sound one."""
+    if not bool(torch.isfinite(saliency).all()):
+        return ["the map has values that are not finite"]
+    if float(saliency.max() - saliency.min()) <= 1e-12 * max(1.0, float(saliency.abs().max())):
+        same = float(saliency.flatten()[0])
+        return [f"the map is constant ({same:g} everywhere): nothing that was hidden changed the score"]
+    return []

@@ -1,0 +1,191 @@
+"""Masks. They travel small (a grid of cells, four edges of a window) and are drawn large batch by batch, on the device.
+
+A *lot* is a stack of masks that can be counted, sliced and drawn. Lots are addressed by number, so which masks come
+does not depend on how they are batched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from salience.engine import chance
+from salience.errors import SettingError
+from salience.types import Map, Masks
+
+LOT = 256  # masks that share one address; a constant, for changing it changes every map
+
+
+class Lot(Protocol):
+    """A stack of masks, small until drawn."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> Self: ...
+
+    def draw(self, like: Tensor) -> Masks:
+        """Make the masks in full, with the device and type of `like`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Masks that exist already."""
+
+    masks: Masks
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, part: slice) -> Drawn:
+        return Drawn(self.masks[part])
+
+    def draw(self, like: Tensor) -> Masks:
+        """Give them."""
+        return self.masks.to(like)
+
+
+@dataclass(frozen=True)
+class Grids:
+    """RISE's masks: a coarse grid of cells, enlarged bilinearly to a canvas one cell larger than the image, cropped."""
+
+    cells: Float[Tensor, "n s s"]
+    shifts: Int[Tensor, "n 2"]  # where the crop begins, rows and columns
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, part: slice) -> Grids:
+        return Grids(self.cells[part], self.shifts[part], self.size)
+
+    def draw(self, like: Tensor) -> Masks:
+        """`L_h[dx:dx+H] · grid · L_w[dy:dy+W]ᵀ`: the canvas itself is never made."""
+        side = self.cells.shape[-1]
+        rows, columns = (
+            enlarge(side, (side + 1) * math.ceil(length / side))
+            .to(like)[self.shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)]
+            for axis, length in enumerate(self.size)
+        )
+        return rows @ self.cells.to(like) @ columns.mT
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Squares that hide: each is (top, bottom, left, right) in pixels, clipped to the image."""
+
+    edges: Int[Tensor, "n 4"]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    def __getitem__(self, part: slice) -> Windows:
+        return Windows(self.edges[part], self.size)
+
+    def draw(self, like: Tensor) -> Masks:
+        """0 inside the window, 1 elsewhere."""
+        top, bottom, left, right = self.edges.to(like.device).T[:, :, None]
+        y, x = (torch.arange(length, device=like.device) for length in self.size)
+        rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+        return 1 - (rows.to(like)[:, :, None] * columns.to(like)[:, None, :])
+
+    def cover(self, values: Float[Tensor, " n"]) -> Map:
+        """Sum at each pixel the values of the windows that hide it: four corners a window, then two running sums."""
+        height, width = self.size
+        sums = torch.zeros(height + 1, width + 1, dtype=torch.float64)
+        top, bottom, left, right = self.edges.T
+        exact = values.double().cpu()
+        for row, column, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
+            sums.index_put_((row, column), sign * exact, accumulate=True)
+        return sums.cumsum(0).cumsum(1)[:-1, :-1]
+
+    def touching(self, region: Tensor) -> Tensor:
+        """Say for each window whether any of its pixels lies in the region: (n) bool."""
+        table = torch.nn.functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
+        top, bottom, left, right = self.edges.T
+        return (table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]) > 0
+
+
+@lru_cache(maxsize=64)
+def enlarge(side: int, length: int) -> Float[Tensor, "length side"]:
+    """Build the matrix that enlarges `side` samples to `length` bilinearly.
+
+    Samples sit at half pixels; beyond the border the grid is mirrored without repeating its last sample. Every row
+    is a convex combination, so the expected mask is the keep probability everywhere.
+    """
+    at = (torch.arange(length, dtype=torch.float64) + 0.5) * side / length - 0.5
+    low = at.floor()
+    weight = at - low
+    matrix = torch.zeros(length, side, dtype=torch.float64)
+    for index, share in ((low, 1 - weight), (low + 1, weight)):
+        mirrored = index.abs().long()
+        mirrored = torch.where(mirrored > side - 1, 2 * (side - 1) - mirrored, mirrored).clamp(min=0)
+        matrix.scatter_add_(1, mirrored[:, None], share[:, None])
+    return matrix
+
+
+def grids(
+    count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, antithetic: bool = False
+) -> Iterator[Grids]:
+    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`. (RISE §3.2)
+
+    `side` is the paper's s, `keep` its p. With `antithetic`, masks come in pairs whose cells are each other's
+    complement under the same shift, which needs `keep=0.5`.
+    """
+    if antithetic and keep != 0.5:
+        raise SettingError(f"expected keep=0.5 for antithetic pairs, got {keep}: a complement keeps 1 - keep")
+    spread = torch.tensor([math.ceil(length / side) for length in size])
+    for number in range(start // LOT, math.ceil(count / LOT)):
+        chances = chance.generator(seed, "grids", size, side, keep, antithetic, number)
+        many = LOT // 2 if antithetic else LOT
+        cells = (torch.rand(many, side, side, generator=chances) < keep).double()
+        shifts = (torch.rand(many, 2, generator=chances) * spread).long()
+        if antithetic:
+            cells = torch.stack([cells, 1 - cells], dim=1).flatten(0, 1)
+            shifts = shifts.repeat_interleave(2, dim=0)
+        first, last = max(start - number * LOT, 0), min(count - number * LOT, LOT)
+        yield Grids(cells[first:last], shifts[first:last], size)
+
+
+def windows(size: tuple[int, int], window: int, stride: int) -> Windows:
+    """Lay square windows over the image; along each axis they begin at s-W, 2s-W, … and are clipped at the borders."""
+    if window < 1 or stride < 1 or stride > window:
+        raise SettingError(f"expected 1 ≤ stride ≤ window, got stride {stride} and window {window}")
+    axes = []
+    for length in size:
+        begin = torch.arange(stride - window, length, stride)
+        axes.append(torch.stack([begin.clamp(min=0), (begin + window).clamp(max=length)], dim=1))
+    rows, columns = axes
+    edges = torch.cat([rows.repeat_interleave(len(columns), 0), columns.repeat(len(rows), 1)], dim=1)
+    return Windows(edges, size)
+
+
+def coarse_first(size: tuple[int, int], window: int, stride: int) -> tuple[Windows, int]:
+    """Order the same windows so that the first few cover the image and every further one refines it.
+
+    Returns the windows and how many of them make the first cover, so that occlusion can stop at any moment after it.
+    """
+    whole = windows(size, window, stride)
+    wide = 2 ** int(math.log2(window // stride))  # the first cover takes every wide-th window
+    levels = []
+    for length in size:
+        ends = torch.arange(1, math.ceil((length + window - stride) / stride) + 1)
+        level = torch.full_like(ends, 99)
+        step, depth = wide, 0
+        while step >= 1:
+            chosen = (ends % step == 0) & ((ends - step) * stride < length)
+            level = torch.where(chosen & (level == 99), depth, level)
+            step, depth = step // 2, depth + 1
+        levels.append(level)
+    level = torch.maximum(levels[0][:, None], levels[1][None, :]).flatten()
+    shuffled = torch.randperm(len(whole), generator=chance.generator(0, "windows", size, window, stride))
+    order = shuffled[torch.argsort(level[shuffled], stable=True)]
+    return Windows(whole.edges[order], size), int((level == 0).sum())

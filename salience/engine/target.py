@@ -1,0 +1,81 @@
+"""What is explained: a class by index or name, the predicted one, a contrast of two, or a function of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from salience.errors import TargetError, UnknownName
+from salience.types import Probabilities, Scores, Target
+
+
+def pick(target: Target, probabilities: Probabilities) -> Scores:
+    """Read the target's score off each row."""
+    if isinstance(target, int):
+        return probabilities[:, target]
+    if isinstance(target, tuple):
+        return probabilities[:, target[0]] - probabilities[:, target[1]]
+    scores: Any = target(probabilities)
+    if not isinstance(scores, torch.Tensor) or scores.shape != probabilities.shape[:1]:
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise TargetError(f"expected a target function to return one score a row, shape ({len(probabilities)},), got {got}")
+    return scores
+
+
+def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> Target:
+    """Turn what a user says into a target.
+
+    `wanted` is None or "predicted", "runner-up", an index, a class name (any of its comma-separated synonyms, in any
+    case), a pair of these for a contrast, or a callable, which is returned as it is.
+    """
+    if isinstance(wanted, (tuple, list)):
+        if len(wanted) != 2:
+            raise TargetError(f"expected a pair of classes for a contrast, got {len(wanted)} of them: give exactly two")
+        first, second = (_one(each, probabilities, classes) for each in wanted)
+        return first, second
+    if callable(wanted):
+        function: Callable[[Probabilities], Scores] = wanted
+        return function
+    return _one(wanted, probabilities, classes)
+
+
+def name(target: Target, classes: Sequence[str]) -> str:
+    """Say the target in words."""
+    if isinstance(target, int):
+        return classes[target]
+    if isinstance(target, tuple):
+        return f"{classes[target[0]]} − {classes[target[1]]}"
+    return getattr(target, "__name__", type(target).__name__)
+
+
+def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> int:
+    ranked = sorted(range(len(probabilities)), key=lambda k: (-probabilities[k], k))
+    if wanted is None or wanted in ("predicted", "pred"):
+        return ranked[0]
+    if wanted == "runner-up":
+        if len(ranked) < 2:
+            raise TargetError("expected a box with two classes or more for the runner-up, got one: name the class")
+        return ranked[1]
+    if isinstance(wanted, str) and not wanted.lstrip("-").isdigit():
+        return _named(wanted, classes)
+    try:
+        index = int(wanted)
+    except (TypeError, ValueError):
+        raise TargetError(f"expected a class index, name or pair as target, got {wanted!r}") from None
+    if not 0 <= index < len(classes):
+        raise TargetError(f"expected a class from 0 to {len(classes) - 1}, got {index}: `salience list classes` names them")
+    return index
+
+
+def _named(wanted: str, classes: Sequence[str]) -> int:
+    key = wanted.strip().lower()
+    synonyms = [{part.strip().lower() for part in (full, *full.split(","))} for full in classes]
+    found = [index for index, names in enumerate(synonyms) if key in names]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        which = ", ".join(f"{index} ({classes[index]})" for index in found)
+        raise TargetError(f"expected one class called {wanted!r}, got {len(found)}: give its index, one of {which}")
+    raise UnknownName.of("class", wanted, [part.strip() for full in classes for part in full.split(",")])

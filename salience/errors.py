@@ -1,0 +1,57 @@
+"""What can go wrong. Each message is one sentence: what was expected, what came, what to do.
+
+SalienceError
+├── PictureError     a picture that cannot be read
+├── UnknownName      no method, box, class, layer or setting of that name (with close matches)
+├── TargetError      a target that the box does not have
+├── SettingError     a setting outside its range
+├── BoxError         a box that cannot be loaded, raises, or returns something else than finite scores
+├── BudgetError      a budget too small for the method
+└── RecordError      an explanation file that cannot be read or written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SalienceError(Exception):
+    """The base of every error that this library raises on purpose."""
+
+
+class PictureError(SalienceError):
+    """A picture that cannot be read."""
+
+
+class UnknownName(SalienceError):
+    """A name that is not there. `of` builds the sentence with close matches."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+        """Say which names come close; all of them when there are few."""
+        names = list(known)
+        near = get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
+        close = [n for n in names if n.lower() in near][:3] or (names if len(names) <= 12 else [])
+        offer = f"did you mean {', '.join(close)}?" if close else hint or "see `salience list`"
+        return cls(f"expected the name of a {kind}, got {name!r}: {offer}")
+
+
+class TargetError(SalienceError):
+    """A target that the box does not have."""
+
+
+class SettingError(SalienceError):
+    """A setting outside its range."""
+
+
+class BoxError(SalienceError):
+    """A box that cannot be loaded, raises, or returns something else than finite scores."""
+
+
+class BudgetError(SalienceError):
+    """A budget too small for the method."""
+
+
+class RecordError(SalienceError):
+    """An explanation file that cannot be read or written."""

@@ -1,0 +1,1 @@
+"""Saliency methods, one a file. The folder is the register."""

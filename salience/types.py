@@ -1,0 +1,106 @@
+"""The nouns. A black box is a function from a batch of images to class scores; everything else is a function of a box.
+
+Conventions, used everywhere and explained only here:
+
+- An *image* is `(3 h w)` float32 RGB in 0…1 at the box's input size. A box applies its own normalisation.
+- A *mask* is `(h w)` in 0…1; its 1 keeps the pixel and its 0 shows the fill instead.
+- A *map* (saliency) is `(h w)`, raw; higher is more important. Only `draw` normalises.
+- A *score* is what the target reads off a row of probabilities; by default the probability of one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Image = Float[Tensor, "3 h w"]
+Images = Float[Tensor, "n 3 h w"]
+Masks = Float[Tensor, "n h w"]
+Map = Float[Tensor, "h w"]
+Region = Bool[Tensor, "h w"]
+Scores = Float[Tensor, " n"]
+Probabilities = Float[Tensor, "n k"]
+
+Target = int | tuple[int, int] | Callable[[Probabilities], Scores]
+"""What is explained: a class index, a pair (a, b) for the contrast a − b, or a function of the probabilities."""
+
+
+@runtime_checkable
+class BlackBox(Protocol):
+    """Gives probabilities, nothing else."""
+
+    name: str
+    classes: Sequence[str]  # the name of each class, in the order of the scores
+    size: tuple[int, int]  # height and width of the images that it takes
+    mean: tuple[float, float, float]  # the mean colour of its data, 0…1: what masked-out pixels show by default
+    device: torch.device
+    lane: str  # how the passes run: "exact", or the name of a faster way that agreed with it
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two boxes only if they answer alike."""
+        ...
+
+    def __call__(self, images: Images) -> Probabilities:
+        """Score a batch of images."""
+        ...
+
+
+@runtime_checkable
+class GreyBox(BlackBox, Protocol):
+    """Also lets its inner activations be read."""
+
+    def layers(self) -> tuple[str, ...]:
+        """Name the layers worth looking at: the last one at each resolution, from the input to the output."""
+        ...
+
+    def tap(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
+        """Return the activations of the named layers as feature maps."""
+        ...
+
+
+@runtime_checkable
+class OpenBox(GreyBox, Protocol):
+    """Also gives logits and gradients."""
+
+    def logits(self, images: Images) -> Probabilities:
+        """Score before the last activation; gradients flow back to `images`."""
+        ...
+
+    def slope(self, images: Images, target: Target, layers: Sequence[str] = ()) -> tuple[Images, dict[str, Tensor]]:
+        """Differentiate the target's logit with respect to the images and to the named layers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method has found so far. Samplers yield one after every lot of masks; the last one is the answer."""
+
+    saliency: Map
+    error: Map | None = None  # standard error of each pixel, where the method has one
+    stability: float | None = None  # rank agreement of the maps made from either half of the passes
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # tensors and plain values worth keeping
+    notes: tuple[str, ...] = ()  # what a reader of the map must know, in words
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen dataclass whose fields are its settings. The annotation of `box` is what it needs."""
+
+    def __call__(self, box: Any, image: Image, target: Target) -> Map:
+        """Explain one image."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Method, Protocol):
+    """A method that can be watched: it yields what it has found so far, and may be stopped after any of them."""
+
+    def watch(self, box: Any, image: Image, target: Target) -> Iterator[Found]:
+        """Explain one image, step by step."""
+        ...

@@ -15,10 +15,11 @@ from typing import Protocol, Self
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from salience.engine import chance
 from salience.errors import SettingError
-from salience.types import Map, Masks
+from salience.types import Map, Masks, Region
 
 LOT = 256  # masks that share one address; a constant, for changing it changes every map
 
@@ -107,11 +108,11 @@ class Windows:
             sums.index_put_((row, column), sign * exact, accumulate=True)
         return sums.cumsum(0).cumsum(1)[:-1, :-1]
 
-    def touching(self, region: Tensor) -> Tensor:
-        """Say for each window whether any of its pixels lies in the region: (n) bool."""
-        table = torch.nn.functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    def count(self, region: Region) -> Int[Tensor, " n"]:
+        """Count for each window the pixels of the region that it hides."""
+        table = functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
         top, bottom, left, right = self.edges.T
-        return (table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]) > 0
+        return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,172 @@
+"""The record of one explanation: the map, what it is of, how it was made, and what it cost. One file holds it all.
+
+The file is safetensors: the arrays, and a JSON header under the key `salience`. It loads again, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.errors import RecordError
+from salience.picture import Geometry, Picture, read
+from salience.types import Map
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Told:
+    """The target in words: its index (None for a contrast or a function), its name, its score on the clean image."""
+
+    index: int | None
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a box answered as it did for one image."""
+
+    saliency: Map  # raw, at the box's input size; higher is more important
+    error: Map | None  # standard error of each pixel, where the method has one
+    target: Told
+    top5: tuple[Told, ...]  # the five likeliest classes of the clean image
+    method: str
+    settings: Mapping[str, Any]
+    box: Mapping[str, Any]  # name, fingerprint, lane, the lane's check, preprocessing, device
+    geometry: Geometry
+    image: str  # the name of the picture
+    encoded: bytes = field(repr=False)  # the picture itself, as it came
+    passes: int
+    seconds: float
+    stability: float | None  # rank agreement of the maps of either half of the passes
+    budget: str
+    seed: int | None
+    notes: tuple[str, ...] = ()  # what a reader of the map must know
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    versions: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The photograph."""
+        return read(self.encoded, self.image)
+
+    @property
+    def at_photograph(self) -> Float[Tensor, "y x"]:
+        """The map at the photograph's size; NaN where the box did not look."""
+        return self.geometry.restore(self.saliency)
+
+    def plot(self, **look: Any) -> Figure:
+        """Draw the map over the photograph; see `salience.draw.overlay.figure` for `look`."""
+        from salience.draw import overlay
+
+        return overlay.figure(self, **look)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to one file, whole or not at all."""
+        from safetensors.torch import save
+
+        arrays = {"saliency": self.saliency, "picture": torch.frombuffer(bytearray(self.encoded), dtype=torch.uint8)}
+        if self.error is not None:
+            arrays["error"] = self.error
+        plain: dict[str, Any] = {}
+        for key, value in self.evidence.items():
+            if isinstance(value, torch.Tensor):
+                arrays[f"evidence/{key}"] = value
+            else:
+                plain[key] = value
+        header = self.summary() | {"format": FORMAT, "geometry": asdict(self.geometry), "evidence": plain}
+        header |= {"versions": dict(self.versions), "budget": self.budget}
+        content = save({key: value.contiguous() for key, value in arrays.items()}, {"salience": json.dumps(header)})
+        return write(path, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read a record; RecordError for anything else."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(str(path), "pt") as opened:
+                header = json.loads((opened.metadata() or {})["salience"])
+                arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
+        except FileNotFoundError:
+            raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
+        except Exception as problem:
+            raise RecordError(f"expected an explanation in {path}, got something else ({problem}): was it cut short?") from problem
+        if header["format"] != FORMAT:
+            raise RecordError(f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience")
+        shape = header["geometry"]
+        kept = {key.removeprefix("evidence/"): value for key, value in arrays.items() if key.startswith("evidence/")}
+        return cls(
+            saliency=arrays["saliency"],
+            error=arrays.get("error"),
+            target=Told(**header["target"]),
+            top5=tuple(Told(**each) for each in header["top5"]),
+            method=header["method"],
+            settings=header["settings"],
+            box=header["box"],
+            geometry=Geometry(tuple(shape["photograph"]), tuple(shape["size"]), tuple(shape["seen"])),
+            image=header["image"],
+            encoded=bytes(arrays["picture"].numpy().tobytes()),
+            passes=header["passes"],
+            seconds=header["seconds"],
+            stability=header["stability"],
+            budget=header["budget"],
+            seed=header["seed"],
+            notes=tuple(header["notes"]),
+            evidence=kept | header["evidence"],
+            versions=header["versions"],
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the arrays as plain values: what `--json` prints."""
+        return {
+            "image": self.image,
+            "box": dict(self.box),
+            "method": self.method,
+            "settings": dict(self.settings),
+            "target": asdict(self.target),
+            "top5": [asdict(each) for each in self.top5],
+            "passes": self.passes,
+            "seconds": self.seconds,
+            "lane": self.box["lane"],
+            "stability": self.stability,
+            "seed": self.seed,
+            "notes": list(self.notes),
+        }
+
+    def _repr_png_(self) -> bytes:
+        from salience.draw import overlay
+
+        return overlay.png(self.plot())
+
+    def __repr__(self) -> str:
+        cost = f"{self.passes} passes, {self.seconds:.1f} s"
+        return f"<{self.method} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
+
+
+def write(path: str | Path, content: bytes) -> Path:
+    """Write a file whole or not at all."""
+    path = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.suffix, delete=False) as file:
+            file.write(content)
+        Path(file.name).chmod(0o644)
+        os.replace(file.name, path)
+    except OSError as problem:
+        raise RecordError(f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours") from problem
+    return path

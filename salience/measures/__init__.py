@@ -1,0 +1,1 @@
+"""Measures of a map: pure functions, one a file, each with named protocols."""

@@ -1,0 +1,104 @@
+"""IASSA taken apart: selection × estimator × attention, each as the official code has it or as the paper intends.
+
+    python -m benchmarks.iassa_ablation --pictures 50 --cache runs/ablation
+
+All windows of all rounds are scored once a picture and kept in the cache folder (resumable); the eight variants then
+look their windows up, and count each look-up as the pass that it stands for. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from rich.progress import track
+
+from benchmarks import data, table
+from salience.engine import fill, masks, probe
+from salience.measures import deletion, localisation
+from salience.methods import _attention, iassa
+from salience.types import BlackBox, Found, Image, Region
+
+SIZE = (224, 224)
+SIDE = 56  # of the official attention here; at its own 112 a picture would take minutes, and its maps rank alike
+
+
+def main() -> None:
+    """Score, look up, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--pictures", type=int, default=50)
+    options.add_argument("--cache", type=Path, default=Path("runs/ablation"))
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    given = options.parse_args()
+    box = data.BOXES[given.box]()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 277), box)
+    chosen = list(itertools.islice(pool, given.pictures))
+    rows: dict[str, list[dict[str, float]]] = {}
+    for case, image, truth, top in track(chosen, "pictures"):
+        memory = remember(box, image, top, given.cache / f"{given.box}-{case.file.stem}.pt")
+        for name, row in compare(box, image, truth, top, memory):
+            rows.setdefault(name, []).append(row)
+    print(table.heading(box, f"N = {len(chosen)} pictures with boxes"))
+    print(table.markdown(rows, lead="selection · estimator · attention"))
+
+
+def remember(box: BlackBox, image: Image, top: int, file: Path) -> dict[tuple[int, ...], float]:
+    """Score every window of every round, or read what was scored before."""
+    if file.exists():
+        edges, scores = torch.load(file, weights_only=True)
+    else:
+        method = iassa.Iassa()
+        grids = [masks.windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
+        every = masks.Windows(torch.cat(grids), SIZE)
+        behind = fill.of("mean", box, image)
+        edges, scores = every.edges, torch.cat([y.cpu() for _, _, y in probe.each(box, image, top, [every], behind)])
+        torch.save((edges, scores), file.with_suffix(".part"))
+        file.with_suffix(".part").replace(file)
+    return {tuple(edge): score for edge, score in zip(edges.tolist(), scores.tolist(), strict=True)}
+
+
+def compare(
+    box: BlackBox, image: Image, truth: Region, top: int, memory: dict[tuple[int, ...], float]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Run the eight variants on the memory, and measure their maps."""
+
+    def recall(_box: Any, _image: Any, _target: Any, lots: Any, _fill: Any, **_: Any) -> Iterator[Any]:
+        for lot in lots:
+            yield lot, None, torch.tensor([memory[tuple(edge)] for edge in lot.edges.tolist()])
+
+    official = _attention.Official
+    for parts in itertools.product(("official", "intent"), repeat=3):
+        method = iassa.Iassa(**dict(zip(("selection", "estimator", "attention"), parts, strict=True)))
+        with (
+            mock.patch.object(probe, "each", recall),
+            mock.patch.object(_attention, "Official", lambda levels: official(levels, SIDE)),
+        ):
+            found = probe.last(method.watch(box, image, top))
+        yield " · ".join(parts), measured(box, image, truth, top, found)
+
+
+def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Found) -> dict[str, float]:
+    """Measure one map."""
+    saliency = found.saliency
+    rounds = found.evidence["rounds"]
+    deleted = deletion.curve("deletion", box, image, top, saliency, 1792).area
+    inserted = deletion.curve("insertion", box, image, top, saliency, 1792).area
+    return {
+        "insertion ↑": inserted,
+        "deletion ↓": deleted,
+        "ins − del ↑": inserted - deleted,
+        "pointing ↑": float(localisation.hit(saliency, truth)),
+        "energy ↑": localisation.energy(saliency, truth),
+        "passes": sum(each["windows"] for each in rounds) + 1,
+        "kept windows": sum(each["windows"] for each in rounds[1:]) / max(1, sum(each["grid"] for each in rounds[1:])),
+    }
+
+
+if __name__ == "__main__":
+    main()

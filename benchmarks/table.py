@@ -1,0 +1,53 @@
+"""Tables for documents: means with 95 % bootstrap intervals over pictures, under a line that names machine and date."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from salience.types import BlackBox
+
+
+def machine() -> str:
+    """Name the machine."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  # a kernel file, read once
+            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
+    except OSError:
+        pass
+    flags = "AVX-512 bf16" if torch.backends.cpu.get_cpu_capability() == "AVX512" else torch.backends.cpu.get_cpu_capability()
+    return f"{model}, {os.cpu_count()} cores ({flags}), torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def heading(box: BlackBox | None, words: str) -> str:
+    """Say where and when."""
+    what = f"{box.name}, lane {box.lane}; " if box is not None else ""
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    return f"{what}{words}; {machine()}; {today}\n"
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> float:
+    """Return half the width of the 95 % bootstrap interval of the mean."""
+    chosen = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    low, high = np.percentile(np.asarray(values, dtype=float)[chosen].mean(1), [2.5, 97.5])
+    return float(high - low) / 2
+
+
+def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "") -> str:
+    """Lay out a mean and its interval for every column."""
+    columns = list(next(iter(rows.values()))[0])
+    lines = [f"| {lead} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, cases in rows.items():
+        cells = []
+        for column in columns:
+            values = [case[column] for case in cases]
+            mean = float(np.mean(values))
+            cells.append(f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3f} ± {interval(values):.3f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

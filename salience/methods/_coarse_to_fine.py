@@ -1,0 +1,88 @@
+"""IASSA's `plus`: rounds of random masks at two scales, until the map stands still.
+
+Every round shows a lot of coarse masks (4×4 cells, three in ten kept) and a lot of fine ones (14×14, seven in ten
+kept). Coarse masks say what suffices, fine ones what is necessary; each scale is folded by covariance, scaled to its
+range, and the map is their product: fine detail where the coarse map attends. Narrowing the rounds to the region, as
+`intent` does, was measured and lost (docs/results/iassa.md), so every round looks everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from salience.engine import estimate, fill, maps, masks, probe
+from salience.types import BlackBox, Found, Image, Map, Target
+
+SCALES = ((4, 0.3, 48), (14, 0.7, 80))  # cells along a side, keep probability, masks a round
+MOST = 2000  # passes without a budget
+STILL, SAME = 0.98, 0.95  # rank agreement of the map, and overlap of the region, between two rounds a quarter apart
+
+
+@dataclass
+class Scale:
+    """One scale's masks so far, folded."""
+
+    cells: int
+    keep: float
+    masks: int
+    seen: estimate.Halves
+
+    def lots(self, size: tuple[int, int], seed: int, number: int) -> Iterator[masks.Grids]:
+        """Return this scale's masks of a round."""
+        begin = number * self.masks
+        return masks.grids(begin + self.masks, size, self.cells, self.keep, seed, start=begin)
+
+
+def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: float, seed: int) -> Iterator[Found]:
+    """Yield the map after every round; stop when map and region stand still, or the budget is spent."""
+    size = (image.shape[-2], image.shape[-1])
+    least = sum(each for _, _, each in SCALES)
+    allowed = probe.plan(None, default=MOST, least=least, what="iassa (plus)")
+    scales = [Scale(*each, estimate.Halves(*(estimate.of("centred", size, each[1], 0) for _ in "ab"))) for each in SCALES]
+    shown = fill.of(behind, box, image, seed)
+    history: list[Map] = []
+    for number in range(-(-allowed // least)):
+        for scale in scales:
+            part = min(least, scale.masks) if number == 0 else 0
+            for _, drawn, scores in probe.each(box, image, target, scale.lots(size, seed, number), shown, least=part):
+                scale.seen.add(drawn, scores)
+        found = joined(scales, threshold)
+        yield found
+        history.append(found.saliency)
+        if still(history, threshold):
+            return
+
+
+def joined(scales: list[Scale], threshold: float) -> Found:
+    """Multiply the scales' maps, each scaled to 0…1, and carry their errors along."""
+    folded = [scale.seen.found() for scale in scales]
+    saliency, relative = product([each.saliency for each in folded]), torch.zeros(())
+    for own, other in (folded, folded[::-1]):
+        error = own.error if own.error is not None else torch.zeros_like(own.saliency)
+        span = (own.saliency.max() - own.saliency.min()).clamp(min=1e-12)
+        relative = relative + (unit(other.saliency) * error / span) ** 2
+    halves = [product([scale.seen.sides[half].fold()[0][::4, ::4] for scale in scales]) for half in (0, 1)]
+    evidence = {"region": maps.region(saliency, threshold), "coarse": folded[0].saliency, "fine": folded[1].saliency}
+    return Found(saliency, relative.sqrt(), maps.agreement(*halves), evidence)
+
+
+def product(parts: list[Map]) -> Map:
+    """Scale each map to 0…1 and multiply; constant maps stay constant."""
+    return torch.stack([unit(each) for each in parts]).prod(0)
+
+
+def unit(saliency: Map) -> Map:
+    """Scale to 0…1."""
+    return (saliency - saliency.min()) / (saliency.max() - saliency.min()).clamp(min=1e-12)
+
+
+def still(history: list[Map], threshold: float) -> bool:
+    """Compare the last map with the one when a fifth fewer passes had been made."""
+    if len(history) < 5:
+        return False
+    now, then = history[-1], history[len(history) - 1 - len(history) // 5]
+    alike = maps.agreement(now[::4, ::4], then[::4, ::4]) > STILL
+    return alike and maps.overlap(maps.region(now, threshold), maps.region(then, threshold)) > SAME

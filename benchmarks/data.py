@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from salience import registry
-from salience.boxes.torch import TorchBox, read_weights
+from salience.boxes._module import read_weights
+from salience.boxes.torch import TorchBox
 from salience.picture import Preparation, read
 from salience.types import BlackBox, Image, Region
 

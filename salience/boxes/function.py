@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from salience.boxes.torch import prepared
+from salience.boxes._options import prepared
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 from salience.types import Images, Probabilities
@@ -58,8 +58,9 @@ class FunctionBox:
                 given = (given * 255).round().astype(np.uint8)
         with torch.no_grad():
             scores = self.function(given)
-        try:
-            return torch.as_tensor(np.asarray(scores) if not isinstance(scores, torch.Tensor) else scores).detach().cpu().to(images.dtype)
+        try:  # a copy, for an array may be read-only
+            found = scores if isinstance(scores, torch.Tensor) else torch.from_numpy(np.array(scores))
+            return found.detach().cpu().to(images.dtype)
         except (TypeError, ValueError, RuntimeError) as problem:
             raise BoxError(f"expected an array of scores from {self.name}, got {type(scores).__name__}") from problem
 
@@ -76,7 +77,12 @@ def wrap(function: Callable[[Any], Any], *, classes: Sequence[str] | None = None
     colours = ready.mean if mean is not None else (0.5, 0.5, 0.5)
     box = FunctionBox(function, Preparation(ready.size, ready.resize, ready.filter), classes or (), mean=colours, **rest)
     if classes is None:
-        scores = box(torch.full((1, 3, *ready.size), 0.5))
+        try:
+            scores = box(torch.full((1, 3, *ready.size), 0.5))
+        except Exception as problem:
+            raise BoxError(
+                f"expected {box.name} to score a grey image, got {type(problem).__name__}: {problem}"
+            ) from problem
         if scores.ndim != 2:
             raise BoxError(f"expected scores of shape (n classes) from {box.name}, got {tuple(scores.shape)}")
         box.classes = tuple(f"class {index}" for index in range(scores.shape[1]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from salience.boxes.torch import TorchBox, prepared
+from salience.boxes._options import prepared
+from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.picture import Preparation
 

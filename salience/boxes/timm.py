@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes.torch import TorchBox, prepared, read_weights
+from salience.boxes._module import read_weights
+from salience.boxes._options import prepared
+from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 
@@ -28,7 +30,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
     if name not in timm.list_models() and not name.startswith(("hf_hub:", "hf-hub:")) and not timm.is_model(name):
         raise UnknownName.of("timm model", name, timm.list_models())
     own = {"size", "resize", "filter", "mean", "std", "head", "lane", "channels"}
-    extra = {key: options.pop(key) for key in list(options) if key not in own}
+    extra = {key: _plain(options.pop(key)) for key in list(options) if key not in own}
     try:
         net: nn.Module = timm.create_model(name, pretrained=weights is None, **extra)
     except Exception as problem:
@@ -38,6 +40,11 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         read_weights(net, str(weights))
     ready, rest = prepared(preparation_of(net), options)
     return TorchBox(net, ready, classes or labels(net), name=f"timm:{name}", **rest)
+
+
+def _plain(value: Any) -> Any:
+    """Read the digits of a spec, as in `?num_classes=10`, as a number."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def preparation_of(net: nn.Module) -> Preparation:

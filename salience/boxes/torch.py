@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -13,19 +12,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from salience.engine import maps
+from salience.boxes import _lanes
+from salience.boxes._module import quiet, unwrapped
+from salience.boxes._options import prepared
 from salience.engine.slope import slope
 from salience.engine.tap import maps as feature_maps
 from salience.engine.tap import survey, tap
-from salience.errors import BoxError, SettingError, UnknownName
+from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 from salience.types import Images, Probabilities, Target
 
 Head = Literal["softmax", "sigmoid", "binary", "none"]
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# A faster lane must be this near to exact: the mean difference of the five likeliest classes' probabilities over the
-# check images, and the rank agreement of the same numbers. Maps then agree at 0.99 and above (docs/results/lanes.md).
-TOLERANCE, AGREEMENT = 0.02, 0.97
 
 
 class TorchBox:
@@ -58,11 +55,7 @@ class TorchBox:
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        half = "bfloat16" if self.device.type == "cpu" else "float16"
-        self._lanes = (f"channels-last {half}", "channels-last", "exact")
-        if lane not in ("auto", *self._lanes):
-            raise UnknownName.of("lane", lane, ("auto", *self._lanes))
-        self.lane = "exact" if lane == "auto" else lane
+        self.lane = _lanes.first(lane, self.device)
         self._settled = lane != "auto" or self._dtype != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
         self._classes = None if classes is None else tuple(classes)
@@ -97,8 +90,7 @@ class TorchBox:
 
     def __call__(self, images: Images) -> Probabilities:
         """Score a batch in the box's lane."""
-        with torch.no_grad():
-            return self._activated(self._run(images, self.lane))
+        return self._scored(images, self.lane)
 
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation, exactly; gradients flow back to `images`."""
@@ -131,45 +123,23 @@ class TorchBox:
         if self._settled:
             return
         self._settled = True
-        exact, slow = self._timed(images, "exact")
-        top = exact.mean(0).topk(min(5, exact.shape[1])).indices
-        for lane in self._lanes[:-1]:
-            try:
-                scores, fast = self._timed(images, lane)
-            except (RuntimeError, NotImplementedError):  # an operator without a kernel of that type
-                continue
-            apart = float((scores - exact)[:, top].abs().mean())
-            alike = maps.agreement(scores[:, top], exact[:, top])
-            agrees = apart <= TOLERANCE and alike >= AGREEMENT
-            self.check = {"lane": lane, "mean difference": apart, "rank agreement": alike, "speed-up": slow / fast}
-            if agrees and fast < slow:
-                self.lane = lane
-                return
-            self.check["refused"] = "it is no faster" if agrees else "its scores differ from exact"
+        self.lane, self.check = _lanes.choose(self._scored, images)
 
-    def _timed(self, images: Images, lane: str) -> tuple[Probabilities, float]:
-        took = []
-        for _ in range(2):  # the first call also prepares kernels
-            began = time.perf_counter()
-            with torch.no_grad():
-                scores = self._activated(self._run(images, lane)).cpu()
-            took.append(time.perf_counter() - began)
-        return scores, min(took)
+    def _scored(self, images: Images, lane: str) -> Probabilities:
+        with torch.no_grad():
+            return self._activated(self._run(images, lane))
 
     def _run(self, images: Images, lane: str) -> Tensor:
         mean, std = (images.new_tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
         ready = torch.addcmul(-mean / std, images, 1 / std)  # a new tensor, so an in-place first layer harms nobody
         if self.channels == 1:
             ready = ready.mean(1, keepdim=True)
-        fast = nullcontext()
-        if lane == "exact":
-            ready = ready.to(self._dtype)
-        else:
+        ready = ready.to(self._dtype)
+        if lane != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
-            if lane != "channels-last":
-                fast = torch.autocast(self.device.type, torch.bfloat16 if "bfloat16" in lane else torch.float16)  # type: ignore[assignment]  # both are contexts
-        with quiet(self.module), fast:
-            return _unwrapped(self.module(ready))
+        half = _lanes.dtype(lane)
+        with quiet(self.module), nullcontext() if half is None else torch.autocast(self.device.type, half):
+            return unwrapped(self.module(ready))
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -195,35 +165,6 @@ class TorchBox:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, lane {self.lane}>"
 
 
-@contextmanager
-def quiet(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode for a while; modes and the random state come back, whatever happens."""
-    training = [inner for inner in module.modules() if inner.training]
-    state = torch.get_rng_state()
-    try:
-        for inner in training:
-            inner.training = False
-        yield
-    finally:
-        for inner in training:
-            inner.training = True
-        torch.set_rng_state(state)
-
-
-def _unwrapped(output: Any) -> Tensor:
-    """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`."""
-    for _ in range(3):
-        if isinstance(output, torch.Tensor):
-            return output.flatten(1) if output.ndim > 2 else output
-        if hasattr(output, "logits"):
-            output = output.logits
-        elif isinstance(output, dict):
-            output = output.get("logits", next(iter(output.values())))
-        elif isinstance(output, (tuple, list)) and output:
-            output = output[0]
-    raise BoxError(f"expected logits from the module, got {type(output).__name__}: wrap it to return a tensor (n classes)")
-
-
 def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module. What its library publishes need not be said: timm's and transformers' modules know it.
 
@@ -247,57 +188,6 @@ def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str =
         classes = classes or labels_of(module)
     ready, rest = prepared(base, options)
     return TorchBox(module, ready, classes, name=name, **rest)
-
-
-def prepared(base: Preparation | None, options: dict[str, Any]) -> tuple[Preparation, dict[str, Any]]:
-    """Split options into a preparation (over what is published) and what is the box's own. Text is read as numbers."""
-    rest = dict(options)
-    given: dict[str, Any] = {}
-    if "size" in rest:
-        lengths = [int(part) for part in _numbers(rest.pop("size"))]
-        given["size"] = (lengths[0], lengths[-1])
-    if "resize" in rest:
-        lengths = [int(part) for part in _numbers(rest.pop("resize"))]
-        given["resize"] = lengths[0] if len(lengths) == 1 else tuple(lengths)
-    for key in ("mean", "std"):
-        if key in rest:
-            values = _numbers(rest.pop(key))
-            given[key] = tuple(values * 3 if len(values) == 1 else values)
-    if "filter" in rest:
-        given["filter"] = rest.pop("filter")
-    if "channels" in rest:
-        rest["channels"] = int(rest["channels"])
-    if base is None and "size" not in given:
-        raise BoxError("expected the size of the images that this network takes, got none: give size=224 (and mean, std)")
-    if base is None:
-        return Preparation(**given), rest
-    return (replace(base, **given, source=f"{base.source}, changed") if given else base), rest
-
-
-def _numbers(value: Any) -> list[float]:
-    parts = value.replace("x", ",").split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
-    try:
-        return [float(part) for part in parts]
-    except (TypeError, ValueError):
-        raise SettingError(f"expected a number or several with commas between, got {value!r}") from None
-
-
-def read_weights(module: nn.Module, path: str) -> None:
-    """Load a weights file (safetensors, or a checkpoint read with `weights_only`) strictly, in float32."""
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
-        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True)
-    except FileNotFoundError:
-        raise BoxError(f"expected weights at {path}, got nothing there: check the path") from None
-    except Exception as problem:
-        reason = " ".join(str(problem).split())[:300]
-        raise BoxError(f"expected weights for {type(module).__name__} in {path}, got something else: {reason}") from problem
 
 
 def load(name: str, **options: Any) -> TorchBox:

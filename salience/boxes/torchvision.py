@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes.torch import TorchBox, prepared, read_weights
+from salience.boxes._module import read_weights
+from salience.boxes._options import prepared
+from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 

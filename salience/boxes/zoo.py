@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from salience.boxes.torch import TorchBox, prepared
+from salience.boxes._options import prepared
+from salience.boxes.torch import TorchBox
 from salience.errors import UnknownName
 from salience.picture import Preparation
 

@@ -71,8 +71,9 @@ class Grids:
         """`L_h[dx:dx+H] · grid · L_w[dy:dy+W]ᵀ`: the canvas itself is never made."""
         side = self.cells.shape[-1]
         rows, columns = (
-            enlarge(side, (side + 1) * math.ceil(length / side))
-            .to(like)[self.shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)]
+            enlarge(side, (side + 1) * math.ceil(length / side)).to(like)[
+                self.shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
+            ]
             for axis, length in enumerate(self.size)
         )
         return rows @ self.cells.to(like) @ columns.mT

@@ -23,8 +23,8 @@ def slope(
 
     `torch.autograd.grad` writes to no `.grad`, so the module's own gradients stay as they were.
     """
-    leaf = images.detach().clone().requires_grad_()
-    with torch.enable_grad(), tap(module, layers) as seen:
+    with torch.inference_mode(False), torch.enable_grad(), tap(module, layers) as seen:
+        leaf = images.detach().clone().requires_grad_()
         score = targets.pick(target, logits(leaf)).sum()
         wanted = [leaf, *(seen[layer] for layer in layers)]
         slopes = torch.autograd.grad(score, wanted, allow_unused=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.errors import BoxError, UnknownName
+
+Hook = Callable[[nn.Module, Any, Any], Any]
 
 
 @contextmanager
@@ -29,13 +32,26 @@ def tap(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]
             handle.remove()
 
 
-def _keep(seen: dict[str, Tensor], layer: str):  # type: ignore[no-untyped-def]  # torch types its hooks loosely
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        value = output[0] if isinstance(output, (tuple, list)) and output else output
-        if isinstance(value, torch.Tensor):
-            seen[layer] = value
+def _keep(seen: dict[str, Tensor], layer: str) -> Hook:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        value = _first(output)
+        if value is None:
+            return None
+        seen[layer] = value
+        onward = value.clone()  # what follows may write in place, as many a ReLU does
+        return onward if output is value else _with_first(output, onward)
 
     return hook
+
+
+def _first(output: Any) -> Tensor | None:
+    value = output[0] if isinstance(output, (tuple, list)) and output else output
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _with_first(output: Any, value: Tensor) -> Any:
+    make = getattr(type(output), "_make", type(output))  # a named tuple is made otherwise than a tuple
+    return make([value, *output[1:]])
 
 
 def maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | None:
@@ -51,16 +67,17 @@ def maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | No
         return output
     if output.ndim != 3:
         return None
-    for prefix in range(17):
-        tokens = output.shape[1] - prefix
-        rows = round(math.sqrt(max(tokens, 0) * size[0] / size[1]))
-        if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= max(size):
-            grid = output[:, prefix:].unflatten(1, (rows, tokens // rows))
-            return grid.permute(0, 3, 1, 2)
+    for slack in (0, max(size)):  # sides that the patch does not divide give grids a row or column off
+        for prefix in range(17):
+            tokens = output.shape[1] - prefix
+            rows = round(math.sqrt(max(tokens, 0) * size[0] / size[1]))
+            if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= slack:
+                grid = output[:, prefix:]
+                return grid.reshape(len(grid), rows, tokens // rows, -1).permute(0, 3, 1, 2)
     return None
 
 
-def survey(module: nn.Module, run: object, size: tuple[int, int]) -> tuple[str, ...]:
+def survey(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> tuple[str, ...]:
     """Find the layers worth looking at by running once: the last at each resolution, or for tokens four blocks evenly.
 
     `run` is called without arguments and must push an image through `module`.
@@ -71,13 +88,13 @@ def survey(module: nn.Module, run: object, size: tuple[int, int]) -> tuple[str, 
         if name and not isinstance(inner, nn.Dropout):
             handles.append(inner.register_forward_hook(_note(order, name, size)))
     try:
-        run()  # type: ignore[operator]  # any callable without arguments
+        run()
     finally:
         for handle in handles:
             handle.remove()
     grids = [(name, grid, tokens) for name, grid, tokens in order if min(grid) > 1]
     if not grids:
-        raise BoxError("expected layers with feature maps in the box, got none: this method needs a convolutional network or a vision transformer")
+        raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
     if all(tokens for _, _, tokens in grids[len(grids) // 2 :]):
         blocks = [name for name, _, tokens in grids if tokens and name.split(".")[-1].isdigit()]
         blocks = blocks or [name for name, _, tokens in grids if tokens]
@@ -88,12 +105,11 @@ def survey(module: nn.Module, run: object, size: tuple[int, int]) -> tuple[str, 
     return tuple(name for _, name in sorted(last.items(), key=lambda item: -item[0][0] * item[0][1]))
 
 
-def _note(order: list[tuple[str, tuple[int, int], bool]], name: str, size: tuple[int, int]):  # type: ignore[no-untyped-def]  # as above
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        value = output[0] if isinstance(output, (tuple, list)) and output else output
-        if isinstance(value, torch.Tensor):
-            seen = maps(value, size)
-            if seen is not None:
-                order.append((name, (seen.shape[-2], seen.shape[-1]), value.ndim == 3))
+def _note(order: list[tuple[str, tuple[int, int], bool]], name: str, size: tuple[int, int]) -> Hook:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        value = _first(output)
+        seen = None if value is None else maps(value, size)
+        if value is not None and seen is not None:
+            order.append((name, (seen.shape[-2], seen.shape[-1]), value.ndim == 3))
 
     return hook

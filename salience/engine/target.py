@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +14,13 @@ from salience.types import Probabilities, Scores, Target
 
 def pick(target: Target, probabilities: Probabilities) -> Scores:
     """Read the target's score off each row."""
-    if isinstance(target, int):
-        return probabilities[:, target]
-    if isinstance(target, tuple):
-        return probabilities[:, target[0]] - probabilities[:, target[1]]
+    if isinstance(target, (int, tuple)):
+        wanted = (target,) if isinstance(target, int) else target
+        for index in wanted:
+            if not 0 <= index < probabilities.shape[1]:
+                raise TargetError(f"expected a class from 0 to {probabilities.shape[1] - 1}, got {index}")
+        first = probabilities[:, wanted[0]]
+        return first if len(wanted) == 1 else first - probabilities[:, wanted[1]]
     scores: Any = target(probabilities)
     if not isinstance(scores, torch.Tensor) or scores.shape != probabilities.shape[:1]:
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -58,10 +62,10 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
         if len(ranked) < 2:
             raise TargetError("expected a box with two classes or more for the runner-up, got one: name the class")
         return ranked[1]
-    if isinstance(wanted, str) and not wanted.lstrip("-").isdigit():
+    if isinstance(wanted, str) and (wanted in classes or not wanted.lstrip("-").isdigit()):
         return _named(wanted, classes)
     try:
-        index = int(wanted)
+        index = int(wanted) if isinstance(wanted, str) else operator.index(wanted)  # 2.7 is no class
     except (TypeError, ValueError):
         raise TargetError(f"expected a class index, name or pair as target, got {wanted!r}") from None
     if not 0 <= index < len(classes):

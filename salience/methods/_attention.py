@@ -7,6 +7,7 @@ the official code (629 MB at 112×112): `official` works in rows, `intent` keeps
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -81,7 +82,7 @@ def levels(source: str, box: BlackBox, image: Image) -> tuple[str, list[Float[Te
     "auto": self where the box shows its layers, else lab-xy.
     """
     if source == "auto":
-        source = "self" if isinstance(box, GreyBox) else "lab-xy"
+        source = "self" if isinstance(box, GreyBox) and _has_layers(box) else "lab-xy"
     if source == "lab-xy":
         return source, [lab_xy(image)]
     giver = box if source == "self" else registry.box(source)
@@ -93,10 +94,18 @@ def levels(source: str, box: BlackBox, image: Image) -> tuple[str, list[Float[Te
     return source, [each[0].float().cpu() for each in giver.tap(seen, giver.layers()).values()]
 
 
+def _has_layers(box: GreyBox) -> bool:
+    try:
+        return bool(box.layers())
+    except BoxError:  # a network without feature maps
+        return False
+
+
 def alike(source: str, found: Sequence[Float[Tensor, "c y x"]], side: int = 56) -> Float[Tensor, "c y x"]:
     """Make one feature of all levels, so that each level counts the same: its pixels have length 1 / √levels."""
     shape = (min(side, found[0].shape[-2]), min(side, found[0].shape[-1])) if source == "lab-xy" else (side, side)
-    sized = [functional.interpolate(each[None], size=shape, mode="bilinear", antialias=True, align_corners=False)[0] for each in found]
+    how: dict[str, Any] = {"size": shape, "mode": "bilinear", "antialias": True, "align_corners": False}
+    sized = [functional.interpolate(each[None], **how)[0] for each in found]
     if source == "lab-xy":
         return sized[0]
     return torch.cat([functional.normalize(each, dim=0) for each in sized]) / len(sized) ** 0.5

@@ -1,0 +1,59 @@
+"""What is done with a torch module around a call: eval mode for a while, the logits found, weights read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from salience.errors import BoxError
+
+
+@contextmanager
+def quiet(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode for a while; modes and the random state come back, whatever happens."""
+    training = [inner for inner in module.modules() if inner.training]
+    state = torch.get_rng_state()
+    try:
+        for inner in training:
+            inner.training = False
+        yield
+    finally:
+        for inner in training:
+            inner.training = True
+        torch.set_rng_state(state)
+
+
+def unwrapped(output: Any) -> Tensor:
+    """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`."""
+    for _ in range(3):
+        if isinstance(output, torch.Tensor):
+            return output.flatten(1) if output.ndim > 2 else output
+        if hasattr(output, "logits"):
+            output = output.logits
+        elif isinstance(output, dict):
+            output = output.get("logits", next(iter(output.values())))
+        elif isinstance(output, (tuple, list)) and output:
+            output = output[0]
+    raise BoxError(f"expected logits from the module, got {type(output).__name__}: wrap it to return a tensor (n classes)")
+
+
+def read_weights(module: nn.Module, path: str) -> None:
+    """Load a weights file (safetensors, or a checkpoint read with `weights_only`) strictly, in float32."""
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True)
+    except FileNotFoundError:
+        raise BoxError(f"expected weights at {path}, got nothing there: check the path") from None
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise BoxError(f"expected weights for {type(module).__name__} in {path}, got something else: {reason}") from problem

@@ -1,0 +1,60 @@
+"""How many images go into one batch."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from salience.errors import BoxError
+from salience.types import BlackBox
+
+LARGEST = 256  # no batch grows beyond this
+
+
+class Pace:
+    """Find the batch size with the least time per image, while working.
+
+    Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and lane, so
+    a second image starts at the best size.
+    """
+
+    _known: WeakKeyDictionary[BlackBox, dict[str, Pace]] = WeakKeyDictionary()
+
+    def __init__(self, start: int, *, fixed: bool = False) -> None:
+        self.size = self.start = self.best = start
+        self.settled = fixed
+        self.fastest = float("inf")
+        self.times: list[float] = []
+
+    @classmethod
+    def of(cls, box: BlackBox) -> Pace:
+        """Return what is known of this box in its present lane."""
+        start = 8 if box.device.type == "cpu" else 64  # small batches stay in a CPU's cache
+        try:
+            return cls._known.setdefault(box, {}).setdefault(box.lane, cls(start))
+        except TypeError:  # a box that has no hash or takes no weak references is measured each time
+            return cls(start)
+
+    def took(self, size: int, seconds: float) -> None:
+        """Note a batch's time; after three batches of a size decide on the next."""
+        if self.settled or size != self.size:
+            return
+        self.times.append(seconds / size)
+        if len(self.times) < 3:
+            return
+        quickest, self.times = min(self.times), []
+        if quickest < 0.95 * self.fastest:
+            self.fastest, self.best = quickest, size
+            if self.start <= size < LARGEST:
+                self.size = 2 * size
+                return
+        elif size == 2 * self.start:
+            self.size = max(1, self.start // 2)
+            return
+        self.size, self.settled = self.best, True
+
+    def halve(self, size: int) -> None:
+        """Not enough memory for `size`."""
+        if size == 1:
+            raise BoxError("expected memory for one image, got none: use a smaller box or another device")
+        self.size = self.best = size // 2
+        self.settled = True

@@ -1,0 +1,11 @@
+"""Pictures in, images out, and the way back.
+
+`read` accepts whatever people call a picture. A `Preparation` is what a box's weights want done to it; applied, it
+gives an image and the `Geometry` that puts a map back onto the photograph.
+"""
+
+from salience.picture.geometry import Geometry
+from salience.picture.preparation import Filter, Preparation
+from salience.picture.reading import SUFFIXES, Picture, read
+
+__all__ = ["SUFFIXES", "Filter", "Geometry", "Picture", "Preparation", "read"]

@@ -1,0 +1,47 @@
+"""Which part of a photograph a box saw, and the way back from a map to the photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from salience.types import Map
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which rectangle of the photograph the box saw.
+
+    `seen` is (top, bottom, left, right) in pixels of the photograph; it reaches outside where the image was padded.
+    """
+
+    photograph: tuple[int, int]  # height, width
+    size: tuple[int, int]  # height, width of the box's input
+    seen: tuple[float, float, float, float]
+
+    def restore(self, saliency: Map) -> Float[Tensor, "y x"]:
+        """Put a map onto the photograph; NaN where the box did not look."""
+        top, bottom, left, right = self.seen
+        height, width = self.photograph
+        rows = (torch.arange(height) + 0.5 - top) / (bottom - top) * 2 - 1
+        columns = (torch.arange(width) + 0.5 - left) / (right - left) * 2 - 1
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flip(-1)
+        whole = functional.grid_sample(
+            saliency.float()[None, None], grid[None].float(), padding_mode="border", align_corners=False
+        )[0, 0]
+        outside = (rows.abs() > 1)[:, None] | (columns.abs() > 1)[None, :]
+        return whole.masked_fill(outside, float("nan"))
+
+    def project(self, values: Float[Tensor, "y x"], *, nearest: bool = True) -> Map:
+        """Bring an array at the photograph's size (a truth mask, say) to the box's input, 0 outside."""
+        top, bottom, left, right = self.seen
+        height, width = self.photograph
+        at_rows = (top + (torch.arange(self.size[0]) + 0.5) * (bottom - top) / self.size[0]) / height * 2 - 1
+        at_columns = (left + (torch.arange(self.size[1]) + 0.5) * (right - left) / self.size[1]) / width * 2 - 1
+        grid = torch.stack(torch.meshgrid(at_rows, at_columns, indexing="ij"), dim=-1).flip(-1)
+        mode = "nearest" if nearest else "bilinear"
+        return functional.grid_sample(values.float()[None, None], grid[None].float(), mode=mode, align_corners=False)[0, 0]

@@ -1,0 +1,1 @@
+"""Maps to pictures. Normalisation happens here and nowhere else."""

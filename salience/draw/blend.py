@@ -1,0 +1,115 @@
+"""Colours over a photograph: the only place where a map is normalised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from salience.engine import maps
+from salience.errors import SettingError, UnknownName
+from salience.explanation import Explanation
+
+Scale = Literal["minmax", "p99", "signed"]
+Pixels = Float[ndarray, "y x 3"]
+Values = Float[ndarray, "..."]
+DIVERGING = frozenset(
+    {"PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral", "coolwarm", "bwr", "seismic"}
+    | {"berlin", "managua", "vanimo"}
+)
+GREY = np.array([0.299, 0.587, 0.114])  # how bright the eye finds red, green and blue (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a map is shown."""
+
+    alpha: float = 0.75  # how much the strongest colour hides of the photograph, 0…1; the weakest hides nothing
+    colours: str | None = None  # a colour map of matplotlib; none given: turbo, or RdBu_r where the scale is signed
+    scale: Scale = "minmax"  # the colours' ends: minmax, p99 (percentiles 1 and 99) or signed (±max |s|)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise SettingError(f"expected 0 ≤ alpha ≤ 1, got {self.alpha:g}")
+        if self.scale not in get_args(Scale):
+            raise UnknownName.of("scale", str(self.scale), get_args(Scale))
+        if self.colours is not None:
+            from matplotlib import colormaps
+
+            if self.colours not in colormaps:
+                raise UnknownName.of("colour map", self.colours, colormaps, "see matplotlib's list of colour maps")
+
+    @property
+    def signed(self) -> bool:
+        """Whether the colours are symmetric around 0: asked for, or diverging colours chosen."""
+        return self.scale == "signed" or (self.colours or "").removesuffix("_r") in DIVERGING
+
+    def span(self, values: Values) -> tuple[float, float]:
+        """Return the raw values at the two ends of the colours."""
+        low, high = np.percentile(values, (1, 99)) if self.scale == "p99" else (values.min(), values.max())
+        if self.scale == "p99" and high <= low:  # all but a few pixels are the same
+            low, high = values.min(), values.max()
+        if self.signed:
+            most = max(abs(float(low)), abs(float(high)))
+            return -most, most
+        return float(low), float(high)
+
+    def tint(self, position: Values) -> tuple[Any, Any]:
+        """Return colour and opacity at positions 0…1 of the scale: the less a pixel matters, the more photograph."""
+        from matplotlib import colormaps
+
+        colour = colormaps[self.colours or ("RdBu_r" if self.signed else "turbo")](position)[..., :3]
+        weight = np.abs(2 * position - 1) if self.signed else position
+        return colour, (self.alpha * weight**1.2)[..., None]
+
+
+def blank(explanation: Explanation) -> str | None:
+    """Say why there is nothing to draw; None where there is something."""
+    return "; ".join(maps.flaws(explanation.saliency)) or None
+
+
+def photograph(explanation: Explanation) -> Pixels:
+    """Return the photograph's pixels in 0…1."""
+    pixels: Pixels = np.asarray(explanation.picture.pixels, dtype=np.float64) / 255
+    return pixels
+
+
+def overlay(explanation: Explanation, look: Look) -> Pixels:
+    """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw."""
+    under = photograph(explanation)
+    raw = explanation.at_photograph.double().numpy()
+    unseen = np.isnan(explanation.geometry.restore(explanation.saliency.new_zeros(explanation.saliency.shape)).numpy())
+    if blank(explanation) is None:
+        low, high = look.span(explanation.saliency.double().numpy())
+        position = np.nan_to_num(((raw - low) / (high - low)).clip(0, 1))
+        colour, weight = look.tint(position)
+        calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence
+        over = (1 - weight) * calm + weight * colour
+    else:
+        over = under
+    if unseen.any():
+        dim = 0.25 + 0.45 * (under @ GREY)[..., None]
+        over = np.where(unseen[..., None], dim, over)
+        _outline(over, unseen)
+    final: Pixels = over.clip(0, 1)
+    return final
+
+
+def _outline(pixels: Pixels, unseen: Any) -> None:
+    """Draw the border of what was seen, into the pixels: white, as thick as a hair."""
+    rows, columns = np.flatnonzero(~unseen.all(1)), np.flatnonzero(~unseen.all(0))
+    if not len(rows) or not len(columns):
+        return
+    thick = max(1, round(min(pixels.shape[:2]) / 300))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    if top > 0:
+        pixels[top : top + thick, left:right] = 1
+    if bottom < pixels.shape[0]:
+        pixels[bottom - thick : bottom, left:right] = 1
+    if left > 0:
+        pixels[top:bottom, left : left + thick] = 1
+    if right < pixels.shape[1]:
+        pixels[top:bottom, right - thick : right] = 1

@@ -1,0 +1,152 @@
+"""One explanation as a picture: the photograph, the map over it, and the numbers that both need to be read.
+
+Uses matplotlib's objects, never pyplot: nothing global changes and no window opens.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image as pil
+
+from salience.draw import blend
+from salience.draw.blend import Look, Pixels, Scale
+from salience.draw.page import DPI, FAINT, calm, eight_bit, page, say, show
+from salience.errors import SettingError
+from salience.explanation import Explanation, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SMALLEST, LARGEST = 420, 1400  # longest side of a panel, in pixels, where the photograph's own would be illegible or huge
+
+
+def image(
+    explanation: Explanation, *, alpha: float = Look.alpha, colours: str | None = None, scale: Scale = "minmax"
+) -> pil.Image:
+    """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank."""
+    return eight_bit(blend.overlay(explanation, Look(alpha, colours, scale)))
+
+
+def figure(
+    explanation: Explanation,
+    *,
+    alpha: float = Look.alpha,
+    colours: str | None = None,
+    scale: Scale = "minmax",
+    size: int | None = None,
+    side_by_side: bool = True,
+) -> Figure:
+    """Draw the overlay beside the photograph, with class, probability, cost and a colour bar of the raw values.
+
+    `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Look`. `size` is the longest side of a panel in
+    pixels; none given: the photograph's own, within 420…1400. A blank map is not drawn but said in words.
+    """
+    if size is not None and size < 64:
+        raise SettingError(f"expected a size of 64 pixels at least, got {size}")
+    look = Look(alpha, colours, scale)
+    panels = [blend.overlay(explanation, look)]
+    if side_by_side:
+        panels.insert(0, blend.photograph(explanation))
+    page = _Page(explanation, size, len(panels))
+    for number, pixels in enumerate(panels):
+        page.panel(number, pixels)
+    page.words(explanation, look, side_by_side=side_by_side)
+    return page.figure
+
+
+def png(drawn: Figure) -> bytes:
+    """Write a figure as PNG."""
+    file = io.BytesIO()
+    with calm():
+        drawn.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
+
+
+def save(explanation: Explanation, path: str | Path, **look: Any) -> Path:
+    """Draw into a PNG file, whole or not at all."""
+    return write(path, png(figure(explanation, **look)))
+
+
+class _Page:
+    """The layout, in pixels from the top left: two lines of title, panels, captions, notes."""
+
+    def __init__(self, explanation: Explanation, size: int | None, count: int) -> None:
+        height, width = explanation.geometry.photograph
+        longest = size or min(max(height, width, SMALLEST), LARGEST)
+        scale = longest / max(height, width)
+        self.shown = max(1, round(height * scale)), max(1, round(width * scale))
+        self.letter = min(max(longest / 38, 11.5), 26)  # text height in pixels
+        self.cell = max(self.shown[1], round(20 * self.letter))  # a column holds a caption, also under a narrow panel
+        self.gap = round(self.letter)
+        self.count = count
+        self.notes = blend.blank(explanation) is None and len(explanation.notes)
+        self.top = round(4.7 * self.letter)
+        self.width = count * self.cell + (count + 1) * self.gap
+        self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * self.notes)
+        self.figure, self.axes = page(self.width, self.height)
+
+    def left(self, number: int) -> float:
+        """Return where the pixels of a panel begin."""
+        return self.gap + number * (self.cell + self.gap) + (self.cell - self.shown[1]) / 2
+
+    def panel(self, number: int, pixels: Pixels) -> None:
+        """Show pixels."""
+        whole = eight_bit(pixels).resize(self.shown[::-1], pil.Resampling.LANCZOS)
+        show(self.axes, np.asarray(whole), self.left(number), self.top)
+
+    def say(self, text: str, left: float, top: float, room: float, size: float = 1.0, **style: Any) -> None:
+        """Write one line; `size` counts in the page's letters."""
+        say(self.axes, text, left, top, room, size * self.letter, **style)
+
+    def words(self, explanation: Explanation, look: Look, *, side_by_side: bool) -> None:
+        """Write title, captions, colour bar and notes."""
+        told, room = explanation.target, self.width - 2 * self.gap
+        share = f"{told.probability:.1%}" if told.index is not None else f"{told.probability:.3f}"
+        names = told.name.split(",")[0] if told.index is not None else told.name
+        self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, weight="bold")
+        rate = f"{explanation.passes:,} passes, {explanation.seconds:.1f} s"
+        cost = f"{explanation.method} · {explanation.box['name']} · {rate}"
+        self.say(cost, self.gap, self.gap + 1.9 * self.letter, room, color=FAINT)
+        under = self.top + self.shown[0] + 0.7 * self.letter
+        if side_by_side:
+            height, width = explanation.geometry.photograph
+            name = Path(explanation.image).name
+            self.say(name, self.left(0), under, self.cell - self.gap)
+            self.say(f"{width} × {height} pixels", self.left(0), under + 1.5 * self.letter, self.cell, 0.85, color=FAINT)
+        self._bar(explanation, look, under)
+        if self.notes:
+            for number, note in enumerate(explanation.notes):
+                self.say(f"Note: {note}", self.gap, under + (3.7 + 1.4 * number) * self.letter, room, 0.9)
+
+    def _bar(self, explanation: Explanation, look: Look, top: float) -> None:
+        left = self.gap + (self.count - 1) * (self.cell + self.gap)
+        problem = blend.blank(explanation)
+        if problem is not None:
+            self._blank(problem, top)
+            return
+        low, high = look.span(explanation.saliency.double().numpy())
+        colour, weight = look.tint(np.linspace(0, 1, 256)[None])
+        strip = (1 - weight) * 0.82 + weight * colour  # as it looks over light grey, so that the bar shows what is seen
+        show(self.axes, strip, left, top, self.cell, 0.9 * self.letter)
+        below, cut = top + 1.3 * self.letter, look.scale == "p99"
+        self.say(("≤ " if cut else "") + f"{low:.3g}", left, below, self.cell, 0.85)
+        self.say(("≥ " if cut else "") + f"{high:.3g}", left + self.cell, below, self.cell, 0.85, ha="right")
+        label = f"saliency ({explanation.method}), raw values"
+        self.say(label, left + self.cell / 2, below, 0.6 * self.cell, 0.85, ha="center", color=FAINT)
+
+    def _blank(self, problem: str, top: float) -> None:
+        number = self.count - 1
+        middle = self.left(number) + self.shown[1] / 2
+        self.say(
+            "No map to show", middle, self.top + self.shown[0] / 2, 0.9 * self.shown[1], 1.3,
+            ha="center", va="center", weight="bold",
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "boxstyle": "round,pad=0.6"},
+        )  # fmt: skip
+        left = self.gap + number * (self.cell + self.gap)
+        first, _, rest = problem.partition(": ")
+        self.say(first[:1].upper() + first[1:] + ("," if rest else ""), left, top, self.cell, 0.9)
+        self.say(rest, left, top + 1.4 * self.letter, self.cell, 0.9)

@@ -1,0 +1,100 @@
+"""The command line: parse, call the library, print. Data go to standard output, words to standard error.
+
+Every failure that a user can cause is one sentence on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from salience.errors import SalienceError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+__all__ = ["app", "main"]
+
+
+def app(words: Sequence[str] = ()) -> App:
+    """Build the program for what was typed: `explain` has the options of the method that was chosen."""
+    from cyclopts import App
+
+    from salience import __version__
+    from salience.cli import listing
+
+    made = App(name="salience", help=ABOUT, version=__version__, help_format="plaintext", result_action="return_value")
+    if words[:1] == ["explain"]:
+        from salience.cli import explain
+
+        made.command(explain.command(chosen(words)), name="explain")
+    else:
+        made.command(_explain, name="explain")  # its outline: without the methods there is no need to import torch
+    made.command(listing.app(), name="list")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        return _run(words)
+    except SalienceError as problem:
+        return _fail(problem, str(problem), 2)
+    except KeyboardInterrupt as problem:
+        return _fail(problem, "stopped", 130)
+    except BrokenPipeError:  # `salience list classes | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # so that the interpreter's last flush has a place to go
+        return 0
+    except Exception as problem:  # noqa: BLE001  # the last resort: a defect of ours is also said in words
+        said = f"unexpected {type(problem).__name__}: {problem} (a defect of salience; SALIENCE_DEBUG=1 shows where)"
+        return _fail(problem, said, 1)
+
+
+def chosen(words: Sequence[str]) -> str | None:
+    """Find the method on a command line before it is parsed."""
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        if word == "--":
+            return None
+        if word == "--method":
+            return after
+        if word.startswith("--method="):
+            return word.removeprefix("--method=")
+    return None
+
+
+def _run(words: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from salience.cli import sentences
+
+    made = app(words)
+    if not words:
+        made.help_print([])
+        return 0
+    try:
+        done = made(words, print_error=False, exit_on_error=False)
+    except CycloptsError as problem:
+        raise sentences.of(problem, words) from problem
+    return done if isinstance(done, int) else 0
+
+
+def _fail(problem: BaseException, said: str, code: int) -> int:
+    if os.environ.get("SALIENCE_DEBUG"):
+        import traceback
+
+        traceback.print_exception(problem)
+    sys.stderr.write(f"salience: {' '.join(said.split())}\n")
+    return code
+
+
+def _explain() -> None:
+    """Explain pictures: draw what the classifier saw in them."""
+
+
+ABOUT = """Why did the image classifier say that? Saliency maps for any classifier.
+
+Begin with `salience explain`, which explains a sample photograph, or `salience explain PICTURE`.
+"""

@@ -1,0 +1,119 @@
+"""`salience explain`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING
+from inspect import Parameter as Argument
+from inspect import Signature
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from salience import api, registry
+from salience.cli import files, words
+from salience.cli.options import Options
+from salience.engine import target as targets
+from salience.engine.budget import Budget
+from salience.errors import BoxError, SalienceError
+from salience.explanation import Explanation
+from salience.types import BlackBox
+
+
+def command(method: str | None) -> Callable[..., int]:
+    """Make the command for one method: its fields are options."""
+    name = method or Options.method
+    cls = registry.method(name)
+    own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
+    options = _flags(list(registry.settings(Options)), "Options")
+    options += _flags(own, f"Settings of {registry.called(cls)}")
+
+    def explain(*image: str, **given: Any) -> int:
+        """Explain pictures: draw what the classifier saw in them.
+
+        Give files or folders; without any, a sample photograph is explained.
+        For each picture the map is drawn beside the photograph into OUT/NAME.METHOD.png, with a record (.salience)
+        and the numbers (.json).
+
+        Parameters
+        ----------
+        image
+            picture files, or folders of them
+        """
+        common = {key: given.pop(key) for key in list(given) if key in Options.__dataclass_fields__}
+        return run(list(image), Options(**common), given)
+
+    pictures = Argument("image", Argument.VAR_POSITIONAL, annotation=str)
+    explain.__signature__ = Signature([pictures, *options])  # type: ignore[attr-defined]  # what the parser reads
+    explain.__annotations__ = {each.name: each.annotation for each in (pictures, *options)} | {"return": int}
+    return explain
+
+
+def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
+    """Check everything that can be checked, then explain one picture after the other."""
+    method = api.prepared(options.method, options.seed, settings)
+    Budget.of(options.budget)
+    out = files.folder(options.out)
+    pictures = files.gather(image) if image else [files.SAMPLE]
+    box = _loaded(options)
+    target = options.target if options.versus is None else (options.target, options.versus)
+    targets.resolve(target, [0.0] * len(box.classes), box.classes)
+    if not image:
+        sys.stderr.write(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
+    console = Console(file=sys.stdout)
+    for path, stem in zip(pictures, files.stems(pictures), strict=True):
+        with _progress(path.name) as progress:
+            why: Explanation = api.explain(
+                box, path, method, target=target, budget=options.budget, batch=options.batch, progress=progress
+            )
+        facts = words.facts(why, str(path))
+        kept = [str(each) for each in files.keep(why, out, stem, facts, record=options.record)]
+        if options.json:
+            sys.stdout.write(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
+            sys.stdout.flush()
+        else:
+            words.tell(console, why, str(path), kept)
+    return 0
+
+
+def _flags(settings: list[registry.Setting], heading: str) -> list[Argument]:
+    """Turn settings into options under a heading; an option that is not given is not passed on."""
+    group = Group.create_ordered(heading)
+    made = []
+    for each in settings:
+        negative = "" if each.name == "json" else None
+        shown = None if each.default not in (None, MISSING, False) else False
+        look = Parameter(help=each.help, group=group, negative=negative, show_default=shown)
+        hint: Any = Annotated[each.type, look]
+        default = None if each.default is MISSING else each.default
+        made.append(Argument(each.name, Argument.KEYWORD_ONLY, default=default, annotation=hint))
+    return made
+
+
+def _loaded(options: Options) -> BlackBox:
+    """Load the box; whatever its own code raises is said in one sentence."""
+    given = {} if options.lane == "auto" else {"lane": options.lane}
+    try:
+        return api.load(options.box, **given)
+    except SalienceError:
+        raise
+    except Exception as problem:
+        raise BoxError(f"expected to load the box {options.box}, got {type(problem).__name__}: {problem}") from problem
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show a bar on standard error while something is explained; nothing where nobody watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("passes"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda passes, expected: bar.update(task, completed=passes, total=expected)

@@ -1,0 +1,22 @@
+"""The options of `salience explain` that do not depend on the method. The comment behind each is its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to explain, with what, at what cost, and where it goes."""
+
+    box: str = "zoo:efficientnet-lite0"  # the classifier, as kind:name (see `salience list boxes`)
+    method: str = "rise"  # how to explain (see `salience list methods`); each has settings of its own
+    target: str = "predicted"  # the class: predicted, runner-up, an index, or a name (see `salience list classes`)
+    versus: str | None = None  # a second class: explain what speaks for the target rather than for this one
+    budget: str | None = None  # what a picture may cost, as in 2000, "2000 passes" or 10s; none given: the method's own
+    seed: int = 0  # the same seed gives the same map
+    out: str = "salience-out"  # the folder for pictures and records; made where it is missing
+    json: bool = False  # print one JSON object a picture on standard output, and nothing else
+    record: bool = True  # also save NAME.salience, which loads again with everything in it
+    lane: str = "auto"  # how passes run: exact, or auto, the fastest way whose scores agree with exact
+    batch: int | None = None  # images a pass through the box; none given: found out on this machine

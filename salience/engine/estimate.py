@@ -12,7 +12,7 @@ Each has a standard error per pixel, and can be merged with another of its kind.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, Self, get_args
+from typing import Literal, Protocol, Self, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,7 @@ Name = Literal["mean", "normalised", "centred", "ridge"]
 BLOCK = 32  # consecutive masks that go to the same half
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Takes in batches and folds them."""
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from salience.types import Map, Region
 
 
-def resize(saliency: Map, size: tuple[int, int]) -> Map:
+def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
     """Resample bilinearly to `size`; a map of that size is returned as it is."""
     if tuple(saliency.shape) == tuple(size):
         return saliency

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from salience.types import Map, Masks, Region
 LOT = 256  # masks that share one address; a constant, for changing it changes every map
 
 
+@runtime_checkable
 class Lot(Protocol):
     """A stack of masks, small until drawn."""
 

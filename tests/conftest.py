@@ -1,0 +1,43 @@
+"""Every shape annotation of the package is checked at each call of the test run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+from tests import checker
+
+install_import_hook("salience", f"{checker.__name__}.checked")  # before the package is imported for the first time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from salience.boxes.torch import TorchBox
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny tensors are quicker on one thread, and workers then do not fight for cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder with trained weights and photographs; a test that needs it is skipped without it."""
+    from benchmarks.data import folder
+
+    found = folder()
+    if found is None:
+        pytest.skip("needs the data folder: set SALIENCE_DATA")
+    return found
+
+
+@pytest.fixture
+def colour() -> TorchBox:
+    """Return the box that finds red, green or blue."""
+    from salience.boxes import toy
+
+    return toy.load("colour")

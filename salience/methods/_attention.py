@@ -30,21 +30,39 @@ class Official:
 
     def __init__(self, levels: Sequence[Float[Tensor, "c y x"]], side: int = 112) -> None:
         self.side = side
-        raised = [functional.interpolate(level[None], size=(side, side))[0] for level in levels]  # nearest, its default
-        self.features = torch.cat(raised).flatten(1).T.contiguous()  # (n C)
+        half = side // 2
+        # Nearest-neighbour copies of coarse levels repeat, so their dot products are taken once, at half the side.
+        coarse = [level for level in levels if half % level.shape[-1] == 0 == half % level.shape[-2]]
+        fine = [level for level in levels if not any(level is each for each in coarse)]
+        self.fine = self._stacked(fine, side) if fine else torch.zeros(side**2, 1)
+        shared = self._stacked(coarse, half) if coarse else torch.zeros(half**2, 1)
+        self.shared = shared @ shared.T
+        line = torch.arange(side) // 2 if coarse else torch.zeros(side, dtype=torch.long)
+        self.parent = (line[:, None] * half + line[None, :]).flatten()  # each pixel's place at half the side
         self.column = torch.cat([self._dots(at).logsumexp(1) for at in range(0, side**2, ROWS)])  # XᵀX is symmetric
 
     def __call__(self, saliency: Map) -> Map:
         """Return a = s · A, enlarged to the map's size: a_j = Σ_i s_i A_ij, where the rows of A sum to 1."""
-        small = functional.interpolate(saliency[None, None], size=(self.side, self.side)).flatten().to(self.features)
-        spread = torch.zeros_like(small)
+        spread = self.scatter(functional.interpolate(saliency[None, None], size=(self.side, self.side))[0, 0])
+        return maps.resize(spread, (saliency.shape[0], saliency.shape[1])).to(saliency)
+
+    def scatter(self, small: Map) -> Map:
+        """Return s · A at the attention's own size; the total stays the same."""
+        flat = small.flatten().to(self.fine)
+        spread = torch.zeros_like(flat)
         for at in range(0, self.side**2, ROWS):
             first = (self._dots(at) - self.column).exp_()  # softmax over the first index: columns sum to 1
-            spread += small[at : at + ROWS] @ first.softmax(1)
-        return maps.resize(spread.reshape(self.side, self.side), (saliency.shape[0], saliency.shape[1])).to(saliency)
+            spread += flat[at : at + ROWS] @ first.softmax(1)
+        return spread.reshape(self.side, self.side)
 
     def _dots(self, at: int) -> Tensor:
-        return self.features[at : at + ROWS] @ self.features.T
+        rows = slice(at, at + ROWS)
+        return (self.fine[rows] @ self.fine.T).add_(self.shared[self.parent[rows]][:, self.parent])
+
+    @staticmethod
+    def _stacked(levels: Sequence[Tensor], side: int) -> Tensor:
+        """Enlarge by nearest neighbours, the official code's default mode, and flatten to (n C)."""
+        return torch.cat([functional.interpolate(each[None], size=(side, side))[0] for each in levels]).flatten(1).T
 
 
 class Intent:

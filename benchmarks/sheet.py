@@ -1,0 +1,55 @@
+"""Twenty photographs × every black-box method at its full budget, kept as records and drawn on one sheet.
+
+    python -m benchmarks.sheet --out runs/sheet
+
+Resumable: a record that is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+import salience
+from benchmarks import data
+
+METHODS: dict[str, dict[str, Any]] = {
+    "rise": {"method": "rise"},
+    "occlusion": {"method": "occlusion"},
+    "iassa official": {"method": "iassa", "variant": "official"},
+    "iassa intent": {"method": "iassa", "variant": "intent"},
+    "iassa plus": {"method": "iassa", "variant": "plus"},
+}
+
+
+def main() -> None:
+    """Make what is missing, then draw."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--pictures", type=int, default=20)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    options.add_argument("--budget", default=None)
+    options.add_argument("--out", type=Path, default=Path("runs/sheet"))
+    given = options.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    box = data.BOXES[given.box]()
+    chosen = sorted(random.Random(3).sample(data.photographs(), given.pictures))
+    rows = []
+    for photograph in track(chosen, "pictures"):
+        row = []
+        for name, settings in METHODS.items():
+            file = given.out / f"{photograph.stem}.{name.replace(' ', '-')}.salience"
+            if not file.exists():
+                salience.explain(box, photograph, budget=given.budget, **settings).save(file)
+            row.append(salience.Explanation.load(file))
+        rows.append(row)
+    from salience.draw import overlay, sheet
+
+    (given.out / "sheet.png").write_bytes(overlay.png(sheet.sheet(rows, titles=list(METHODS))))
+
+
+if __name__ == "__main__":
+    main()

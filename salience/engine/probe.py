@@ -121,8 +121,9 @@ def settle(box: BlackBox, image: Image) -> None:
     choose = getattr(box, "settle", None)
     if choose is None:
         return
-    lot = next(masking.grids(15, box.size, 7, 0.5, seed=0))
-    drawn = torch.cat([torch.ones(1, *box.size), lot.draw(image.float().cpu())])
+    size = (image.shape[-2], image.shape[-1])
+    lot = next(masking.grids(15, size, 7, 0.5, seed=0))
+    drawn = torch.cat([torch.ones(1, *size), lot.draw(image.float().cpu())])
     mean = torch.tensor(box.mean)[:, None, None]
     images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
     with _asking(box, images):

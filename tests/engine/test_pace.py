@@ -1,0 +1,75 @@
+"""The batch size that is found while working."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from salience.boxes import toy
+from salience.engine.pace import LARGEST, Pace
+from salience.errors import BoxError
+
+
+def settled(seconds: object, start: int = 8) -> int:
+    """Feed fake times until the pace stays."""
+    pace = Pace(start)
+    for _ in range(100):
+        pace.took(pace.size, seconds(pace.size))
+    assert pace.settled
+    return pace.size
+
+
+def test_it_doubles_as_long_as_that_pays() -> None:
+    """A fixed cost a call is spread over more images, until 64, where the cost an image rises."""
+    assert settled(lambda size: 1 + size * (0.1 if size <= 64 else 0.3)) == 64
+
+
+def test_it_looks_once_below_its_start() -> None:
+    """Where larger batches fall out of the cache, four may be quicker than eight."""
+    assert settled(lambda size: size * (1 if size >= 8 else 0.5)) == 4
+    assert settled(lambda size: float(size)) == 8
+
+
+def test_it_never_grows_beyond_the_largest() -> None:
+    """Memory must not grow with the number of masks."""
+    assert settled(lambda size: 1.0) == LARGEST
+
+
+def test_the_quickest_of_three_decides() -> None:
+    """One hiccup of the machine must not settle it."""
+    pace = Pace(8)
+    for seconds in (100.0, 8.0, 100.0):
+        pace.took(8, seconds)
+    assert (pace.size, pace.fastest) == (16, 1.0)
+
+
+def test_other_sizes_do_not_count() -> None:
+    """The last, shorter batch of a lot says nothing about the size."""
+    pace = Pace(8)
+    for _ in range(9):
+        pace.took(3, 0.001)
+    assert pace.times == []
+
+
+def test_want_of_memory_halves_it_for_good() -> None:
+    """Growing again would fail again."""
+    pace = Pace(64)
+    pace.halve(64)
+    pace.took(32, 1e-9)
+    assert (pace.size, pace.settled) == (32, True)
+    with pytest.raises(BoxError, match="expected memory for one image, got none"):
+        pace.halve(1)
+
+
+def test_it_is_remembered_for_each_box_and_lane_while_the_box_lives() -> None:
+    """A second image starts at the best size; a box that is gone is forgotten."""
+    box = toy.load("colour")
+    first = Pace.of(box)
+    assert Pace.of(box) is first
+    box.lane = "channels-last"
+    assert Pace.of(box) is not first
+    known = len(Pace._known)
+    del box, first
+    gc.collect()
+    assert len(Pace._known) == known - 1

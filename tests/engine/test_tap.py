@@ -1,0 +1,172 @@
+"""Reading layers and gradients, and leaving nothing behind."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import pytest
+import torch
+from torch import nn
+
+from salience.boxes.torch import TorchBox
+from salience.engine.slope import slope
+from salience.engine.tap import maps, survey, tap
+from salience.errors import BoxError, UnknownName
+from salience.picture import Preparation
+from tests.helpers import noise, same
+
+
+def network(*, inplace: bool = False) -> nn.Sequential:
+    """Make a small convolutional network in double precision."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.ReLU(inplace),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
+    ).double()  # fmt: skip  # a column of layers would fill the page
+
+
+def hooks(module: nn.Module) -> int:
+    """Count the hooks of a module and of all inside."""
+    return sum(len(each._forward_hooks) + len(each._backward_hooks) for each in module.modules())
+
+
+def test_a_tap_reads_what_a_layer_puts_out_and_is_gone_afterwards() -> None:
+    """The hook lives inside the block only."""
+    net, images = network(), noise(2, 3, 8, 8)
+    with tap(net, ["0", "3"]) as seen:
+        net(images)
+        assert hooks(net) == 2
+    assert same(seen["0"], net[0](images))
+    assert same(seen["3"], net[:4](images))
+    assert hooks(net) == 0
+
+
+def test_a_tap_is_gone_after_an_error_too() -> None:
+    """Hooks that stay would read every later call of the user's model."""
+    net = network()
+    with pytest.raises(RuntimeError), tap(net, ["0"]):
+        net(noise(2, 4, 8, 8))
+    assert hooks(net) == 0
+    with pytest.raises(UnknownName, match="expected the name of a layer, got '9'"), tap(net, ["0", "9"]):
+        pass
+    assert hooks(net) == 0
+
+
+def test_what_follows_in_place_does_not_change_what_was_read() -> None:
+    """A ReLU that writes into its input would otherwise write into the tap."""
+    images = noise(2, 3, 8, 8)
+    read = []
+    for inplace in (False, True):
+        net = network(inplace=inplace)
+        with torch.no_grad(), tap(net, ["0", "3"]) as seen:
+            out = net(images)
+        read.append((seen["0"], seen["3"], out))
+    assert all(same(one, other) for one, other in zip(*read, strict=True))
+    assert float(read[0][0].min()) < 0
+
+
+def test_outputs_in_tuples_stay_what_they_are() -> None:
+    """A layer may give a tuple, with or without names; the first part is the map."""
+    Pair = namedtuple("Pair", "maps more")
+
+    class Gives(nn.Module):
+        def __init__(self, kind: type) -> None:
+            super().__init__()
+            self.kind = kind
+
+        def forward(self, images: torch.Tensor) -> object:
+            return self.kind(images, 7) if self.kind is Pair else self.kind([images, 7])
+
+    for kind in (Pair, tuple, list):
+        net = nn.ModuleDict({"inner": Gives(kind)})
+        with tap(net, ["inner"]) as seen:
+            out = net["inner"](torch.ones(1, 2))
+        assert type(out) is kind
+        assert out[1] == 7
+        assert torch.equal(seen["inner"], torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "grid"),
+    [
+        ((2, 16, 7, 7), (224, 224), (16, 7, 7)),
+        ((2, 7, 7, 768), (224, 224), (768, 7, 7)),
+        ((2, 14, 7, 96), (224, 112), (96, 14, 7)),
+        ((2, 96, 14, 7), (224, 112), (96, 14, 7)),
+        ((2, 196, 8), (224, 224), (8, 14, 14)),
+        ((2, 197, 8), (224, 224), (8, 14, 14)),
+        ((2, 201, 8), (224, 224), (8, 14, 14)),
+        ((2, 30, 8), (80, 80), (8, 5, 5)),
+        ((2, 99, 8), (224, 112), (8, 14, 7)),
+    ],
+)
+def test_feature_maps_are_found_in_every_layout(shape: tuple[int, ...], size: tuple[int, int], grid: tuple[int, ...]) -> None:
+    """Channels first, channels last, tokens with none, one or five in front, in the image's proportions."""
+    found = maps(torch.zeros(shape), size)
+    assert found is not None
+    assert tuple(found.shape[1:]) == grid
+
+
+def test_tokens_keep_their_places() -> None:
+    """The token of row 1, column 2 lies there, behind the prefix."""
+    tokens = torch.zeros(1, 5 + 16, 3)
+    tokens[0, 5 + 1 * 4 + 2] = torch.tensor([1.0, 2.0, 3.0])
+    found = maps(tokens, (64, 64))
+    assert found[0, :, 1, 2].tolist() == [1, 2, 3]
+    assert float(found.sum()) == 6
+
+
+def test_vectors_are_no_maps() -> None:
+    """Logits have no places."""
+    assert maps(torch.zeros(2, 10), (8, 8)) is None
+    assert maps(torch.zeros(2, 3, 4), (8, 8)) is None
+
+
+def test_the_survey_names_the_last_layer_at_each_resolution() -> None:
+    """From the input to the output; what has one pixel has no map."""
+    net = network()
+    assert survey(net, lambda: net(noise(1, 3, 8, 8)), (8, 8)) == ("1", "2", "4")
+    assert hooks(net) == 0
+
+
+def test_a_network_without_maps_is_said() -> None:
+    """A method that reads layers needs some."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(BoxError, match="expected layers with feature maps in the box, got none"):
+        survey(net, lambda: net(torch.zeros(1, 3, 2, 2)), (2, 2))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_slope_is_autograds_and_leaves_gradients_alone(inplace: bool) -> None:
+    """The images' gradient, and that at a layer, by hand; `.grad` of every parameter stays as it was."""
+    net, images = network(inplace=inplace), noise(2, 3, 8, 8)
+    for parameter in net.parameters():
+        parameter.grad = torch.full_like(parameter, 7)
+    leaf = images.clone().requires_grad_()
+    middle = network()[:4](leaf)
+    by_hand = torch.autograd.grad(network()[4:](middle)[:, 1].sum(), [leaf, middle])
+    with torch.no_grad():
+        at_images, at_layers = slope(net, net, images, 1, ["3"])
+    assert same(at_images, by_hand[0])
+    assert same(at_layers["3"], by_hand[1])
+    assert all(bool((parameter.grad == 7).all()) for parameter in net.parameters())
+    assert not images.requires_grad
+    assert hooks(net) == 0
+
+
+def test_a_slope_works_inside_inference_mode() -> None:
+    """A web service that switches gradients off for good may still ask for one."""
+    net, images = network(), noise(1, 3, 8, 8)
+    known, _ = slope(net, net, images, (0, 2))
+    with torch.inference_mode():
+        found, _ = slope(net, net, images, (0, 2))
+    assert same(found, known)
+
+
+def test_a_box_taps_named_layers_and_refuses_others() -> None:
+    """The box gives maps; a layer of vectors is refused with those that have maps."""
+    box = TorchBox(network(), Preparation((8, 8)), "abc")
+    assert box.layers() == ("1", "2", "4")
+    assert box.tap(noise(2, 3, 8, 8), ["2"])["2"].shape == (2, 4, 4, 4)
+    with pytest.raises(BoxError, match="expected feature maps from layer '7', got none: choose of 1, 2, 4"):
+        box.tap(noise(2, 3, 8, 8), ["7"])

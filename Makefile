@@ -1,0 +1,30 @@
+# One list of commands, the same for people and for the build.
+.PHONY: help setup check fix test docs bench demo
+.DEFAULT_GOAL := help
+
+help: ## print this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: ## install everything into .venv
+	uv sync
+
+check: ## lint, format and types
+	uv run ruff check salience tests
+	uv run ruff format --check salience tests
+	uv run mypy
+
+fix: ## format, and repair what the linter can
+	uv run ruff check --fix salience tests
+	uv run ruff format salience tests
+
+test: ## run all tests
+	uv run pytest
+
+docs: ## write docs/cli.md from the program's help
+	uv run python -m salience.cli.page docs/cli.md
+
+bench: ## measure; BENCH names a module of benchmarks/
+	uv run python -m benchmarks$(if $(BENCH),.$(BENCH))
+
+demo: ## explain the sample photograph
+	uv run salience explain

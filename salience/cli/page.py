@@ -1,0 +1,63 @@
+"""The help pages as a document: `python -m salience.cli.page docs/cli.md`. A test compares it with the program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from salience import registry
+from salience.cli.listing import NEEDS, default
+from salience.cli.options import Options
+
+HEAD = """# The command line
+
+<!-- Made by `make docs`; edit the program's help instead. -->
+
+```
+salience explain [PICTURE or FOLDER ...]        explain; without a picture, a sample photograph
+salience list methods [NAME]                    what there is and what it needs; with a name, its manual
+salience list boxes [PATTERN]                   kinds of boxes; with a pattern like "timm:*resnet*", their names
+salience list classes [PATTERN] [--box BOX]     the classes of a box
+salience --version
+```
+
+Data go to standard output, words to standard error.
+A failure is one sentence and exit code 2, and leaves no file behind.
+`SALIENCE_DEBUG=1` shows where it happened.
+`--json` works everywhere; `salience explain --json` prints one object a picture.
+
+## salience explain
+
+For each picture `OUT/NAME.METHOD.png` shows the map beside the photograph, `OUT/NAME.METHOD.json` has the numbers,
+and `OUT/NAME.METHOD.salience` is the whole record, which `salience.Explanation.load` reads again.
+Pictures of one name get longer names for their files, so that none overwrites another.
+"Half of the evidence" is half of what stands above the map's mean, in the fewest pixels that hold it.
+
+```
+salience explain cat.jpg --method iassa --variant plus --rounds 3
+salience explain cat.jpg --target tabby --versus "tiger cat"
+salience explain photographs/ --budget 10s --json > results.jsonl
+```
+"""
+
+
+def text() -> str:
+    """Write the page."""
+    parts = [HEAD, _rows(list(registry.settings(Options)))]
+    for name in registry.names("methods"):
+        cls = registry.method(name)
+        own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
+        parts.append(f"\n### Settings of {name}\n\nNeeds: {NEEDS[registry.need(cls).__name__]}.\n\n{_rows(own)}")
+    return "\n".join(parts)
+
+
+def _rows(settings: list[registry.Setting]) -> str:
+    rows = [
+        f"| `--{each.name.replace('_', '-')}` | {default(each.default)} | {each.help.replace('|', ' or ')} |"
+        for each in settings
+    ]
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(text(), encoding="utf-8")

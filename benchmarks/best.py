@@ -1,0 +1,62 @@
+"""Which method should be the default? Each black-box method with the passes of ten seconds, measured against the truth.
+
+    python -m benchmarks.best --pictures 30 --passes 1600
+
+Prints a Markdown table. The methods see the same pictures, and RISE's two estimators the same masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from typing import Any
+
+from rich.progress import track
+
+from benchmarks import data, table
+from salience import registry
+from salience.engine import probe
+from salience.measures import deletion, localisation
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rise (as published)": ("rise", {}),
+    "rise, centred": ("rise", {"estimator": "centred"}),
+    "occlusion": ("occlusion", {}),
+    "iassa intent": ("iassa", {"variant": "intent"}),
+    "iassa plus": ("iassa", {"variant": "plus"}),
+}
+
+
+def main() -> None:
+    """Run, measure, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--pictures", type=int, default=30)
+    options.add_argument("--passes", type=int, default=1600)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    given = options.parse_args()
+    box = data.BOXES[given.box]()
+    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 277, seed=2), box)
+    chosen = list(itertools.islice(pool, given.pictures))
+    rows: dict[str, list[dict[str, float]]] = {}
+    for _, image, truth, top in track(chosen, "pictures"):
+        for name, (method, settings) in METHODS.items():
+            with probe.running(given.passes) as run:
+                found = probe.last(registry.make(method, **settings).watch(box, image, top))
+            deleted = deletion.curve("deletion", box, image, top, found.saliency, 1792).area
+            inserted = deletion.curve("insertion", box, image, top, found.saliency, 1792).area
+            row = {
+                "insertion ↑": inserted,
+                "deletion ↓": deleted,
+                "ins − del ↑": inserted - deleted,
+                "energy ↑": localisation.energy(found.saliency, truth),
+                "pointing ↑": float(localisation.hit(found.saliency, truth)),
+                "stability": found.stability or 0.0,
+                "passes": run.passes,
+            }
+            rows.setdefault(name, []).append(row)
+    print(table.heading(box, f"N = {len(chosen)} pictures with boxes, budget {given.passes} passes"))
+    print(table.markdown(rows, lead="method"))
+
+
+if __name__ == "__main__":
+    main()

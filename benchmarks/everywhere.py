@@ -22,7 +22,7 @@ from salience import registry
 SMALL: dict[str, dict[str, Any]] = {
     "rise": {"method": "rise", "masks": 96},
     "occlusion": {"method": "occlusion", "window": 64, "stride": 32},
-    "iassa official": {"method": "iassa", "variant": "official", "window": 96, "stride": 48, "rounds": 2, "features": "lab-xy"},
+    "iassa official": {"method": "iassa", "variant": "official", "window": 96, "stride": 48, "rounds": 2, "features": "none"},
     "iassa intent": {"method": "iassa", "variant": "intent", "window": 64, "stride": 32, "rounds": 2},
     "iassa plus": {"method": "iassa", "variant": "plus", "budget": 128},
 }

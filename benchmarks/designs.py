@@ -1,0 +1,82 @@
+"""What was tried on the way to IASSA's `plus`: designs of 800 passes, on pictures with boxes.
+
+    python -m benchmarks.designs --pictures 10
+
+Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from rich.progress import track
+
+from benchmarks import data, table
+from salience.engine import fill, masks, probe
+from salience.measures import deletion, localisation
+from salience.methods import _attention
+from salience.methods._coarse_to_fine import product, unit
+from salience.types import BlackBox, Image, Map, Masks
+
+SIZE = (224, 224)
+
+
+def main() -> None:
+    """Run, measure, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--pictures", type=int, default=10)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    given = options.parse_args()
+    box = data.BOXES[given.box]()
+    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 60, seed=1), box)
+    chosen = list(itertools.islice(pool, given.pictures))
+    rows: dict[str, list[dict[str, float]]] = {}
+    for _, image, truth, top in track(chosen, "pictures"):
+        for name, saliency in designs(box, image, top):
+            deleted = deletion.curve("deletion", box, image, top, saliency, 1792).area
+            inserted = deletion.curve("insertion", box, image, top, saliency, 1792).area
+            energy = localisation.energy(saliency, truth)
+            row = {"insertion ↑": inserted, "deletion ↓": deleted, "ins − del ↑": inserted - deleted, "energy ↑": energy}
+            rows.setdefault(name, []).append(row)
+    print(table.heading(box, f"N = {len(chosen)} pictures with boxes, 800 passes"))
+    print(table.markdown(rows, lead="design"))
+
+
+def designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str, Map]]:
+    """Yield each design's map; designs share the masks that they have in common."""
+
+    def asked(shown: Masks) -> Map:
+        lots, behind = [masks.Drawn(shown)], fill.of("mean", box, image)
+        scores = torch.cat([y.cpu() for _, _, y in probe.each(box, image, top, lots, behind)])
+        return ((scores - scores.mean()) @ (shown - shown.mean(0)).flatten(1)).reshape(SIZE) / len(scores)
+
+    def drawn(cells: int, count: int, keep: float = 0.5) -> Masks:
+        return torch.cat([lot.draw(image) for lot in masks.grids(count, SIZE, cells, keep, seed=5)])
+
+    for cells in (4, 7, 10, 14):
+        yield f"one scale, {cells}×{cells}", asked(drawn(cells, 800))
+    coarse, fine = asked(drawn(4, 300)), asked(drawn(14, 500))
+    both = unit(coarse) + unit(fine)
+    yield "4×4 and 14×14, sum", both
+    yield "4×4 and 14×14, product", product([coarse, fine])
+    yield "4×4 kept .3 and 14×14 kept .7, product", product([asked(drawn(4, 300, 0.3)), asked(drawn(14, 500, 0.7))])
+    yield "4, 7, 10 and 14, product", product([asked(drawn(cells, 200)) for cells in (4, 7, 10, 14)])
+    _, levels = _attention.levels("auto", box, image)
+    yield "sum, attended (λ = 0.5)", (both + _attention.Intent(_attention.alike("self", levels))(both)) / 2
+    narrow: dict[str, tuple[float, Callable[[Masks], Masks]]] = {
+        "fine only in the coarse map's upper 35 %": (0.35, lambda wide: wide),
+        "fine only in the coarse map's upper 60 %": (0.6, lambda wide: wide),
+        "fine only in its upper 35 %, all else kept": (0.35, torch.ones_like),
+    }
+    for name, (share, outside) in narrow.items():
+        edge = coarse.flatten().quantile(1 - share)
+        region = fill.blur((coarse > edge).float()[None], 6.0)[0]
+        shown = region * drawn(14, 500) + (1 - region) * outside(drawn(4, 800)[300:])
+        yield f"{name}, sum", unit(coarse) + unit(asked(shown))
+
+
+if __name__ == "__main__":
+    main()

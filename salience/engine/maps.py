@@ -23,7 +23,7 @@ def ranks(values: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
     return (counts.cumsum(0) - (counts + 1) / 2).double()[which]
 
 
-def agreement(one: Map, other: Map) -> float:
+def agreement(one: Float[Tensor, "..."], other: Float[Tensor, "..."]) -> float:
     """Correlate ranks (Spearman's ρ). A constant map agrees with nothing: 0."""
     first, second = (ranks(each) - (each.numel() - 1) / 2 for each in (one, other))
     scale = float(first.norm() * second.norm())

@@ -28,7 +28,7 @@ class Official:
     The second softmax is over probabilities, so what it adds to the map is constant to (e−1)/n of the map's maximum.
     """
 
-    def __init__(self, levels: Sequence[Float[Tensor, "c y x"]], side: int = 112) -> None:
+    def __init__(self, levels: Sequence[Float[Tensor, "_ _ _"]], side: int = 112) -> None:
         self.side = side
         half = side // 2
         # Nearest-neighbour copies of coarse levels repeat, so their dot products are taken once, at half the side.
@@ -79,7 +79,7 @@ class Intent:
         rows = [(flat[at : at + ROWS] @ flat.T - offset).div_(temperature).softmax(1) for at in range(0, len(flat), ROWS)]
         self.weights = torch.cat(rows)
 
-    def mean(self, saliency: Map) -> Map:
+    def mean(self, saliency: Map) -> Float[Tensor, "y x"]:
         """Return a_i = Σ_j weights_ij s_j at the attention's own size."""
         small = functional.interpolate(
             saliency[None, None].float(), size=self.shape, mode="bilinear", antialias=True, align_corners=False
@@ -93,7 +93,7 @@ class Intent:
         return (near - low) / (high - low).clamp(min=1e-12) * (saliency.max() - saliency.min()) + saliency.min()
 
 
-def levels(source: str, box: BlackBox, image: Image) -> tuple[str, list[Float[Tensor, "c y x"]]]:
+def levels(source: str, box: BlackBox, image: Image) -> tuple[str, list[Float[Tensor, "_ _ _"]]]:
     """Return where the features come from and the features, level by level, from the finest to the coarsest.
 
     `source` is "self" (the box's own layers), "lab-xy" (colour and place, no network), the spec of another box, or
@@ -119,7 +119,7 @@ def _has_layers(box: GreyBox) -> bool:
         return False
 
 
-def alike(source: str, found: Sequence[Float[Tensor, "c y x"]], side: int = 56) -> Float[Tensor, "c y x"]:
+def alike(source: str, found: Sequence[Float[Tensor, "_ _ _"]], side: int = 56) -> Float[Tensor, "d v u"]:
     """Make one feature of all levels, so that each level counts the same: its pixels have length 1 / √levels."""
     shape = (min(side, found[0].shape[-2]), min(side, found[0].shape[-1])) if source == "lab-xy" else (side, side)
     how: dict[str, Any] = {"size": shape, "mode": "bilinear", "antialias": True, "align_corners": False}

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from salience.draw import blend
 from salience.engine import maps
 from salience.explanation import Explanation
 
@@ -30,14 +31,18 @@ def where(why: Explanation) -> dict[str, float] | None:
     """
     if maps.flaws(why.saliency):
         return None
-    whole = torch.nan_to_num(why.at_photograph.double(), nan=-torch.inf)
+    full = why.geometry.photograph
+    shrink = min(1.0, 1000 / max(full))  # ranking every pixel of a large photograph would take seconds
+    size = max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))
+    whole = torch.nan_to_num(blend.geometry(why, size).restore(why.saliency).double(), nan=-torch.inf)
     above = (whole - why.saliency.double().mean()).clamp(min=0)
     ranked, order = above.flatten().sort(descending=True)
     half = ranked.cumsum(0) <= 0.5 * ranked.sum()
     count = min(int(half.sum()) + 1, len(ranked))
     weights, at = ranked[:count] / ranked[:count].sum(), order[:count]
     width = whole.shape[1]
-    x, y = float((weights * (at % width)).sum()), float((weights * (at // width)).sum())
+    x = float((weights * (at % width)).sum()) * full[1] / width
+    y = float((weights * (at // width)).sum()) * full[0] / whole.shape[0]
     return {"share": count / whole.numel(), "x": round(x, 1), "y": round(y, 1)}
 
 

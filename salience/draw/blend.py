@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy import ndarray
+from PIL import Image as pil
 
 from salience.engine import maps
 from salience.errors import SettingError, UnknownName
 from salience.explanation import Explanation
+from salience.picture import Geometry
 
 Scale = Literal["minmax", "p99", "signed"]
 Pixels = Float[ndarray, "y x 3"]
@@ -20,7 +23,7 @@ DIVERGING = frozenset(
     {"PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral", "coolwarm", "bwr", "seismic"}
     | {"berlin", "managua", "vanimo"}
 )
-GREY = np.array([0.299, 0.587, 0.114])  # how bright the eye finds red, green and blue (ITU-R BT.601)
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye finds red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,29 @@ def blank(explanation: Explanation) -> str | None:
     return "; ".join(maps.flaws(explanation.saliency)) or None
 
 
-def photograph(explanation: Explanation) -> Pixels:
-    """Return the photograph's pixels in 0…1."""
-    pixels: Pixels = np.asarray(explanation.picture.pixels, dtype=np.float64) / 255
-    return pixels
+def photograph(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels:
+    """Return the photograph's pixels in 0…1, at its own height and width or at another."""
+    pixels = explanation.picture.pixels
+    if size is not None and size != (pixels.height, pixels.width):
+        pixels = pixels.resize(size[::-1], pil.Resampling.LANCZOS)
+    shown: Pixels = np.asarray(pixels, dtype=np.float32) / 255
+    return shown
 
 
-def overlay(explanation: Explanation, look: Look) -> Pixels:
+def geometry(explanation: Explanation, size: tuple[int, int]) -> Geometry:
+    """Return the way from the map to the photograph at another height and width: large ones need not be drawn whole."""
+    whole = explanation.geometry
+    y, x = (wanted / full for wanted, full in zip(size, whole.photograph, strict=True))
+    top, bottom, left, right = whole.seen
+    return Geometry(size, whole.size, (top * y, bottom * y, left * x, right * x))
+
+
+def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None = None) -> Pixels:
     """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw."""
-    under = photograph(explanation)
-    raw = explanation.at_photograph.double().numpy()
-    unseen = np.isnan(explanation.geometry.restore(explanation.saliency.new_zeros(explanation.saliency.shape)).numpy())
+    under = photograph(explanation, size)
+    place = geometry(explanation, size or explanation.geometry.photograph)
+    raw = place.restore(explanation.saliency).numpy()
+    unseen = np.isnan(place.restore(torch.zeros_like(explanation.saliency)).numpy())
     if blank(explanation) is None:
         low, high = look.span(explanation.saliency.double().numpy())
         position = np.nan_to_num(((raw - low) / (high - low)).clip(0, 1))

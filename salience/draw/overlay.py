@@ -48,10 +48,10 @@ def figure(
     if size is not None and size < 64:
         raise SettingError(f"expected a size of 64 pixels at least, got {size}")
     look = Look(alpha, colours, scale)
-    panels = [blend.overlay(explanation, look)]
+    page = _Page(explanation, size, 1 + side_by_side)
+    panels = [blend.overlay(explanation, look, page.shown)]
     if side_by_side:
-        panels.insert(0, blend.photograph(explanation))
-    page = _Page(explanation, size, len(panels))
+        panels.insert(0, blend.photograph(explanation, page.shown))
     for number, pixels in enumerate(panels):
         page.panel(number, pixels)
     page.words(explanation, look, side_by_side=side_by_side)
@@ -95,8 +95,7 @@ class _Page:
 
     def panel(self, number: int, pixels: Pixels) -> None:
         """Show pixels."""
-        whole = eight_bit(pixels).resize(self.shown[::-1], pil.Resampling.LANCZOS)
-        show(self.axes, np.asarray(whole), self.left(number), self.top)
+        show(self.axes, np.asarray(eight_bit(pixels)), self.left(number), self.top)
 
     def say(self, text: str, left: float, top: float, room: float, size: float = 1.0, **style: Any) -> None:
         """Write one line; `size` counts in the page's letters."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image as pil
 
 from salience.draw import blend
 from salience.draw.blend import Look, Pixels, Scale
@@ -47,12 +46,13 @@ def sheet(
     for column, head in enumerate(["picture", *heads]):
         say(axes, head, GAP + column * step, HEAD - 10, size, 14, weight="bold", va="bottom")
     for row, shown, top, below in zip(rows, firsts, tops, tops[1:], strict=False):
-        _put(axes, blend.photograph(shown), GAP, top, size)
+        small = _small(shown.geometry.photograph, size)
+        _put(axes, blend.photograph(shown, small), GAP, top, size)
         told, line = shown.target, below - LINE - GAP + 4
         say(axes, f"{told.name.split(',')[0]} {told.probability:.2f}", GAP, line, size, 12)
         for column, each in enumerate(row, start=1):
             if each is not None:
-                _put(axes, blend.overlay(each, look), GAP + column * step, top, size)
+                _put(axes, blend.overlay(each, look, small), GAP + column * step, top, size)
                 problem = blend.blank(each)
                 if problem is not None:
                     say(axes, f"no map: {problem}", GAP + column * step, line, size, 11, color=FAINT)
@@ -80,6 +80,4 @@ def _small(photograph: tuple[int, int], size: int) -> tuple[int, int]:
 
 def _put(axes: Axes, pixels: Pixels, left: float, top: float, size: int) -> None:
     """Show pixels as a thumbnail, in the middle of its column."""
-    height, width = _small((pixels.shape[0], pixels.shape[1]), size)
-    small = eight_bit(pixels).resize((width, height), pil.Resampling.LANCZOS)
-    show(axes, np.asarray(small), left + (size - width) // 2, top)
+    show(axes, np.asarray(eight_bit(pixels)), left + (size - pixels.shape[1]) // 2, top)

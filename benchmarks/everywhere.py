@@ -20,10 +20,10 @@ from benchmarks import data, table
 from salience import registry
 
 SMALL: dict[str, dict[str, Any]] = {
-    "rise": {"method": "rise", "masks": 96},
-    "occlusion": {"method": "occlusion", "window": 64, "stride": 32},
+    "rise": {"method": "rise", "masks": 64},
+    "occlusion": {"method": "occlusion", "window": 96, "stride": 48},
     "iassa official": {"method": "iassa", "variant": "official", "window": 96, "stride": 48, "rounds": 2, "features": "none"},
-    "iassa intent": {"method": "iassa", "variant": "intent", "window": 64, "stride": 32, "rounds": 2},
+    "iassa intent": {"method": "iassa", "variant": "intent", "window": 96, "stride": 48, "rounds": 1},
     "iassa plus": {"method": "iassa", "variant": "plus", "budget": 128},
 }
 TOYS = ("toy:colour?size=224", "toy:corner?size=224")

@@ -66,6 +66,11 @@ class Explanation:
         return read(self.encoded, self.image)
 
     @property
+    def called(self) -> str:
+        """The method, and its variant where it has several."""
+        return " ".join([self.method, *([str(self.settings["variant"])] if "variant" in self.settings else [])])
+
+    @property
     def at_photograph(self) -> Float[Tensor, "y x"]:
         """The map at the photograph's size; NaN where the box did not look."""
         return self.geometry.restore(self.saliency)
@@ -156,7 +161,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         cost = f"{self.passes} passes, {self.seconds:.1f} s"
-        return f"<{self.method} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
+        return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
 
 
 def write(path: str | Path, content: bytes) -> Path:

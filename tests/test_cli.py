@@ -16,7 +16,7 @@ from salience.cli import files, main, page
 from salience.cli.options import Options
 
 TOY = ("--box", "toy:colour")
-FAST = (*TOY, "--budget", "60")
+FAST = ("--method", "rise", *TOY, "--budget", "60")
 
 
 def patch(path: Path, colour: tuple[int, int, int] = (255, 0, 0)) -> Path:
@@ -145,12 +145,12 @@ BAD = {
     "model": ("red.png --box timm:resnet5", "resnet50"),
     "class": ("red.png --target gren", "green"),
     "index": ("red.png --target 3", "from 0 to 2"),
-    "setting": ("red.png --cels 3", "cells"),
+    "setting": ("red.png --method rise --cels 3", "cells"),
     "setting of another method": ("red.png --method occlusion --cells 3", "setting of occlusion"),
-    "no number": ("red.png --cells many", "expected a whole number for --cells, got 'many'"),
-    "range": ("red.png --keep 2", "0 < keep < 1"),
+    "no number": ("red.png --method rise --cells many", "expected a whole number for --cells, got 'many'"),
+    "range": ("red.png --method rise --keep 2", "0 < keep < 1"),
     "choice": ("red.png --method iassa --variant best", "official, intent or plus"),
-    "no value": ("red.png --cells", "--cells"),
+    "no value": ("red.png --method rise --cells", "--cells"),
     "budget": ("red.png --budget none", "expected a budget"),
     "small budget": ("red.png --method occlusion --window 8 --stride 4 --budget 3", "raise the budget"),
     "lane": ("red.png --lane fastest", "lane"),

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from inspect import Parameter as Argument
 from inspect import Signature
 from typing import Annotated, Any
@@ -27,9 +27,10 @@ from salience.types import BlackBox
 
 def command(method: str | None) -> Callable[..., int]:
     """Make the command for one method: its fields are options."""
-    name = method or Options.method
+    name, changed = (method, {}) if method else (api.DEFAULT["method"], api.DEFAULT)
     cls = registry.method(name)
     own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
+    own = [replace(each, default=changed.get(each.name, each.default)) for each in own]
     options = _flags(list(registry.settings(Options)), "Options")
     options += _flags(own, f"Settings of {registry.called(cls)}")
 

@@ -10,7 +10,7 @@ class Options:
     """What to explain, with what, at what cost, and where it goes."""
 
     box: str = "zoo:efficientnet-lite0"  # the classifier, as kind:name (see `salience list boxes`)
-    method: str = "rise"  # how to explain (see `salience list methods`); each has settings of its own
+    method: str | None = None  # how to explain (see `salience list methods`); none given: iassa with variant plus
     target: str = "predicted"  # the class: predicted, runner-up, an index, or a name (see `salience list classes`)
     versus: str | None = None  # a second class: explain what speaks for the target rather than for this one
     budget: str | None = None  # what a picture may cost, as in 2000, "2000 passes" or 10s; none given: the method's own

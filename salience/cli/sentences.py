@@ -29,14 +29,14 @@ def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
 
 
 def _option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
-    from salience import registry
+    from salience import api, registry
     from salience.cli import chosen
     from salience.cli.options import Options
 
     given = (problem.token.keyword or problem.token.value).lstrip("-").removeprefix("no-")
     if words[0] != "explain":
         return UnknownName.of("option", given, ("json", "box", "help"), "see `salience list --help`")
-    method = chosen(words) or Options.method
+    method = chosen(words) or str(api.DEFAULT["method"])
     settings = [each.name for each in registry.settings(registry.method(method))]
     known = sorted({name.replace("_", "-") for name in (*Options.__dataclass_fields__, *settings)})
     return UnknownName.of(f"setting of {method}", given, known, f"see `salience explain --method {method} --help`")

@@ -108,7 +108,7 @@ class _Page:
         names = told.name.split(",")[0] if told.index is not None else told.name
         self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, weight="bold")
         rate = f"{explanation.passes:,} passes, {explanation.seconds:.1f} s"
-        cost = f"{explanation.method} · {explanation.box['name']} · {rate}"
+        cost = f"{explanation.called} · {explanation.box['name']} · {rate}"
         self.say(cost, self.gap, self.gap + 1.9 * self.letter, room, color=FAINT)
         under = self.top + self.shown[0] + 0.7 * self.letter
         if side_by_side:
@@ -134,7 +134,7 @@ class _Page:
         below, cut = top + 1.3 * self.letter, look.scale == "p99"
         self.say(("≤ " if cut else "") + f"{low:.3g}", left, below, self.cell, 0.85)
         self.say(("≥ " if cut else "") + f"{high:.3g}", left + self.cell, below, self.cell, 0.85, ha="right")
-        label = f"saliency ({explanation.method}), raw values"
+        label = f"saliency ({explanation.called}), raw values"
         self.say(label, left + self.cell / 2, below, 0.6 * self.cell, 0.85, ha="center", color=FAINT)
 
     def _blank(self, problem: str, top: float) -> None:

@@ -69,7 +69,7 @@ def _heads(rows: Sequence[Sequence[Explanation | None]], titles: Sequence[str] |
         if len(titles) != count:
             raise SettingError(f"expected a title for each of {count} columns, got {len(titles)}")
         return list(titles)
-    return [next((row[column].method for row in rows if row[column] is not None), "") for column in range(count)]  # type: ignore[union-attr]  # None is left out
+    return [next((row[column].called for row in rows if row[column] is not None), "") for column in range(count)]  # type: ignore[union-attr]  # None is left out
 
 
 def _small(photograph: tuple[int, int], size: int) -> tuple[int, int]:

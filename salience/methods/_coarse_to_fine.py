@@ -17,7 +17,7 @@ from salience.engine import estimate, fill, maps, masks, probe
 from salience.types import BlackBox, Found, Image, Map, Target
 
 SCALES = ((4, 0.3, 48), (14, 0.7, 80))  # cells along a side, keep probability, masks a round
-MOST = 2000  # passes without a budget
+LEAST, MOST = 32, 2000  # passes; the second is for a run without a budget
 STILL, SAME = 0.98, 0.95  # rank agreement of the map, and overlap of the region, between two rounds a quarter apart
 
 
@@ -39,14 +39,17 @@ class Scale:
 def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: float, seed: int) -> Iterator[Found]:
     """Yield the map after every round; stop when map and region stand still, or the budget is spent."""
     size = (image.shape[-2], image.shape[-1])
-    least = sum(each for _, _, each in SCALES)
-    allowed = probe.plan(None, default=MOST, least=least, what="iassa (plus)")
-    scales = [Scale(*each, estimate.Halves(*(estimate.of("centred", size, each[1], 0) for _ in "ab"))) for each in SCALES]
+    allowed = probe.plan(None, default=MOST, least=LEAST, what="iassa (plus)")
+    share = min(1.0, allowed / sum(count for _, _, count in SCALES))  # a budget below one round makes a smaller round
+    scales = [
+        Scale(cells, keep, int(count * share), estimate.Halves(*(estimate.of("centred", size, keep, 0) for _ in "ab")))
+        for cells, keep, count in SCALES
+    ]
     shown = fill.of(behind, box, image, seed)
     history: list[Map] = []
-    for number in range(-(-allowed // least)):
+    for number in range(-(-allowed // sum(scale.masks for scale in scales))):
         for scale in scales:
-            part = min(least, scale.masks) if number == 0 else 0
+            part = scale.masks if number == 0 else 0
             for _, drawn, scores in probe.each(box, image, target, scale.lots(size, seed, number), shown, least=part):
                 scale.seen.add(drawn, scores)
         found = joined(scales, threshold)
@@ -64,9 +67,12 @@ def joined(scales: list[Scale], threshold: float) -> Found:
         error = own.error if own.error is not None else torch.zeros_like(own.saliency)
         span = (own.saliency.max() - own.saliency.min()).clamp(min=1e-12)
         relative = relative + (unit(other.saliency) * error / span) ** 2
-    halves = [product([scale.seen.sides[half].fold()[0][::4, ::4] for scale in scales]) for half in (0, 1)]
+    stability = None
+    if min(scale.seen.count for scale in scales) > estimate.BLOCK:
+        halves = [product([scale.seen.sides[half].fold()[0][::4, ::4] for scale in scales]) for half in (0, 1)]
+        stability = maps.agreement(*halves)
     evidence = {"region": maps.region(saliency, threshold), "coarse": folded[0].saliency, "fine": folded[1].saliency}
-    return Found(saliency, relative.sqrt(), maps.agreement(*halves), evidence)
+    return Found(saliency, relative.sqrt(), stability, evidence)
 
 
 def product(parts: list[Map]) -> Map:

@@ -1,0 +1,341 @@
+"""One contract for every method in the register, and for every variant of those that have some.
+
+Each class of complaint that users of such libraries make is a test here, so a new method inherits all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+import psutil
+import pytest
+import torch
+from torch import Tensor, nn
+
+import salience
+from salience import registry
+from salience.boxes import toy
+from salience.boxes.torch import TorchBox, wrap
+from salience.engine import maps, probe
+from salience.errors import BoxError, TargetError
+from salience.methods.iassa import Iassa  # noqa: F401  # the methods' reprs are evaluated here
+from salience.methods.occlusion import Occlusion  # noqa: F401  # as above
+from salience.methods.rise import Rise  # noqa: F401  # as above
+from salience.picture import Preparation
+from salience.types import BlackBox, OpenBox
+from tests.helpers import apart
+
+SIDE = 32
+SMALL = {"occlusion": {"window": 8, "stride": 2}, "iassa": {"window": 12, "stride": 3, "rounds": 3}, "rise": {"masks": 600}}
+
+QUICK = {"official": {"features": "none"}}  # its attention takes a second a round, and has tests of its own
+
+
+def roster() -> list[Any]:
+    """Make every method as it is by default and in each of its variants, small enough for toys."""
+    found = []
+    for name in registry.names("methods"):
+        cls = registry.method(name)
+        small = SMALL.get(name, {})
+        variants = get_args(get_type_hints(cls)["variant"]) if "variant" in {each.name for each in fields(cls)} else ()
+        made = [cls(**small | QUICK.get(each, {}), variant=each) for each in variants] or [cls(**small)]
+        found += [pytest.param(each, id=f"{name}-{getattr(each, 'variant', '')}".rstrip("-")) for each in made]
+    return found
+
+
+every = pytest.mark.parametrize("method", roster())
+
+
+def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
+    """Call a method as it is."""
+    with probe.running(**limits):
+        return method(box, toy.picture(SIDE) if image is None else image, target)
+
+
+def inside(saliency: Tensor, top: int = 6, left: int = 14, wide: int = 8) -> float:
+    """Return the share of the 64 highest pixels that lie in the planted patch."""
+    where = torch.zeros(saliency.shape, dtype=torch.bool)
+    where.view(-1)[saliency.flatten().topk(64).indices] = True
+    return float(where[top : top + wide, left : left + wide].sum()) / 64
+
+
+@every
+def test_a_map_has_the_images_size_and_finite_values_that_differ(method: Any) -> None:
+    """A blank or broken map is no answer."""
+    found = explained(method, toy.load("colour"))
+    assert found.shape == (SIDE, SIDE)
+    assert found.dtype == torch.float32
+    assert maps.flaws(found) == []
+
+
+@every
+def test_images_need_not_be_square(method: Any) -> None:
+    """Rows and columns are never swapped."""
+    box = TorchBox(toy.Colour(), Preparation((24, 40)), ("red", "green", "blue"))
+    image = torch.full((3, 24, 40), 0.4)
+    image[:, 3:11, 25:33] = torch.tensor([1.0, 0, 0])[:, None, None]
+    found = explained(method, box, image)
+    assert found.shape == (24, 40)
+    assert inside(found, 3, 25) >= 0.5
+
+
+@every
+@pytest.mark.parametrize("colour", [0, 1, 2])
+def test_the_planted_colour_is_found(method: Any, colour: int) -> None:
+    """The box answers to a colour, wherever it is; chance is 0.06 of the top 64 pixels."""
+    assert inside(explained(method, toy.load("colour"), toy.picture(SIDE, colour), colour)) >= 0.5
+
+
+@every
+def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
+    """The patch of the class lies above the rest, and that of a rival below it."""
+    image = toy.picture(SIDE)
+    image[:, 22:30, 2:10] = torch.tensor([0.0, 1, 0])[:, None, None]
+    found = explained(method, toy.load("colour"), image, 0)
+    assert float(found[6:14, 14:22].mean()) > float(found.mean()) > float(found[22:30, 2:10].mean())
+
+
+@every
+def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
+    """Whatever the process's own random state."""
+    torch.manual_seed(1)
+    one = explained(method, toy.load("colour"), batch=16)
+    torch.manual_seed(2)
+    assert torch.equal(one, explained(method, toy.load("colour"), batch=16))
+
+
+@every
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_batch_size_does_not_change_the_map(method: Any, batch: int) -> None:
+    """Batches are a matter of speed."""
+    assert apart(explained(method, toy.load("colour"), batch=batch), explained(method, toy.load("colour"), batch=32)) < 1e-5
+
+
+@every
+def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
+    """Sums in another order differ in the last digits only."""
+    one = explained(method, toy.load("colour"), batch=32)
+    torch.set_num_threads(2)
+    try:
+        assert apart(one, explained(method, toy.load("colour"), batch=32)) < 1e-5
+    finally:
+        torch.set_num_threads(1)
+
+
+@every
+def test_another_target_gives_another_map(method: Any) -> None:
+    """A map that is the same for every class explains none."""
+    red, green = (explained(method, toy.load("colour"), target=target) for target in (0, 1))
+    assert maps.agreement(red, green) < 0.5
+
+
+@every
+def test_a_contrast_and_a_function_are_targets_too(method: Any) -> None:
+    """A pair is the difference of two scores, which a function can say as well."""
+    pair = explained(method, toy.load("colour"), target=(0, 1))
+    if registry.need(type(method)) is not OpenBox:
+        assert apart(pair, explained(method, toy.load("colour"), target=lambda row: row[:, 0] - row[:, 1])) < 1e-5
+    assert inside(pair) >= 0.5
+
+
+def state(box: TorchBox) -> list[Any]:
+    """Write down all of a module that a call could leave changed."""
+    module = box.module
+    return [
+        [each.training for each in module.modules()],
+        [(each.requires_grad, each.grad) for each in module.parameters()],
+        [len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks) for each in module.modules()],
+        [each.clone() for each in module.state_dict().values()],
+        torch.get_rng_state(),
+        torch.is_grad_enabled(),
+    ]
+
+
+def unchanged(before: list[Any], after: list[Any]) -> bool:
+    """Compare two states, tensors by value."""
+    weights = all(torch.equal(one, other) for one, other in zip(before[3], after[3], strict=True))
+    return before[:3] == after[:3] and weights and torch.equal(before[4], after[4]) and before[5] == after[5]
+
+
+@every
+@pytest.mark.parametrize("training", [False, True])
+def test_box_and_image_are_as_before(method: Any, training: bool) -> None:
+    """Mode, gradients, hooks, weights, running means, random state, and the pixels, which a first layer may overwrite."""
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.BatchNorm2d(3), nn.Dropout(0.5), toy.Colour()).train(training)
+    module[3].eval()
+    box, image = TorchBox(module, Preparation((SIDE, SIDE)), "rgb"), toy.picture(SIDE)
+    next(module.parameters()).requires_grad_(False)
+    before, kept = state(box), image.clone()
+    explained(method, box, image)
+    assert unchanged(before, state(box))
+    assert torch.equal(image, kept)
+
+
+@every
+def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
+    """A box that fails in the middle leaves mode and hooks as they were."""
+    calls = []
+
+    class Fails(toy.Colour):
+        def forward(self, images: Tensor) -> Tensor:
+            calls.append(len(images))
+            if sum(calls) > 20:
+                raise ValueError("tired")
+            return super().forward(images)
+
+    box = TorchBox(Fails().train(), Preparation((SIDE, SIDE)), "rgb", lane="exact")
+    before = state(box)
+    with pytest.raises(BoxError, match="got ValueError: tired"):
+        explained(method, box, batch=4)
+    assert unchanged(before, state(box))
+
+
+@every
+def test_training_mode_gives_the_map_of_eval_mode(method: Any) -> None:
+    """Dropout and batch norms act as they will when the box is used."""
+
+    def net() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), toy.Colour())
+
+    found = [explained(method, wrap(net().train(mode), size=SIDE, lane="exact"), batch=16) for mode in (True, False)]
+    assert torch.equal(*found)
+
+
+@every
+def test_the_repr_rebuilds_the_method(method: Any) -> None:
+    """What is printed in a record can be run again."""
+    assert eval(repr(method)) == method  # noqa: S307  # the repr of our own object
+
+
+@every
+def test_every_setting_has_a_help_text_a_default_and_a_type(method: Any) -> None:
+    """The command line and the page show them; the first line of the class says what it does."""
+    for setting in registry.settings(type(method)):
+        assert len(setting.help) > 10, setting.name
+        assert setting.default == getattr(type(method)(), setting.name)
+    assert (type(method).__doc__ or "").partition("\n")[0].endswith(".")
+
+
+@every
+def test_it_is_known_by_its_name(method: Any) -> None:
+    """The file, the class and the name on the command line are one word in three spellings."""
+    name = registry.called(method)
+    assert registry.method(name) is type(method)
+    assert type(registry.make(name)) is type(method)
+
+
+class Shared(nn.Module):
+    """One convolution and one in-place activation used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.end = toy.Colour()
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.mix.bias.zero_()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Apply both twice."""
+        return self.end(self.act(self.mix(self.act(self.mix(images)))))
+
+
+class Tokens(nn.Module):
+    """A classifier whose inner layer gives tokens behind a prefix, as a vision transformer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Identity()
+        self.end = toy.Colour()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Cut into tokens, with one in front, and back."""
+        tokens = torch.cat([images.new_zeros(len(images), 1, 3), images.flatten(2).mT], dim=1)
+        return self.end(self.inner(tokens)[:, 1:].mT.unflatten(2, images.shape[-2:]))
+
+
+class ChannelsLast(Tokens):
+    """A classifier whose inner layer gives (n y x c), as a Swin transformer does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn there and back."""
+        return self.end(self.inner(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+def as_numpy(batch: Any) -> Any:
+    """Find colours with numpy: (n h w 3) in, probabilities out."""
+    return toy.load("colour")(torch.from_numpy(batch).permute(0, 3, 1, 2)).numpy()
+
+
+BOXES: dict[str, Callable[[], BlackBox]] = {
+    "toy": lambda: toy.load("colour"),
+    "train mode": lambda: wrap(toy.Colour().train(), size=SIDE),
+    "half": lambda: wrap(toy.Colour().to(torch.bfloat16), size=SIDE),
+    "double": lambda: wrap(toy.Colour().double(), size=SIDE),
+    "shared and in place": lambda: wrap(Shared(), size=SIDE),
+    "tokens": lambda: wrap(Tokens(), size=SIDE),
+    "channels last": lambda: wrap(ChannelsLast(), size=SIDE),
+    "function": lambda: registry.box(as_numpy, size=SIDE, takes="numpy"),
+    "chosen lane": lambda: wrap(toy.Colour(), size=SIDE, lane="auto"),
+    "bfloat16 lane": lambda: wrap(toy.Colour(), size=SIDE, lane="channels-last bfloat16"),
+}
+
+
+@every
+@pytest.mark.parametrize("kind", BOXES)
+def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) -> None:
+    """The annotation of `box` is the need, and whatever meets it must do."""
+    box = BOXES[kind]()
+    if not isinstance(box, registry.need(type(method))):
+        pytest.skip("needs more than a black box")
+    assert inside(explained(method, box)) >= 0.5
+
+
+@every
+def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
+    """A picture explained alone or among others has one map."""
+    pictures = [toy.picture(SIDE, colour) for colour in (0, 1, 2)]
+    together = salience.explain(toy.load("colour"), torch.stack(pictures), method, batch=16)
+    for one, picture in zip(together, pictures, strict=True):
+        assert torch.equal(one.saliency, salience.explain(toy.load("colour"), picture, method, batch=16).saliency)
+
+
+@every
+def test_memory_does_not_grow_over_many_calls(method: Any) -> None:
+    """Hooks and graphs that stay alive once took 441 GB of another library's user."""
+    box, image, process = toy.load("colour", size=16), toy.picture(16), psutil.Process()
+
+    def run(times: int) -> int:
+        for _ in range(times):
+            explained(method, box, image, budget=160 if getattr(method, "variant", "") != "official" else None, batch=64)
+        gc.collect()
+        return process.memory_info().rss
+
+    before = run(30)
+    assert run(150) - before < 20 * 2**20
+
+
+@every
+@pytest.mark.parametrize("target", [3, -1, "purple"])
+def test_a_target_that_the_box_does_not_have_is_an_error_in_words(method: Any, target: Any) -> None:
+    """Another library prints a line and leaves the result unset."""
+    with pytest.raises(salience.SalienceError, match=r"expected (a class from 0 to 2|the name of a class), got"):
+        salience.explain(toy.load("colour"), toy.picture(SIDE), method, target=target)
+    if isinstance(target, int):
+        with pytest.raises(TargetError, match="expected a class from 0 to 2"):
+            explained(method, toy.load("colour"), target=target)
+
+
+@every
+def test_nan_from_the_box_is_an_error_in_words(method: Any) -> None:
+    """It must not become a map, nor a zero."""
+    box = wrap(nn.Sequential(toy.Colour()), size=SIDE)
+    with torch.no_grad():
+        box.module[0].detect.weight.fill_(float("nan"))
+    with pytest.raises(BoxError, match="expected finite scores from Sequential, got NaN or infinity"):
+        explained(method, box)

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from salience import registry
 from salience.engine import maps, probe
@@ -17,7 +19,7 @@ from salience.engine.budget import Budget
 from salience.errors import BoxError, SettingError
 from salience.explanation import Explanation, Told
 from salience.picture import Geometry, Picture, Preparation, read
-from salience.types import BlackBox, Found, GreyBox, Image, OpenBox, Sampler
+from salience.types import BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
 
 # The best within ten seconds of those that need only scores (docs/results/iassa.md).
 DEFAULT: dict[str, Any] = {"method": "iassa", "variant": "plus"}
@@ -100,10 +102,7 @@ def _last(box: BlackBox, image: Any, method: Any, **given: Any) -> Explanation:
 def _steps(
     box: BlackBox, source: Any, method: Any, *, target: Any, budget: Any, batch: int | None, progress: Any
 ) -> Iterator[Explanation]:
-    needed = registry.need(type(method))
-    if not isinstance(box, needed):
-        has = "gradients" if needed is OpenBox else "inner layers"
-        raise BoxError(f"expected a box with {has} for {registry.called(method)}, got {box.name}: choose a black-box method")
+    _admit(box, method)
     picture = read(source)
     image, geometry = _fitted(box, picture)
     run = probe.Run(Budget.of(budget), batch, progress)
@@ -113,40 +112,50 @@ def _steps(
         row = probe.score(box, image[None])[0].float().cpu()
     run.passes = 0  # the prediction is not the method's expense
     aim = targets.resolve(target, row.tolist(), box.classes)
-    clean = float(targets.pick(aim, row[None])[0])
-    told = Told(aim if isinstance(aim, int) else None, targets.name(aim, box.classes), clean)
-    likely = row.topk(min(5, len(row)))
-    top5 = tuple(Told(int(k), box.classes[k], float(p)) for p, k in zip(likely.values, likely.indices.tolist(), strict=True))
+    known = _told(row, aim, box) | _provenance(box, method) | {"geometry": geometry}
+    known |= {"image": picture.name, "encoded": picture.encoded, "budget": str(run.budget)}
     steps = method.watch(box, image, aim) if isinstance(method, Sampler) else _whole(method, box, image, aim)
     began = time.perf_counter()
-    spent = 0.0
     while True:
         with probe.resumed(run):
             found = next(steps, None)
         if found is None:
             return
-        spent = time.perf_counter() - began
-        notes = (*found.notes, *maps.flaws(found.saliency))
         yield Explanation(
             saliency=found.saliency.detach().float().cpu(),
             error=None if found.error is None else found.error.detach().float().cpu(),
-            target=told,
-            top5=top5,
-            method=registry.called(method),
-            settings=asdict(method),
-            box=_described(box),
-            geometry=geometry,
-            image=picture.name,
-            encoded=picture.encoded,
             passes=run.passes,
-            seconds=spent,
+            seconds=time.perf_counter() - began,
             stability=found.stability,
-            budget=str(run.budget),
-            seed=getattr(method, "seed", None),
-            notes=notes,
+            notes=(*found.notes, *maps.flaws(found.saliency)),
             evidence=found.evidence,
-            versions={name: version(name) for name in ("salience", "torch", "numpy", "pillow")},
+            **known,
         )
+
+
+def _admit(box: BlackBox, method: Any) -> None:
+    needed = registry.need(type(method))
+    if not isinstance(box, needed):
+        has = "gradients" if needed is OpenBox else "inner layers"
+        raise BoxError(f"expected a box with {has} for {registry.called(method)}, got {box.name}: choose a black-box method")
+
+
+def _told(row: Float[Tensor, " k"], aim: Target, box: BlackBox) -> dict[str, Any]:
+    clean = float(targets.pick(aim, row[None])[0])
+    likely = row.topk(min(5, len(row)))
+    top5 = tuple(Told(int(k), box.classes[k], float(p)) for p, k in zip(likely.values, likely.indices.tolist(), strict=True))
+    index = aim if isinstance(aim, int) else None
+    return {"target": Told(index, targets.name(aim, box.classes), clean), "top5": top5}
+
+
+def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
+    return {
+        "method": registry.called(method),
+        "settings": asdict(method),
+        "seed": getattr(method, "seed", None),
+        "box": _described(box),
+        "versions": {name: version(name) for name in ("salience", "torch", "numpy", "pillow")},
+    }
 
 
 def _whole(method: Any, box: BlackBox, image: Image, target: Any) -> Iterator[Found]:

@@ -34,7 +34,7 @@ Pictures of one name get longer names for their files, so that none overwrites a
 "Half of the evidence" is half of what stands above the map's mean, in the fewest pixels that hold it.
 
 ```
-salience explain cat.jpg --method iassa --variant plus --rounds 3
+salience explain cat.jpg --method iassa --variant intent --rounds 3
 salience explain cat.jpg --target tabby --versus "tiger cat"
 salience explain photographs/ --budget 10s --json > results.jsonl
 ```

@@ -17,7 +17,7 @@ from salience.engine import masks as masking
 from salience.engine import target as targets
 from salience.engine.pace import Pace
 from salience.engine.run import Progress, Run, current, plan, resumed, running
-from salience.errors import BoxError, BudgetError, SalienceError, SettingError
+from salience.errors import BoxError, SalienceError, SettingError
 from salience.types import BlackBox, Found, Image, Images, Masks, Probabilities, Scores, Target
 
 __all__ = ["Progress", "Run", "each", "expect_between", "last", "plan", "resumed", "running", "score", "settle", "whole"]
@@ -72,14 +72,9 @@ def each(
     for lot in lots:
         begin = 0
         while begin < len(lot):
-            room = len(lot) - begin if run.left is None else min(run.left, len(lot) - begin)
-            if room == 0 or (run.late and done >= least):
+            size = min(pace.size, run.room(len(lot) - begin, done, least))
+            if size == 0:
                 return
-            if run.late:
-                raise BudgetError(
-                    f"expected time for at least {least} passes, got {run.budget}, which allowed {done}: raise the budget"
-                )
-            size = min(pace.size, room)
             part = lot[begin : begin + size]
             began = time.perf_counter()
             try:

@@ -36,6 +36,16 @@ class Run:
         """Whether the time is spent."""
         return self.budget.seconds is not None and time.monotonic() - self.started >= self.budget.seconds
 
+    def room(self, wanted: int, done: int, least: int) -> int:
+        """Return how many of `wanted` passes may follow the `done`; BudgetError if time ends before the least."""
+        if self.left == 0 or (self.late and done >= least):
+            return 0
+        if self.late:
+            raise BudgetError(
+                f"expected time for at least {least} passes, got {self.budget}, which allowed {done}: raise the budget"
+            )
+        return wanted if self.left is None else min(self.left, wanted)
+
     def count(self, passes: int) -> None:
         """Note passes that were made."""
         self.passes += passes

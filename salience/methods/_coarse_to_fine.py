@@ -17,7 +17,7 @@ from salience.engine import estimate, fill, maps, masks, probe
 from salience.types import BlackBox, Found, Image, Map, Target
 
 SCALES = ((4, 0.3, 48), (14, 0.7, 80))  # cells along a side, keep probability, masks a round
-LEAST, MOST = 32, 2000  # passes; the second is for a run without a budget
+LEAST, MOST = 32, 2048  # passes; the second, sixteen rounds, is for a run without a budget
 STILL, SAME = 0.98, 0.95  # rank agreement of the map, and overlap of the region, between two rounds a quarter apart
 
 

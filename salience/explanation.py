@@ -6,7 +6,6 @@ The file is safetensors: the arrays, and a JSON header under the key `salience`.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -102,18 +101,16 @@ class Explanation:
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
         """Read a record; RecordError for anything else."""
-        from safetensors import safe_open
-
-        try:
-            with safe_open(str(path), "pt") as opened:
-                header = json.loads((opened.metadata() or {})["salience"])
-                arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
-        except FileNotFoundError:
-            raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
-        except Exception as problem:
-            raise RecordError(f"expected an explanation in {path}, got something else ({problem}): was it cut short?") from problem
-        if header["format"] != FORMAT:
+        header, arrays = _opened(path)
+        if header.get("format", FORMAT) != FORMAT:
             raise RecordError(f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience")
+        try:
+            return cls._of(header, arrays)
+        except (KeyError, TypeError) as problem:
+            raise RecordError(f"expected an explanation in {path}, got something else (no {problem})") from problem
+
+    @classmethod
+    def _of(cls, header: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Explanation:
         shape = header["geometry"]
         kept = {key.removeprefix("evidence/"): value for key, value in arrays.items() if key.startswith("evidence/")}
         return cls(
@@ -164,14 +161,31 @@ class Explanation:
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
 
 
+def _opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), "pt") as opened:
+            header: dict[str, Any] = json.loads((opened.metadata() or {})["salience"])
+            return header, {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
+    except FileNotFoundError:
+        raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
+    except Exception as problem:
+        raise RecordError(f"expected an explanation in {path}, got something else ({problem}): was it cut short?") from problem
+
+
 def write(path: str | Path, content: bytes) -> Path:
     """Write a file whole or not at all."""
     path = Path(path)
+    part: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.suffix, delete=False) as file:
+            part = Path(file.name)
             file.write(content)
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, path)
+        part.chmod(0o644)
+        part.replace(path)
     except OSError as problem:
+        if part is not None:
+            part.unlink(missing_ok=True)
         raise RecordError(f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours") from problem
     return path

@@ -68,7 +68,7 @@ class FunctionBox:
         return f"<box {self.name}: {len(self.classes)} classes, takes {self.takes}, {self.preparation}>"
 
 
-def wrap(function: Callable[[Any], Any], *, classes: Sequence[str] | None = None, **options: Any) -> FunctionBox:
+def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any) -> FunctionBox:
     """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them."""
     if not callable(function):
         raise BoxError(f"expected a box (a spec, a torch module or a function), got {type(function).__name__}")

@@ -1,0 +1,100 @@
+"""Who imports whom."""
+
+from __future__ import annotations
+
+import ast
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import salience
+
+ROOT = Path(salience.__file__).parent
+LEVELS = (
+    {"types", "errors"},
+    {"registry", "engine", "explanation", "picture"},
+    {"boxes", "methods", "trainers", "measures", "data", "draw"},
+    {"api", "bench"},
+    {"cli", "web"},
+)
+LATE = {"torchvision", "timm", "transformers", "matplotlib"}  # seconds to import, or extras
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def part(file: Path) -> str:
+    """Name the folder or the file right under the package; the package itself has none."""
+    inside = file.relative_to(ROOT)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def level(name: str) -> int:
+    """Return the level of a part; a new one has to be given its level above."""
+    return next(number for number, names in enumerate(LEVELS) if name in names)
+
+
+def imported(tree: ast.AST) -> list[tuple[int, str]]:
+    """List the modules that are imported, with their lines; `from salience import x` is salience.x."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, each.name) for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute here"
+            module = node.module or ""
+            found += [(node.lineno, f"{module}.{each.name}" if module == "salience" else module) for each in node.names]
+    return found
+
+
+def for_types_only(tree: ast.AST) -> set[int]:
+    """Return the lines that only the type checker reads."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {inner.lineno for block in blocks for each in block.body for inner in ast.walk(each) if hasattr(inner, "lineno")}
+
+
+def names_of(file: Path) -> tuple[ast.Module, str]:
+    """Read a file."""
+    return ast.parse(file.read_text(encoding="utf-8")), str(file.relative_to(ROOT.parent))
+
+
+@pytest.mark.parametrize("file", [each for each in FILES if part(each) != "__init__"], ids=lambda each: str(each.relative_to(ROOT)))
+def test_a_file_imports_from_below_and_from_its_own_folder_only(file: Path) -> None:
+    """A method does not know the boxes, a measure does not know the methods, and nothing knows the surfaces."""
+    tree, where = names_of(file)
+    own, only_types = part(file), for_types_only(tree)
+    for line, module in imported(tree):
+        if not module.startswith("salience.") or line in only_types:
+            continue
+        other = module.split(".")[1]
+        if other == own or not any(other in names for names in LEVELS):
+            continue
+        within = (own, other) in {("explanation", "picture"), ("registry", "types")}
+        lazy = (own, other) == ("explanation", "draw")  # `why.plot()` asks for the drawing when it is wanted
+        assert level(other) < level(own) or within or lazy, f"{where}:{line} {own} may not import {other}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda each: str(each.relative_to(ROOT)))
+def test_slow_or_extra_packages_are_imported_late(file: Path) -> None:
+    """`import salience` stays quick, and works without the extras."""
+    tree, where = names_of(file)
+    only_types = for_types_only(tree)
+    for node in tree.body:
+        for line, module in imported(node) if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            if module.split(".")[0] in LATE and line not in only_types:
+                pytest.fail(f"{where}:{line} imports {module} at module level: import it where it is used")
+
+
+def test_every_part_has_a_level() -> None:
+    """A new folder is placed before it is filled."""
+    for file in FILES:
+        if part(file) not in ("__init__", "__main__"):
+            level(part(file))
+
+
+def test_the_test_itself_sees_a_wrong_import() -> None:
+    """A method that imports a box is found, however it is written."""
+    for text in ("from salience.boxes import toy", "from salience import boxes", "import salience.boxes.torch"):
+        ((_, module),) = imported(ast.parse(text))
+        assert module.split(".")[1] == "boxes"
+    assert level("boxes") == level("methods")
+    assert all(lower.isdisjoint(upper) for lower, upper in pairwise(LEVELS))

@@ -9,13 +9,13 @@ setup: ## install everything into .venv
 	uv sync
 
 check: ## lint, format and types
-	uv run ruff check salience tests
-	uv run ruff format --check salience tests
+	uv run ruff check .
+	uv run ruff format --check .
 	uv run mypy
 
 fix: ## format, and repair what the linter can
-	uv run ruff check --fix salience tests
-	uv run ruff format salience tests
+	uv run ruff check --fix .
+	uv run ruff format .
 
 test: ## run all tests
 	uv run pytest

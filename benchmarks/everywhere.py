@@ -22,7 +22,14 @@ from salience import registry
 SMALL: dict[str, dict[str, Any]] = {
     "rise": {"method": "rise", "masks": 64},
     "occlusion": {"method": "occlusion", "window": 96, "stride": 48},
-    "iassa official": {"method": "iassa", "variant": "official", "window": 96, "stride": 48, "rounds": 2, "features": "none"},
+    "iassa official": {
+        "method": "iassa",
+        "variant": "official",
+        "window": 96,
+        "stride": 48,
+        "rounds": 2,
+        "features": "none",
+    },
     "iassa intent": {"method": "iassa", "variant": "intent", "window": 96, "stride": 48, "rounds": 1},
     "iassa plus": {"method": "iassa", "variant": "plus", "budget": 128},
 }

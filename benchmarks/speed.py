@@ -64,7 +64,8 @@ def overhead(box: BlackBox, image: Image, masks: int, rounds: int) -> tuple[floa
 
 def lanes(masks: int, rounds: int) -> None:
     """Compare the lane `auto` with what peers do: float32, contiguous, batch 32."""
-    print("| box | lane | bare, images/s | RISE, images/s | bare ratio | end-to-end ratio | kept |\n|---|---|---|---|---|---|---|")
+    print("| box | lane | bare, images/s | RISE, images/s | bare ratio | end-to-end ratio | kept |")
+    print("|---" * 7 + "|")
     for name in ("efficientnet-lite0", "vit-tiny"):
         plain, fast = data.BOXES[name]("exact"), data.BOXES[name]("auto")
         image = photograph(plain)
@@ -80,7 +81,8 @@ def lanes(masks: int, rounds: int) -> None:
         whole = median(c / d for c, d in zip(times["c"], times["d"], strict=True))
         rate = {key: few / median(values) for key, values in times.items()}
         print(f"| {name} | exact, batch 32 | {rate['a']:.0f} | {rate['c']:.0f} | 1 | 1 | |")
-        print(f"| {name} | {fast.lane}, batch {batch} | {rate['b']:.0f} | {rate['d']:.0f} | {alone:.2f} | {whole:.2f} | {whole / alone:.0%} |")
+        print(f"| {name} | {fast.lane}, batch {batch} | {rate['b']:.0f} | {rate['d']:.0f} ", end="")
+        print(f"| {alone:.2f} | {whole:.2f} | {whole / alone:.0%} |")
 
 
 def settled(box: BlackBox, image: Image) -> None:

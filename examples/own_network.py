@@ -1,4 +1,4 @@
-"""Explain a network of your own: three lines, no layer named. Run: python examples/own_network.py"""
+"""Explain a network of your own: three lines, no layer named. Run: `python examples/own_network.py`."""
 
 from pathlib import Path
 

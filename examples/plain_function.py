@@ -1,4 +1,4 @@
-"""Explain anything that is a function from pictures to scores. Run: python examples/plain_function.py"""
+"""Explain anything that is a function from pictures to scores. Run: `python examples/plain_function.py`."""
 
 import numpy as np
 

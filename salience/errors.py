@@ -24,7 +24,7 @@ class PictureError(SalienceError):
     """A picture that cannot be read."""
 
 
-class UnknownName(SalienceError):
+class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, not an error
     """A name that is not there. `of` builds the sentence with close matches."""
 
     @classmethod

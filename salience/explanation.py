@@ -103,7 +103,9 @@ class Explanation:
         """Read a record; RecordError for anything else."""
         header, arrays = _opened(path)
         if header.get("format", FORMAT) != FORMAT:
-            raise RecordError(f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience")
+            raise RecordError(
+                f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience"
+            )
         try:
             return cls._of(header, arrays)
         except (KeyError, TypeError) as problem:
@@ -171,7 +173,9 @@ def _opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except FileNotFoundError:
         raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
     except Exception as problem:
-        raise RecordError(f"expected an explanation in {path}, got something else ({problem}): was it cut short?") from problem
+        raise RecordError(
+            f"expected an explanation in {path}, got something else ({problem}): was it cut short?"
+        ) from problem
 
 
 def write(path: str | Path, content: bytes) -> Path:
@@ -187,5 +191,7 @@ def write(path: str | Path, content: bytes) -> Path:
     except OSError as problem:
         if part is not None:
             part.unlink(missing_ok=True)
-        raise RecordError(f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours") from problem
+        raise RecordError(
+            f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours"
+        ) from problem
     return path

@@ -57,7 +57,9 @@ def names_of(file: Path) -> tuple[ast.Module, str]:
     return ast.parse(file.read_text(encoding="utf-8")), str(file.relative_to(ROOT.parent))
 
 
-@pytest.mark.parametrize("file", [each for each in FILES if part(each) != "__init__"], ids=lambda each: str(each.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file", [each for each in FILES if part(each) != "__init__"], ids=lambda each: str(each.relative_to(ROOT))
+)
 def test_a_file_imports_from_below_and_from_its_own_folder_only(file: Path) -> None:
     """A method does not know the boxes, a measure does not know the methods, and nothing knows the surfaces."""
     tree, where = names_of(file)

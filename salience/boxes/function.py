@@ -89,6 +89,6 @@ def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any)
     return box
 
 
-def load(name: str, **options: Any) -> Any:
+def load(name: str, **_options: Any) -> Any:
     """Functions are given as objects, or by `py:module:attribute`."""
     raise BoxError(f"expected a function object, got the text {name!r}: write py:module:attribute")

@@ -54,6 +54,8 @@ def preparation_of(processor: Any) -> Preparation:
     short = wanted.get("shortest_edge")
     portion = settings.get("crop_pct")
     cropped = bool(settings.get("do_center_crop")) and bool(crop)
+    size: tuple[int, int]
+    resize: int | tuple[int, int]
     if short is not None and portion and short < 384:  # ConvNeXt's processor: enlarge, then crop
         size, resize = (short, short), int(short / portion)
     elif short is not None:

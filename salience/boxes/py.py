@@ -41,7 +41,8 @@ def _imported(where: str) -> Any:
         if not path.exists():
             raise BoxError(f"expected a Python file at {where}, got nothing there: check the path")
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+        if spec is None or spec.loader is None:
+            raise BoxError(f"expected a Python file at {where}, got one that cannot be loaded")
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)
         spec.loader.exec_module(module)

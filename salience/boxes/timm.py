@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 def preparation_of(net: nn.Module) -> Preparation:
     """Read timm's data configuration: short side to size / crop_pct, centre crop (or as its crop mode says)."""
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
     config = resolve_model_data_config(net)
     size = tuple(config["input_size"][1:])
@@ -58,13 +58,15 @@ def preparation_of(net: nn.Module) -> Preparation:
         resize: Any = across
     else:
         resize = across[0] if across[0] == across[1] else across
-    kind = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic", "nearest", "lanczos") else "bicubic"
+    kind: Any = (
+        config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic", "nearest", "lanczos") else "bicubic"
+    )
     return Preparation(size, resize, kind, tuple(config["mean"]), tuple(config["std"]), source="timm")
 
 
 def labels(net: nn.Module) -> tuple[str, ...] | None:
     """Name the classes where timm knows them: ImageNet and its kin."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(net)
     if subset is None:

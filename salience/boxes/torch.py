@@ -79,7 +79,7 @@ class TorchBox:
     def fingerprint(self) -> str:
         """A hash of weights, head and preprocessing; computed anew when a weight was written to."""
         state = self.module.state_dict(keep_vars=True)
-        version = tuple((key, value.data_ptr(), value._version) for key, value in state.items())
+        version = tuple((key, value.data_ptr(), value._version) for key, value in state.items())  # noqa: SLF001  # the only sign of a write in place
         if getattr(self, "_stamp", None) != version:
             digest = hashlib.sha256(repr((self.head, replace(self.preparation, source=""), self.channels)).encode())
             for key, value in state.items():
@@ -184,7 +184,7 @@ def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str =
     elif hasattr(module, "config") and hasattr(module.config, "id2label"):
         from salience.boxes.hf import labels_of, published_preparation
 
-        base = None if "size" in options else published_preparation(module.config._name_or_path)
+        base = None if "size" in options else published_preparation(str(getattr(module.config, "_name_or_path", "")))
         classes = classes or labels_of(module)
     ready, rest = prepared(base, options)
     return TorchBox(module, ready, classes, name=name, **rest)

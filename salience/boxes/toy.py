@@ -42,7 +42,8 @@ class Colour(nn.Module):
 
     def forward(self, images: Images) -> Tensor:
         """Return logits (n 3); six per cent of pure red give it a probability of 0.86."""
-        return self.pool(self.act(self.detect(images))).flatten(1) * 40
+        seen: Tensor = self.pool(self.act(self.detect(images)))
+        return seen.flatten(1) * 40
 
 
 def names() -> tuple[str, ...]:
@@ -51,7 +52,7 @@ def names() -> tuple[str, ...]:
 
 
 def linear(weights: Float[Tensor, "h w"]) -> TorchBox:
-    """A box that is linear in the pixels."""
+    """Make a box that is linear in the pixels."""
     side = (int(weights.shape[0]), int(weights.shape[1]))
     box = TorchBox(Linear(weights), Preparation(side), ("rest", "sum"), head="none", name="toy:linear", lane="exact")
     box.mean = (0.0, 0.0, 0.0)  # what is hidden adds nothing

@@ -17,13 +17,14 @@ def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
     return functional.interpolate(saliency[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def ranks(values: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
+def ranks(values: Float[Tensor, ...]) -> Float[Tensor, " n"]:
     """Rank all values from 0; equal values share the mean of their ranks."""
     _, which, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts + 1) / 2).double()[which]
+    mean: torch.Tensor = counts.cumsum(0) - (counts + 1) / 2
+    return mean.double()[which]
 
 
-def agreement(one: Float[Tensor, "..."], other: Float[Tensor, "..."]) -> float:
+def agreement(one: Float[Tensor, ...], other: Float[Tensor, ...]) -> float:
     """Correlate ranks (Spearman's ρ). A constant map agrees with nothing: 0."""
     first, second = (ranks(each) - (each.numel() - 1) / 2 for each in (one, other))
     scale = float(first.norm() * second.norm())

@@ -98,7 +98,8 @@ class Windows:
         top, bottom, left, right = self.edges.to(like.device).T[:, :, None]
         y, x = (torch.arange(length, device=like.device) for length in self.size)
         rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
-        return 1 - (rows.to(like)[:, :, None] * columns.to(like)[:, None, :])
+        hidden: Masks = rows.to(like)[:, :, None] * columns.to(like)[:, None, :]
+        return hidden.neg_().add_(1)
 
     def cover(self, values: Float[Tensor, " n"]) -> Map:
         """Sum at each pixel the values of the windows that hide it: four corners a window, then two running sums."""
@@ -138,7 +139,7 @@ def enlarge(side: int, length: int) -> Float[Tensor, "length side"]:
 def grids(
     count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, antithetic: bool = False
 ) -> Iterator[Grids]:
-    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`. (RISE §3.2)
+    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT` (RISE §3.2).
 
     `side` is the paper's s, `keep` its p. With `antithetic`, masks come in pairs whose cells are each other's
     complement under the same shift, which needs `keep=0.5`.

@@ -29,7 +29,8 @@ class Drops:
     def map(self) -> Map:
         """Return the mean drop; 0 where nothing was hidden."""
         cost, times = self.sums.sum(0)
-        return cost / times.clamp(min=1e-9)
+        mean: Map = cost / times.clamp(min=1e-9)
+        return mean
 
     def found(self) -> Found:
         """Return the map, and how far the halves agree where both have looked."""

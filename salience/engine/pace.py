@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from salience.errors import BoxError
@@ -17,7 +18,7 @@ class Pace:
     a second image starts at the best size.
     """
 
-    _known: WeakKeyDictionary[BlackBox, dict[str, Pace]] = WeakKeyDictionary()
+    _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, Pace]]] = WeakKeyDictionary()
 
     def __init__(self, start: int, *, fixed: bool = False) -> None:
         self.size = self.start = self.best = start

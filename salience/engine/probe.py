@@ -7,6 +7,7 @@ of `running`, which a caller puts around a method; without it there is no bound 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -27,12 +28,10 @@ Lots = TypeVar("Lots", bound=masking.Lot)
 
 def last(steps: Iterator[Found]) -> Found:
     """Run a sampler to its end and return what it found."""
-    found = None
-    for found in steps:
-        pass
-    if found is None:
+    found = deque(steps, maxlen=1)
+    if not found:
         raise SettingError("expected a sampler to yield at least once, got nothing: yield what was found at the end")
-    return found
+    return found[0]
 
 
 def expect_between(

@@ -99,9 +99,7 @@ def survey(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) 
         blocks = [name for name, _, tokens in grids if tokens and name.split(".")[-1].isdigit()]
         blocks = blocks or [name for name, _, tokens in grids if tokens]
         return tuple(dict.fromkeys(blocks[math.ceil(len(blocks) * part / 4) - 1] for part in (1, 2, 3, 4)))
-    last: dict[tuple[int, int], str] = {}
-    for name, grid, _ in grids:
-        last[grid] = name
+    last = {grid: name for name, grid, _ in grids}
     return tuple(name for _, name in sorted(last.items(), key=lambda item: -item[0][0] * item[0][1]))
 
 

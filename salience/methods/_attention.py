@@ -126,7 +126,8 @@ def alike(source: str, found: Sequence[Float[Tensor, "_ _ _"]], side: int = 56) 
     sized = [functional.interpolate(each[None], **how)[0] for each in found]
     if source == "lab-xy":
         return sized[0]
-    return torch.cat([functional.normalize(each, dim=0) for each in sized]) / len(sized) ** 0.5
+    level = 1 / len(sized) ** 0.5
+    return torch.cat([functional.normalize(each, dim=0) * level for each in sized])
 
 
 def lab_xy(image: Image) -> Float[Tensor, "5 h w"]:

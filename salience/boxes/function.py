@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from salience.boxes._options import prepared
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
-from salience.types import Images, Probabilities
+from salience.types import Images
 
 
 class FunctionBox:
@@ -49,7 +51,7 @@ class FunctionBox:
         seen = (self.name, self.takes, self.classes, self.preparation, inside)
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
-    def __call__(self, images: Images) -> Probabilities:
+    def __call__(self, images: Images) -> Float[Tensor, "..."]:
         """Hand a copy to the function, so that it may write into its argument, and read its scores."""
         given: Any = images.detach().clone()
         if self.takes != "torch":

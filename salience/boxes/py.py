@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from salience.types import BlackBox
 
 
 def load(name: str, **options: Any) -> BlackBox:
-    """Import the attribute; a class or a function without required arguments is called first, unless options say size."""
+    """Import the attribute; a class is called first, and so is a function, unless options say size."""
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise BoxError(f"expected py:module:attribute, got py:{name}: name the module and what to take from it")
@@ -24,7 +25,7 @@ def load(name: str, **options: Any) -> BlackBox:
     if not hasattr(module, attribute):
         raise UnknownName.of(f"attribute of {where}", attribute, [each for each in vars(module) if each[:1] != "_"])
     thing = getattr(module, attribute)
-    if not isinstance(thing, (BlackBox, nn.Module)) and "size" not in options:
+    if inspect.isclass(thing) or (not isinstance(thing, (BlackBox, nn.Module)) and "size" not in options):
         try:
             thing = thing()
         except TypeError as problem:

@@ -64,7 +64,8 @@ def maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | No
         _, one, two, three = output.shape
         if one * size[1] == two * size[0] and one > 1 and two * size[1] != three * size[0]:
             return output.permute(0, 3, 1, 2)
-        return output
+        fits = abs(two * size[1] - three * size[0]) <= max(size)  # else it is (n heads tokens c) and the like
+        return output if fits else None
     if output.ndim != 3:
         return None
     for slack in (0, max(size)):  # sides that the patch does not divide give grids a row or column off

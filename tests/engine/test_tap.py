@@ -122,6 +122,7 @@ def test_vectors_are_no_maps() -> None:
     """Logits have no places."""
     assert maps(torch.zeros(2, 10), (8, 8)) is None
     assert maps(torch.zeros(2, 3, 4), (8, 8)) is None
+    assert maps(torch.zeros(2, 3, 197, 64), (224, 224)) is None  # queries: heads, tokens, channels
 
 
 def test_the_survey_names_the_last_layer_at_each_resolution() -> None:

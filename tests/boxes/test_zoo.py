@@ -1,0 +1,57 @@
+"""The default box: a trained classifier that installs with the package."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import salience
+from salience import registry
+from salience.picture import read
+from tests.helpers import apart, noise
+
+
+@pytest.fixture(scope="module")
+def box() -> salience.api.BlackBox:
+    """Load it once."""
+    return registry.box("default", lane="exact")
+
+
+def test_it_is_timms_network_with_the_published_weights(box: salience.api.BlackBox, data: Path) -> None:
+    """Names of tensors were translated by their order, so the logits are compared with another copy's."""
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0")
+    stored = load_file(data / "models" / "tf_efficientnet_lite0.fp16.safetensors")
+    net.load_state_dict({key: each.float() if each.is_floating_point() else each for key, each in stored.items()})
+    images = noise(2, 3, 224, 224, dtype=torch.float32)
+    with torch.no_grad():
+        known = net.eval()((images - 0.5) / 0.5)
+        assert apart(box.logits(images), known) < 0.05 * float(known.std())
+
+
+def test_it_recognises_photographs(box: salience.api.BlackBox, data: Path) -> None:
+    """90 % of the 200 pictures are documented; of 60 of them chance leaves 85."""
+    with (data / "images" / "index.csv").open(newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))[::3][:60]
+    right = 0
+    for row in rows:
+        image, _ = box.preparation(read(data / "images" / row["file"]))
+        right += int(box(image[None])[0].argmax()) == int(row["class_index"])
+    assert right / len(rows) >= 0.85
+
+
+def test_its_classes_have_imagenets_names(box: salience.api.BlackBox) -> None:
+    """In ImageNet's order."""
+    assert len(box.classes) == 1000
+    assert [box.classes[k].split(",")[0] for k in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]
+
+
+def test_it_shows_a_layer_at_each_resolution(box: salience.api.BlackBox) -> None:
+    """From 112 pixels down to 7."""
+    found = box.tap(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
+    assert [each.shape[-1] for each in found.values()] == [112, 56, 28, 14, 7]

@@ -51,7 +51,7 @@ class FunctionBox:
         seen = (self.name, self.takes, self.classes, self.preparation, inside)
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
-    def __call__(self, images: Images) -> Float[Tensor, "..."]:
+    def __call__(self, images: Images) -> Float[Tensor, "*scores"]:
         """Hand a copy to the function, so that it may write into its argument, and read its scores."""
         given: Any = images.detach().clone()
         if self.takes != "torch":

@@ -92,7 +92,9 @@ def test_a_functions_fingerprint_follows_its_code() -> None:
         (lambda batch: batch, {"size": None}, SettingError, "expected a number"),
     ],
 )
-def test_functions_that_are_no_boxes_are_refused(function: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_functions_that_are_no_boxes_are_refused(
+    function: Any, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
     """When the box is made, not in the middle of a map."""
     with pytest.raises(error, match=text):
         registry.box(function, **({"size": 8} | options))
@@ -132,7 +134,11 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
     ):
         with pytest.raises(error, match=text):
             registry.box(f"{spec}:{wrong}")
-    for wrong, text in (("py:none.py:a", "got nothing there"), ("py:no_such_module:a", "expected a module"), ("py:a", "py:module:attribute")):
+    for wrong, text in (
+        ("py:none.py:a", "got nothing there"),
+        ("py:no_such_module:a", "expected a module"),
+        ("py:a", "py:module:attribute"),
+    ):
         with pytest.raises(BoxError, match=text):
             registry.box(wrong)
 

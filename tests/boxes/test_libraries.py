@@ -103,7 +103,9 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
     labels = {0: "cat", 1: "dog", 2: "owl"}
     if kind == "vit":
         size = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
-        net = transformers.ViTForImageClassification(transformers.ViTConfig(**size, image_size=32, patch_size=8, id2label=labels))
+        net = transformers.ViTForImageClassification(
+            transformers.ViTConfig(**size, image_size=32, patch_size=8, id2label=labels)
+        )
         processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     else:
         sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
@@ -131,7 +133,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224", "resnet18"]
+)
 def test_layers_of_networks_and_transformers_are_found(name: str) -> None:
     """Maps of the token grid without its prefix, channels first, from fine to coarse."""
     box = registry.box(f"timm:{name}?weights=none&lane=exact")

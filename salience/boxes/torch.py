@@ -56,7 +56,7 @@ class TorchBox:
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
         self.lane = _lanes.first(lane, self.device)
-        self._settled = lane != "auto" or self._dtype != torch.float32
+        self.settled = lane != "auto" or self._dtype != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
         self._classes = None if classes is None else tuple(classes)
 
@@ -120,9 +120,9 @@ class TorchBox:
 
     def settle(self, images: Images) -> None:
         """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         self.lane, self.check = _lanes.choose(self._scored, images)
 
     def _scored(self, images: Images, lane: str) -> Probabilities:

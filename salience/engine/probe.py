@@ -113,7 +113,7 @@ def score(box: BlackBox, images: Images) -> Probabilities:
 def settle(box: BlackBox, image: Image) -> None:
     """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks."""
     choose = getattr(box, "settle", None)
-    if choose is None:
+    if choose is None or getattr(box, "settled", False):
         return
     size = (image.shape[-2], image.shape[-1])
     lot = next(masking.grids(15, size, 7, 0.5, seed=0))

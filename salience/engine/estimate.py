@@ -56,9 +56,10 @@ class Moments:
         """Take in a batch."""
         flat = masks.flatten(1)
         powers = torch.stack([torch.ones_like(scores), scores, scores**2])
-        sums = torch.stack([powers.to(flat) @ flat, powers.to(flat) @ flat.square()]).double()
+        sums = torch.stack([powers.to(flat) @ flat, powers.to(flat) @ flat.square()])
+        sums = (sums.cpu() if sums.device.type == "mps" else sums).double()  # Apple's GPUs have no double precision
         self.sums = sums if self.sums is None else self.sums.add_(sums)
-        self.scores += powers.double().sum(1).cpu()
+        self.scores += powers.cpu().double().sum(1)
 
     def merge(self, other: Moments) -> Moments:
         """Return the estimator that has seen both."""
@@ -104,7 +105,7 @@ class Ridge:
     def add(self, masks: Masks, scores: Scores) -> None:
         """Take in a batch."""
         x = functional.adaptive_avg_pool2d(masks[:, None], self.cells).flatten(1)
-        rows = torch.cat([torch.ones_like(x[:, :1]), x, scores[:, None].to(x)], dim=1).double().cpu()
+        rows = torch.cat([torch.ones_like(x[:, :1]), x, scores[:, None].to(x)], dim=1).cpu().double()
         self.products += rows.T @ rows
 
     def merge(self, other: Ridge) -> Ridge:

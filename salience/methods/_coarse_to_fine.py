@@ -54,7 +54,7 @@ def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: f
                 scale.seen.add(drawn, scores)
         found = joined(scales, threshold)
         yield found
-        history.append(found.saliency)
+        history.append(found.saliency[::4, ::4].clone())  # plenty to see whether it stands still
         if still(history, threshold):
             return
 
@@ -90,5 +90,5 @@ def still(history: list[Map], threshold: float) -> bool:
     if len(history) < 5:
         return False
     now, then = history[-1], history[len(history) - 1 - len(history) // 5]
-    alike = maps.agreement(now[::4, ::4], then[::4, ::4]) > STILL
+    alike = maps.agreement(now, then) > STILL
     return alike and maps.overlap(maps.region(now, threshold), maps.region(then, threshold)) > SAME

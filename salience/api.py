@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -95,8 +96,7 @@ def prepared(method: Any, seed: int | None, settings: dict[str, Any]) -> Any:
 
 
 def _last(box: BlackBox, image: Any, method: Any, **given: Any) -> Explanation:
-    *_, last = _steps(box, image, method, **given)
-    return last
+    return deque(_steps(box, image, method, **given), maxlen=1)[0]
 
 
 def _steps(

@@ -19,7 +19,8 @@ class Rise:
     uses N = 4000 for VGG-16 and 8000 for ResNet-50. Cost: N passes.
 
     Departs from the paper: in nothing, with `estimator="mean"`. The others (see `engine.estimate`) rank pixels
-    more steadily at equal cost; `antithetic` draws each mask with its complement.
+    more steadily at equal cost; `antithetic` draws each mask with its complement (its errors count the two as
+    independent).
     """
 
     masks: int | None = None  # N, how many masks; none given: what the budget allows, or 4000

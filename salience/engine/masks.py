@@ -139,7 +139,7 @@ def enlarge(side: int, length: int) -> Float[Tensor, "length side"]:
 def grids(
     count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, antithetic: bool = False
 ) -> Iterator[Grids]:
-    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT` (RISE §3.2).
+    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`.
 
     `side` is the paper's s, `keep` its p. With `antithetic`, masks come in pairs whose cells are each other's
     complement under the same shift, which needs `keep=0.5`.

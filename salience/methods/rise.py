@@ -13,7 +13,7 @@ from salience.types import BlackBox, Found, Image, Map, Target
 class Rise:
     """Show the image through many random masks; a pixel matters as much as the score when it is seen.
 
-    saliency[p] = (1 / (N · keep)) · Σ_i score(image ⊙ m_i) · m_i[p]                                     (RISE, eq. 6)
+    saliency[p] = (1 / (N · keep)) · Σ_i score(image ⊙ m_i) · m_i[p]
 
     Masks are grids of cells, each kept with probability `keep`, enlarged bilinearly and shifted at random. The paper
     uses N = 4000 for VGG-16 and 8000 for ResNet-50. Cost: N passes.

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from salience import registry
-from salience.engine import maps, probe
+from salience.engine import maps, memory, probe
 from salience.engine import target as targets
 from salience.engine.budget import Budget
 from salience.errors import BoxError, SettingError
@@ -61,8 +61,11 @@ def explain(
         each = target if isinstance(target, list) else [target] * len(image)
         if len(each) != len(image):
             raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(each)}")
-        return [_last(box, one, made, **(given | {"target": wanted})) for one, wanted in zip(image, each, strict=True)]
-    return _last(box, image, made, **given)
+        found: Any = [_last(box, one, made, **(given | {"target": wanted})) for one, wanted in zip(image, each, strict=True)]
+    else:
+        found = _last(box, image, made, **given)
+    memory.release()
+    return found
 
 
 def watch(

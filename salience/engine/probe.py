@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from salience.engine import masks as masking
+from salience.engine import memory
 from salience.engine import target as targets
 from salience.engine.pace import Pace
 from salience.engine.run import Progress, Run, current, plan, resumed, running
@@ -94,6 +95,8 @@ def each(
 
 def score(box: BlackBox, images: Images) -> Probabilities:
     """Ask the box, count the passes, and check the answer. Every query of the library goes through here."""
+    if box.device.type == "cpu":
+        memory.keep()
     with _asking(box, images):
         scores = box(images)
     if not isinstance(scores, torch.Tensor) or scores.shape != (len(images), len(box.classes)):

@@ -1,6 +1,6 @@
 """Which method should be the default? Each black-box method with the passes of ten seconds, measured against the truth.
 
-    python -m benchmarks.best --pictures 30 --passes 1600
+    python -m benchmarks.best --pictures 30 --passes 2000
 
 Prints a Markdown table. The methods see the same pictures, and RISE's two estimators the same masks.
 """
@@ -31,7 +31,7 @@ def main() -> None:
     """Run, measure, print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pictures", type=int, default=30)
-    options.add_argument("--passes", type=int, default=1600)
+    options.add_argument("--passes", type=int, default=2000)
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     given = options.parse_args()
     box = data.BOXES[given.box]()

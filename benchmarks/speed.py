@@ -7,11 +7,14 @@ between runs.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -37,7 +40,12 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--masks", type=int, default=1000)
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--alone", nargs=4, metavar=("BOX", "LANE", "BATCH", "MASKS"), help="one measurement, as JSON")
     given = options.parse_args()
+    if given.alone:
+        name, lane, batch, masks = given.alone
+        report(name, lane, int(batch), int(masks))
+        return
     print(table.heading(None, f"RISE with {given.masks} masks in {given.rounds} rounds"))
     print("| what | figure | wanted |\n|---|---|---|")
     box = data.BOXES["efficientnet-lite0"]()
@@ -63,26 +71,47 @@ def overhead(box: BlackBox, image: Image, masks: int, rounds: int) -> tuple[floa
 
 
 def lanes(masks: int, rounds: int) -> None:
-    """Compare the lane `auto` with what peers do: float32, contiguous, batch 32."""
-    print("| box | lane | bare, images/s | RISE, images/s | bare ratio | end-to-end ratio | kept |")
+    """Compare the lane `auto` with what peers do: float32, contiguous, batch 32, the system's allocator.
+
+    Each measurement is a process of its own, for the allocator is the process's; the two take turns.
+    """
+    print("| box | way | bare, images/s | RISE, images/s | bare ratio | end-to-end ratio | kept |")
     print("|---" * 7 + "|")
     for name in ("efficientnet-lite0", "vit-tiny"):
-        plain, fast = data.BOXES[name]("exact"), data.BOXES[name]("auto")
-        image = photograph(plain)
-        settled(fast, image)
-        batch, few = probe.Pace.of(fast).best, max(64, masks // 4)
-        times: dict[str, list[float]] = {"a": [], "b": [], "c": [], "d": []}
+        plain, fast = [], []
         for _ in range(rounds):
-            times["a"].append(bare(plain, image, 32, few))
-            times["b"].append(bare(fast, image, batch, few))
-            times["c"].append(explained(plain, image, few, 32))
-            times["d"].append(explained(fast, image, few, batch))
-        alone = median(a / b for a, b in zip(times["a"], times["b"], strict=True))
-        whole = median(c / d for c, d in zip(times["c"], times["d"], strict=True))
-        rate = {key: few / median(values) for key, values in times.items()}
-        print(f"| {name} | exact, batch 32 | {rate['a']:.0f} | {rate['c']:.0f} | 1 | 1 | |")
-        print(f"| {name} | {fast.lane}, batch {batch} | {rate['b']:.0f} | {rate['d']:.0f} ", end="")
-        print(f"| {alone:.2f} | {whole:.2f} | {whole / alone:.0%} |")
+            plain.append(alone(name, "exact", 32, masks // 4, "system"))
+            fast.append(alone(name, "auto", 0, masks, ""))
+        bared = median(b["bare"] / a["bare"] for a, b in zip(plain, fast, strict=True))
+        whole = median(b["rise"] / a["rise"] for a, b in zip(plain, fast, strict=True))
+        for way, found in (
+            ("exact, batch 32, system's allocator", plain),
+            (f"{fast[0]['lane']}, batch {fast[0]['batch']}", fast),
+        ):
+            rate = [median(each[key] for each in found) for key in ("bare", "rise")]
+            ratios = "1 | 1 | " if found is plain else f"{bared:.2f} | {whole:.2f} | {whole / bared:.0%}"
+            print(f"| {name} | {way} | {rate[0]:.0f} | {rate[1]:.0f} | {ratios} |")
+
+
+def alone(name: str, lane: str, batch: int, masks: int, allocator: str) -> dict[str, Any]:
+    """Measure images a second, bare and in RISE, in a fresh process."""
+    asked = [sys.executable, "-m", "benchmarks.speed", "--alone", name, lane, str(batch), str(masks)]
+    done = subprocess.run(asked, env=os.environ | {"SALIENCE_MALLOC": allocator}, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def report(name: str, lane: str, batch: int, masks: int) -> None:
+    """Print what `alone` reads."""
+    box = data.BOXES[name](lane)
+    image = photograph(box)
+    probe.settle(box, image)
+    if not batch:
+        settled(box, image)
+        batch = probe.Pace.of(box).best
+    bare(box, image, batch, 4 * batch), explained(box, image, 2 * batch, batch)
+    seconds = {"bare": bare(box, image, batch, masks), "rise": explained(box, image, masks, batch)}
+    print(json.dumps({key: masks / value for key, value in seconds.items()} | {"lane": box.lane, "batch": batch}))
 
 
 def settled(box: BlackBox, image: Image) -> None:

@@ -37,7 +37,7 @@ class Iassa:
     multiplied, until the map stands still; its settings are `threshold`, `fill` and `seed`.
 
     Departs from the code: the last round, whose map the code throws away, is not run; the answer is the last map,
-    not the one that overlaps the annotation most. Cost: 6,286 passes (`official`), up to 7,651 (`intent`; fewer where
+    not the one that overlaps the annotation most. Cost: 6,286 passes (`official`), up to 7,655 (`intent`; fewer where
     the region is small), up to 2,048 (`plus`).
     """
 

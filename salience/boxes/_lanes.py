@@ -13,7 +13,7 @@ from salience.errors import UnknownName
 from salience.types import Images, Probabilities
 
 # A faster lane must be this near to exact: the mean difference of the five likeliest classes' probabilities over the
-# check images, and the rank agreement of the same numbers. Maps then agree at 0.99 and above (docs/results/lanes.md).
+# check images, and the rank agreement of the same numbers. Maps then agree at 0.99 and above (docs/results/speed.md).
 TOLERANCE, AGREEMENT = 0.02, 0.97
 
 

@@ -22,7 +22,7 @@ from salience.explanation import Explanation, Told
 from salience.picture import Geometry, Picture, Preparation, read
 from salience.types import BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
 
-# The best within ten seconds of those that need only scores (docs/results/iassa.md).
+# Of those that need only scores, the one that localises best within ten seconds (docs/results/iassa.md).
 DEFAULT: dict[str, Any] = {"method": "iassa", "variant": "plus"}
 
 

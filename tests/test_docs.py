@@ -22,7 +22,6 @@ def blocks(page: Path) -> list[tuple[int, str, str]]:
     return [(text[: each.start(2)].count("\n") + 1, each[1].replace("/", "."), each[2]) for each in found]
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the page is not written yet")
 def test_the_example_of_a_new_method_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block is the file that it names; the later ones import the earlier, and their tests are run."""
     ran = 0

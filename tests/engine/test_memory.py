@@ -9,7 +9,7 @@ import pytest
 ASK = "from salience.engine import memory; print(memory.keep()); memory.release()"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is no glibc whose thresholds could be set")
 @pytest.mark.parametrize(("wish", "kept"), [("", "True"), ("system", "False")])
 def test_memory_is_kept_unless_the_owner_of_the_process_says_no(wish: str, kept: str) -> None:
     """The thresholds are the process's, so its owner has the last word."""

@@ -20,7 +20,7 @@ from salience.engine.budget import Budget
 from salience.errors import BoxError, SettingError
 from salience.explanation import Explanation, Told
 from salience.picture import Geometry, Picture, Preparation, read
-from salience.types import BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
+from salience.types import Batched, BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
 
 # Of those that need only scores, the one that localises best within ten seconds (docs/results/iassa.md).
 DEFAULT: dict[str, Any] = {"method": "iassa", "variant": "plus"}
@@ -117,7 +117,7 @@ def _steps(
     aim = targets.resolve(target, row.tolist(), box.classes)
     known = _told(row, aim, box) | _provenance(box, method) | {"geometry": geometry}
     known |= {"image": picture.name, "encoded": picture.encoded, "budget": str(run.budget)}
-    steps = method.watch(box, image, aim) if isinstance(method, Sampler) else _whole(method, box, image, aim)
+    steps = _watched(method, box, image, aim)
     began = time.perf_counter()
     while True:
         with probe.resumed(run):
@@ -161,8 +161,13 @@ def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
     }
 
 
-def _whole(method: Any, box: BlackBox, image: Image, target: Any) -> Iterator[Found]:
-    yield Found(method(box, image, target))
+def _watched(method: Any, box: BlackBox, image: Image, target: Any) -> Iterator[Found]:
+    if isinstance(method, Sampler):
+        yield from method.watch(box, image, target)
+    elif isinstance(method, Batched):
+        yield from method.many(box, image[None], [target])
+    else:
+        yield Found(method(box, image, target))
 
 
 def _fitted(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:

@@ -37,7 +37,7 @@ class Setting:
 def names(folder: str) -> tuple[str, ...]:
     """List what a folder of the package registers, by the names that people use, plus the entry points."""
     package = import_module(f"salience.{folder}")
-    own = [found.name.replace("_", "-") for found in iter_modules(package.__path__) if not found.name.startswith("_")]
+    own = [_spoken(found.name) for found in iter_modules(package.__path__) if not found.name.startswith("_")]
     return tuple(sorted([*own, *(point.name for point in entry_points(group=f"salience.{folder}"))]))
 
 
@@ -50,8 +50,9 @@ def method(name: str) -> type[Any]:
             return found
     if name not in names("methods"):
         raise UnknownName.of("method", name, names("methods"))
-    module = import_module(f"salience.methods.{name.replace('-', '_')}")
-    cls: type[Any] = getattr(module, "".join(word.capitalize() for word in name.split("-")))
+    written = name.replace("++", "-plus-plus")
+    module = import_module(f"salience.methods.{written.replace('-', '_')}")
+    cls: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
     return cls
 
 
@@ -67,7 +68,7 @@ def make(name: str, **settings: Any) -> Any:
 
 def need(cls: type[Any]) -> type[Any]:
     """Return the protocol that a method's annotation of `box` asks for."""
-    hints = get_type_hints(cls.__call__)
+    hints = get_type_hints(cls.many if hasattr(cls, "many") else cls.__call__)
     found = hints.get("box", BlackBox)
     return found if found in (GreyBox, OpenBox) else BlackBox
 
@@ -75,7 +76,11 @@ def need(cls: type[Any]) -> type[Any]:
 def called(method: Any) -> str:
     """Say what people call this method."""
     cls = method if inspect.isclass(method) else type(method)
-    return "".join("-" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("-")
+    return _spoken("".join("-" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("-"))
+
+
+def _spoken(written: str) -> str:
+    return written.replace("_", "-").replace("-plus-plus", "++")
 
 
 def settings(cls: type[Any]) -> tuple[Setting, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ from torch import Tensor
 Image = Float[Tensor, "3 h w"]
 Images = Float[Tensor, "n 3 h w"]
 Masks = Float[Tensor, "n h w"]
+Features = Float[Tensor, "m c y x"]
 Map = Float[Tensor, "h w"]
 Region = Bool[Tensor, "h w"]
 Scores = Float[Tensor, " n"]
@@ -51,16 +52,51 @@ class BlackBox(Protocol):
         ...
 
 
+IMAGE = "image"
+"""The layer that is the image itself."""
+
+Scale = Literal["logit", "log-probability", "probability"]
+"""What a gradient is taken of: the score before the last activation, or what it becomes."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where to look inside a box."""
+
+    blocks: tuple[str, ...]  # the end of each block, from the input to the output
+    top: str  # the last feature maps: what is pooled to give the answer
+    note: str = ""  # what a reader of a map must know of them
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What went on inside a box while it scored images: one forward pass and one backward pass."""
+
+    targets: tuple[Target, ...]  # what each score is of
+    scores: Float[Tensor, " m"]  # the targets', in the scale asked for
+    logits: Float[Tensor, "n k"]
+    activations: Mapping[str, Float[Tensor, "n _ _ _"]]  # by layer
+    slopes: Mapping[str, Float[Tensor, "m _ _ _"]]  # d score / d activation, one a target
+
+
 @runtime_checkable
 class GreyBox(BlackBox, Protocol):
     """Also lets its inner activations be read."""
 
     def layers(self) -> tuple[str, ...]:
-        """Name the layers worth looking at: the last one at each resolution, from the input to the output."""
+        """Name the layers worth looking at, from the input to the output: the end of each block."""
+        ...
+
+    def anatomy(self) -> Anatomy:
+        """Tell the same layers, the last feature maps, and what a reader of a map must know of them."""
         ...
 
     def tap(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
         """Return the activations of the named layers as feature maps."""
+        ...
+
+    def onward(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+        """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
         ...
 
 
@@ -72,8 +108,8 @@ class OpenBox(GreyBox, Protocol):
         """Score before the last activation; gradients flow back to `images`."""
         ...
 
-    def slope(self, images: Images, target: Target, layers: Sequence[str] = ()) -> tuple[Images, dict[str, Tensor]]:
-        """Differentiate the target's logit with respect to the images and to the named layers."""
+    def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:
+        """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
         ...
 
 
@@ -103,4 +139,13 @@ class Sampler(Method, Protocol):
 
     def watch(self, box: Any, image: Image, target: Target) -> Iterator[Found]:
         """Explain one image, step by step."""
+        ...
+
+
+@runtime_checkable
+class Batched(Method, Protocol):
+    """A method that explains many images at the batched speed of the network, or several targets of one image."""
+
+    def many(self, box: Any, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
         ...

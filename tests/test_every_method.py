@@ -21,14 +21,13 @@ from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
 from salience.engine import maps, probe
 from salience.errors import BoxError, TargetError
-from salience.methods.iassa import Iassa  # noqa: F401  # the methods' reprs are evaluated here
-from salience.methods.occlusion import Occlusion  # noqa: F401  # as above
-from salience.methods.rise import Rise  # noqa: F401  # as above
 from salience.picture import Preparation
-from salience.types import BlackBox, OpenBox
+from salience.types import Batched, BlackBox, OpenBox
 from tests.helpers import apart
 
 SIDE = 32
+BLIND = {"eigen-cam", "attention-rollout"}  # methods that look at the network alone and not at the class
+ATTENTION = {"attention-rollout", "attention-relevance"}  # methods for transformers, which have tests of their own
 # Windows and strides that fit a toy; the official attention, a second a round, has tests of its own.
 WINDOWS = {"window": 12, "stride": 3, "rounds": 3}
 SMALL = {
@@ -43,6 +42,8 @@ def roster() -> list[Any]:
     """Make every method as it is by default and in each of its variants, small enough for toys."""
     found = []
     for name in registry.names("methods"):
+        if name in ATTENTION:
+            continue
         cls = registry.method(name)
         varied = "variant" in {each.name for each in fields(cls)}
         for variant in get_args(get_type_hints(cls)["variant"]) if varied else [None]:
@@ -98,6 +99,8 @@ def test_the_planted_colour_is_found(method: Any, colour: int) -> None:
 @every
 def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
     """The patch of the class lies above the rest, and that of a rival below it."""
+    if registry.called(method) in BLIND:
+        pytest.skip("does not look at the class")
     image = toy.picture(SIDE)
     image[:, 22:30, 2:10] = torch.tensor([0.0, 1, 0])[:, None, None]
     found = explained(method, toy.load("colour"), image, 0)
@@ -134,6 +137,8 @@ def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
 @every
 def test_another_target_gives_another_map(method: Any) -> None:
     """A map that is the same for every class explains none."""
+    if registry.called(method) in BLIND:
+        pytest.skip("does not look at the class")
     red, green = (explained(method, toy.load("colour"), target=target) for target in (0, 1))
     assert maps.agreement(red, green) < 0.5
 
@@ -188,7 +193,7 @@ def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
     class Fails(toy.Colour):
         def forward(self, images: Tensor) -> Tensor:
             calls.append(len(images))
-            if sum(calls) > 20:
+            if sum(calls) > (20 if registry.need(type(method)) is BlackBox else 0):
                 raise ValueError("tired")
             return super().forward(images)
 
@@ -214,7 +219,7 @@ def test_training_mode_gives_the_map_of_eval_mode(method: Any) -> None:
 @every
 def test_the_repr_rebuilds_the_method(method: Any) -> None:
     """What is printed in a record can be run again."""
-    assert eval(repr(method)) == method  # noqa: S307  # the repr of our own object
+    assert eval(repr(method), {type(method).__name__: type(method)}) == method  # noqa: S307  # the repr of our own object
 
 
 @every
@@ -308,7 +313,8 @@ def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     pictures = [toy.picture(SIDE, colour) for colour in (0, 1, 2)]
     together = salience.explain(toy.load("colour"), torch.stack(pictures), method, batch=16)
     for one, picture in zip(together, pictures, strict=True):
-        assert torch.equal(one.saliency, salience.explain(toy.load("colour"), picture, method, batch=16).saliency)
+        alone = salience.explain(toy.load("colour"), picture, method, batch=16).saliency
+        assert apart(one.saliency, alone) <= (1e-5 * float(alone.abs().max()) if isinstance(method, Batched) else 0)
 
 
 @every

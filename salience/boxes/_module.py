@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +25,14 @@ def quiet(module: nn.Module) -> Iterator[None]:
         for inner in training:
             inner.training = True
         torch.set_rng_state(state)
+
+
+@contextmanager
+def opened(module: nn.Module) -> Iterator[nn.Module]:
+    """Give the module whose layers can be hooked; while it is open, what was compiled runs as it was written."""
+    compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield getattr(module, "_orig_mod", module)
 
 
 def unwrapped(output: Any) -> Tensor:

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes import _lanes
-from salience.boxes._module import quiet, unwrapped
+from salience.boxes import _heads, _lanes
+from salience.boxes._heads import Head
+from salience.boxes._module import opened, quiet, unwrapped
 from salience.boxes._options import prepared
-from salience.engine.slope import slope
-from salience.engine.tap import maps as feature_maps
-from salience.engine.tap import survey, tap
-from salience.errors import BoxError, SettingError
+from salience.engine.layers import find
+from salience.engine.slope import read
+from salience.engine.tap import expect_maps, tap, unmaps
+from salience.errors import BoxError
 from salience.picture import Preparation
-from salience.types import Images, Probabilities, Target
-
-Head = Literal["softmax", "sigmoid", "binary", "none"]
+from salience.types import Anatomy, Features, Images, Probabilities, Reading, Scale, Target
 
 
 class TorchBox:
@@ -47,8 +47,7 @@ class TorchBox:
         lane: str = "auto",
         channels: int = 3,
     ) -> None:
-        if head not in get_args(Head):
-            raise SettingError(f"expected a head, one of {', '.join(get_args(Head))}, got {head!r}")
+        _heads.expect(head)
         self.module, self.preparation, self.head = module, preparation, head
         self.name = name or type(module).__name__
         self.channels = channels
@@ -58,6 +57,7 @@ class TorchBox:
         self.lane = _lanes.first(lane, self.device)
         self.settled = lane != "auto" or self._dtype != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
+        self._anatomy: Anatomy | None = None
         self._classes = None if classes is None else tuple(classes)
 
     @cached_property
@@ -94,29 +94,39 @@ class TorchBox:
 
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation, exactly; gradients flow back to `images`."""
-        return self._widened(self._run(images, "exact"))
+        return _heads.widened(self._run(images, "exact"), self.head)
+
+    def anatomy(self) -> Anatomy:
+        """Where to look inside: the end of each block, and the last feature maps."""
+        if self._anatomy is None:
+            image = torch.zeros(1, 3, *self.size, device=self.device)
+            with torch.no_grad(), opened(self.module) as inner:
+                self._anatomy = find(inner, lambda: self._run(image, "exact"), self.size)
+        return self._anatomy
 
     def layers(self) -> tuple[str, ...]:
-        """Name the last layer at each resolution; for tokens, four blocks evenly spread."""
-        if not hasattr(self, "_layers"):
-            image = torch.zeros(1, 3, *self.size, device=self.device)
-            with torch.no_grad():
-                self._layers = survey(self.module, lambda: self._run(image, "exact"), self.size)
-        return self._layers
+        """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""
+        return self.anatomy().blocks
 
     def tap(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers as feature maps (n c y x)."""
-        with torch.no_grad(), tap(self.module, layers) as seen:
+        with torch.no_grad(), opened(self.module) as inner, tap(inner, layers) as seen:
             self._run(images, "exact")
-        found = {layer: feature_maps(output, self.size) for layer, output in seen.items()}
-        for layer in layers:
-            if found.get(layer) is None:
-                raise BoxError(f"expected feature maps from layer {layer!r}, got none: choose of {', '.join(self.layers())}")
-        return {layer: found[layer].float() for layer in layers}  # type: ignore[union-attr]  # None was refused above
+        return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
 
-    def slope(self, images: Images, target: Target, layers: Sequence[str] = ()) -> tuple[Images, dict[str, Tensor]]:
-        """Differentiate the target's logit with respect to the images and to the named layers."""
-        return slope(self.module, self.logits, images, target, layers)
+    def onward(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+        """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
+
+        def change(value: Tensor) -> Tensor:
+            return unmaps(features.to(value), value, self.size)
+
+        with torch.no_grad(), opened(self.module) as inner, tap(inner, [layer], {layer: change}):
+            return self._activated(self._run(image, "exact"))
+
+    def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:
+        """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
+        with opened(self.module) as inner:
+            return read(inner, self.logits, lambda raw: _heads.scaled(raw, self.head, of), images, targets, layers)
 
     def settle(self, images: Images) -> None:
         """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""
@@ -146,20 +156,8 @@ class TorchBox:
         kinds = (value.dtype for value in self.module.parameters() if value.is_floating_point())
         return next(kinds, torch.float32)
 
-    def _widened(self, raw: Tensor) -> Tensor:
-        wide = raw if raw.dtype == torch.float64 else raw.float()
-        wide = wide[:, None] if wide.ndim == 1 else wide
-        if self.head == "binary":
-            if wide.shape[1] != 1:
-                raise BoxError(f"expected one logit for a binary head, got {wide.shape[1]}: use the softmax head")
-            return torch.cat([-wide, wide], dim=1) / 2  # their softmax is (1 − σ, σ)
-        return wide
-
     def _activated(self, raw: Tensor) -> Probabilities:
-        wide = self._widened(raw)
-        if self.head == "none":
-            return wide
-        return wide.sigmoid() if self.head == "sigmoid" else wide.softmax(1)
+        return _heads.scaled(_heads.widened(raw, self.head), self.head, "probability")
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, lane {self.lane}>"

@@ -27,11 +27,11 @@ class Pace:
         self.times: list[float] = []
 
     @classmethod
-    def of(cls, box: BlackBox) -> Pace:
-        """Return what is known of this box in its present lane."""
+    def of(cls, box: BlackBox, deed: str = "score") -> Pace:
+        """Return what is known of this deed of this box in its present lane."""
         start = 8 if box.device.type == "cpu" else 64  # small batches stay in a CPU's cache
         try:
-            return cls._known.setdefault(box, {}).setdefault(box.lane, cls(start))
+            return cls._known.setdefault(box, {}).setdefault(f"{deed} {box.lane}", cls(start))
         except TypeError:  # a box that has no hash or takes no weak references is measured each time
             return cls(start)
 

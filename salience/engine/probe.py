@@ -22,7 +22,10 @@ from salience.engine.run import Progress, Run, current, plan, resumed, running
 from salience.errors import BoxError, SalienceError, SettingError
 from salience.types import BlackBox, Found, Image, Images, Masks, Probabilities, Scores, Target
 
-__all__ = ["Progress", "Run", "each", "expect_between", "last", "plan", "resumed", "running", "score", "settle", "whole"]
+__all__ = [
+    "Progress", "Run", "asking", "each", "expect_between", "expect_finite", "last", "plan", "resumed", "running", "score",
+    "settle", "whole",
+]  # fmt: skip  # a column of names would fill the page
 
 Lots = TypeVar("Lots", bound=masking.Lot)
 
@@ -97,7 +100,7 @@ def score(box: BlackBox, images: Images) -> Probabilities:
     """Ask the box, count the passes, and check the answer. Every query of the library goes through here."""
     if box.device.type == "cpu":
         memory.keep()
-    with _asking(box, images):
+    with asking(box, images):
         scores = box(images)
     if not isinstance(scores, torch.Tensor) or scores.shape != (len(images), len(box.classes)):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -105,12 +108,17 @@ def score(box: BlackBox, images: Images) -> Probabilities:
             f"expected {box.name} to return scores of shape ({len(images)}, {len(box.classes)}), got {got}: "
             "check the function or its class names"
         )
-    if not bool(torch.isfinite(scores).all()):
-        raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")
+    expect_finite(box, scores)
     run = current.get()
     if run is not None:
         run.count(len(images))
     return scores
+
+
+def expect_finite(box: BlackBox, scores: Probabilities) -> None:
+    """Refuse what is no number, before it becomes a map."""
+    if not bool(torch.isfinite(scores).all()):
+        raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")
 
 
 def settle(box: BlackBox, image: Image) -> None:
@@ -123,12 +131,12 @@ def settle(box: BlackBox, image: Image) -> None:
     drawn = torch.cat([torch.ones(1, *size), lot.draw(image.float().cpu())])
     mean = torch.tensor(box.mean)[:, None, None]
     images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
-    with _asking(box, images):
+    with asking(box, images):
         choose(images)
 
 
 @contextmanager
-def _asking(box: BlackBox, images: Images) -> Iterator[None]:
+def asking(box: BlackBox, images: Images) -> Iterator[None]:
     """Turn what a box raises into a BoxError; want of memory is for the caller to deal with."""
     try:
         yield

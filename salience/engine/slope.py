@@ -8,25 +8,53 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine import target as targets
-from salience.engine.tap import tap
-from salience.types import Images, Probabilities, Target
+from salience.engine.tap import expect_maps, expect_ran, tap
+from salience.errors import SettingError
+from salience.types import IMAGE, Images, Probabilities, Reading, Target
 
 
-def slope(
+def read(
     module: nn.Module,
     logits: Callable[[Images], Probabilities],
+    scale: Callable[[Probabilities], Probabilities],
     images: Images,
-    target: Target,
-    layers: Sequence[str] = (),
-) -> tuple[Images, dict[str, Tensor]]:
-    """Return the gradient of the target's logit at the images, and at what each named layer puts out.
+    wanted: Sequence[Target] | None,
+    layers: Sequence[str],
+) -> Reading:
+    """Run once, keep what the layers put out, and differentiate each image's score with respect to them.
 
-    `torch.autograd.grad` writes to no `.grad`, so the module's own gradients stay as they were.
+    `logits` must push images through `module`; `scale` turns logits into what the target is picked from. One image
+    may have several targets: it runs forward once, and backward once a target. The layer "image" is the image itself.
+    `torch.autograd.grad` writes to no `.grad`, and nothing that lies before the first layer is differentiated.
     """
-    with torch.inference_mode(False), torch.enable_grad(), tap(module, layers) as seen:
-        leaf = images.detach().clone().requires_grad_()
-        score = targets.pick(target, logits(leaf)).sum()
-        wanted = [leaf, *(seen[layer] for layer in layers)]
-        slopes = torch.autograd.grad(score, wanted, allow_unused=True)
-    slopes = tuple(torch.zeros_like(at) if each is None else each for each, at in zip(slopes, wanted, strict=True))
-    return slopes[0], dict(zip(layers, slopes[1:], strict=True))
+    inner = [layer for layer in layers if layer != IMAGE]
+    size = (images.shape[-2], images.shape[-1])
+    with torch.inference_mode(False), torch.set_grad_enabled(IMAGE in layers), tap(module, inner, slopes=True) as seen:
+        leaf = images.detach().clone().requires_grad_(IMAGE in layers)
+        raw = logits(leaf)
+        at = [expect_ran(layer, leaf if layer == IMAGE else seen.get(layer)) for layer in layers]
+        likeliest: list[Target] = [int(k) for k in raw.detach().argmax(1)]
+        aims = likeliest if wanted is None else list(wanted)
+        if len(aims) != len(images) and len(images) != 1:
+            raise SettingError(f"expected one target an image, or several for one image, got {len(aims)} for {len(images)}")
+        scaled = scale(raw)
+        scores = _scores(aims, scaled)
+        rounds = [scores.sum()] if len(images) == len(aims) else list(scores)
+        slopes = [
+            torch.autograd.grad(score, at, retain_graph=score is not rounds[-1], allow_unused=True) for score in rounds
+        ]
+    gradients = [_joined(x, each) for x, each in zip(at, zip(*slopes, strict=True), strict=True)]
+    views = (
+        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
+        for group in ([x.detach() for x in at], gradients)
+    )
+    return Reading(tuple(aims), scores.detach(), raw.detach(), *views)
+
+
+def _joined(at: Tensor, slopes: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([torch.zeros_like(at) if each is None else each for each in slopes])
+
+
+def _scores(aims: Sequence[Target], scaled: Probabilities) -> Tensor:
+    rows = scaled.expand(len(aims), -1) if len(scaled) == 1 else scaled
+    return torch.cat([targets.pick(aim, row[None]) for aim, row in zip(aims, rows, strict=True)])

@@ -1,9 +1,13 @@
-"""Read a torch module's inner activations. Hooks live only inside the `with`."""
+"""Read, or replace, a torch module's inner activations. Hooks live only inside the `with`.
+
+A *layer* is what a named module puts out (`layer3`), or what goes into it (`layer3:in`), where no module's output is
+the tensor in question.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,43 +17,83 @@ from torch import Tensor, nn
 
 from salience.errors import BoxError, UnknownName
 
-Hook = Callable[[nn.Module, Any, Any], Any]
+Change = Callable[[Tensor], Tensor]
+INPUT = ":in"
 
 
 @contextmanager
-def tap(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect what the named layers put out, keyed by name; of a layer that runs twice, the last time."""
+def tap(
+    module: nn.Module, layers: Sequence[str], change: Mapping[str, Change] | None = None, *, slopes: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """Collect the tensors at the named layers, keyed by name; of a layer that runs twice, the last time.
+
+    `change` replaces a layer's tensor by a function of it. With `slopes`, gradients are recorded from the first layer
+    on: what comes before it runs without.
+    """
     named = dict(module.named_modules())
     for layer in layers:
-        if layer not in named:
+        if layer.removesuffix(INPUT) not in named or not layer:
             raise UnknownName.of("layer", layer, [name for name in named if name])
     seen: dict[str, Tensor] = {}
-    handles = [named[layer].register_forward_hook(_keep(seen, layer)) for layer in layers]
+    handles: list[Any] = []
     try:
+        for layer in layers:
+            inner, deed = named[layer.removesuffix(INPUT)], _deed(seen, layer, (change or {}).get(layer), slopes)
+            if layer.endswith(INPUT):
+                handles.append(inner.register_forward_pre_hook(_before(deed), with_kwargs=True))
+            else:
+                handles.append(inner.register_forward_hook(_after(deed)))
         yield seen
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _keep(seen: dict[str, Tensor], layer: str) -> Hook:
+def _deed(seen: dict[str, Tensor], layer: str, change: Change | None, slopes: bool) -> Change:
+    def deed(value: Tensor) -> Tensor:
+        if slopes:
+            torch.set_grad_enabled(True)  # whoever runs the module puts the mode back
+            value = value if value.requires_grad else value.detach().requires_grad_()
+        seen[layer] = value
+        return value.clone() if change is None else change(value)  # what follows may write in place, as many a ReLU does
+
+    return deed
+
+
+def _after(deed: Change) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        value = _first(output)
+        value = first(output)
         if value is None:
             return None
-        seen[layer] = value
-        onward = value.clone()  # what follows may write in place, as many a ReLU does
+        onward = deed(value)
         return onward if output is value else _with_first(output, onward)
 
     return hook
 
 
-def _first(output: Any) -> Tensor | None:
+def _before(deed: Change) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_module: nn.Module, inputs: Any, named: Any) -> Any:
+        value = first(inputs)
+        if value is not None:
+            return (deed(value), *inputs[1:]), named
+        key = next((key for key, each in named.items() if isinstance(each, torch.Tensor)), None)
+        return None if key is None else (inputs, {**named, key: deed(named[key])})
+
+    return hook
+
+
+def first(output: Any) -> Tensor | None:
+    """Return the tensor that a module passes on: its output, or the first part of it."""
     value = output[0] if isinstance(output, (tuple, list)) and output else output
+    if isinstance(value, torch.Tensor):
+        return value
+    value = getattr(output, "last_hidden_state", None)  # transformers' outputs
     return value if isinstance(value, torch.Tensor) else None
 
 
 def _with_first(output: Any, value: Tensor) -> Any:
+    if not isinstance(output, (tuple, list)):
+        return type(output)(**{**output, "last_hidden_state": value})
     make = getattr(type(output), "_make", type(output))  # a named tuple is made otherwise than a tuple
     return make([value, *output[1:]])
 
@@ -61,11 +105,51 @@ def maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | No
     in the proportions of the image.
     """
     if output.ndim == 4:
-        _, one, two, three = output.shape
-        if one * size[1] == two * size[0] and one > 1 and two * size[1] != three * size[0]:
-            return output.permute(0, 3, 1, 2)
-        fits = abs(two * size[1] - three * size[0]) <= max(size)  # else it is (n heads tokens c) and the like
-        return output if fits else None
+        return output.permute(0, 3, 1, 2) if channels_last(output, size) else output if _fits(output, size) else None
+    found = grid(output, size)
+    if found is None:
+        return None
+    prefix, rows, columns = found
+    return output[:, prefix:].reshape(len(output), rows, columns, -1).permute(0, 3, 1, 2)
+
+
+def expect_ran(layer: str, output: Tensor | None) -> Tensor:
+    """Return what the layer put out; BoxError when it did not run."""
+    if output is None:
+        raise BoxError(f"expected layer {layer!r} to run, got nothing from it: choose another layer")
+    return output
+
+
+def expect_maps(layer: str, output: Tensor | None, size: tuple[int, int]) -> Float[Tensor, "n c y x"]:
+    """View what the layer put out as feature maps; BoxError when it has none."""
+    found = maps(expect_ran(layer, output), size)
+    if found is None:
+        shape = tuple(expect_ran(layer, output).shape)
+        raise BoxError(f"expected feature maps at layer {layer!r}, got shape {shape}: choose another layer")
+    return found
+
+
+def unmaps(features: Float[Tensor, "m c y x"], output: Tensor, size: tuple[int, int]) -> Tensor:
+    """Lay feature maps out again as `output` was, with its prefix tokens."""
+    if output.ndim == 4:
+        return features.permute(0, 2, 3, 1) if channels_last(output, size) else features
+    prefix, _, _ = grid(output, size) or (0, 0, 0)
+    front = output[:1, :prefix].expand(len(features), -1, -1)
+    return torch.cat([front, features.flatten(2).mT.to(output)], dim=1)
+
+
+def channels_last(output: Float[Tensor, "_ _ _ _"], size: tuple[int, int]) -> bool:
+    """Say whether a layer's output is (n y x c): its second and third sides have the image's proportions."""
+    _, one, two, three = output.shape
+    return one * size[1] == two * size[0] and one > 1 and two * size[1] != three * size[0]
+
+
+def _fits(output: Tensor, size: tuple[int, int]) -> bool:
+    return abs(output.shape[2] * size[1] - output.shape[3] * size[0]) <= max(size)  # else (n heads tokens c) and the like
+
+
+def grid(output: Tensor, size: tuple[int, int]) -> tuple[int, int, int] | None:
+    """Find how many tokens of (n t c) stand in front of the grid, and its rows and columns."""
     if output.ndim != 3:
         return None
     for slack in (0, max(size)):  # sides that the patch does not divide give grids a row or column off
@@ -73,42 +157,5 @@ def maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | No
             tokens = output.shape[1] - prefix
             rows = round(math.sqrt(max(tokens, 0) * size[0] / size[1]))
             if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= slack:
-                grid = output[:, prefix:]
-                return grid.reshape(len(grid), rows, tokens // rows, -1).permute(0, 3, 1, 2)
+                return prefix, rows, tokens // rows
     return None
-
-
-def survey(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> tuple[str, ...]:
-    """Find the layers worth looking at by running once: the last at each resolution, or for tokens four blocks evenly.
-
-    `run` is called without arguments and must push an image through `module`.
-    """
-    order: list[tuple[str, tuple[int, int], bool]] = []
-    handles = []
-    for name, inner in module.named_modules():
-        if name and not isinstance(inner, nn.Dropout):
-            handles.append(inner.register_forward_hook(_note(order, name, size)))
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    grids = [(name, grid, tokens) for name, grid, tokens in order if min(grid) > 1]
-    if not grids:
-        raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
-    if all(tokens for _, _, tokens in grids[len(grids) // 2 :]):
-        blocks = [name for name, _, tokens in grids if tokens and name.split(".")[-1].isdigit()]
-        blocks = blocks or [name for name, _, tokens in grids if tokens]
-        return tuple(dict.fromkeys(blocks[math.ceil(len(blocks) * part / 4) - 1] for part in (1, 2, 3, 4)))
-    last = {grid: name for name, grid, _ in grids}
-    return tuple(name for _, name in sorted(last.items(), key=lambda item: -item[0][0] * item[0][1]))
-
-
-def _note(order: list[tuple[str, tuple[int, int], bool]], name: str, size: tuple[int, int]) -> Hook:
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        value = _first(output)
-        seen = None if value is None else maps(value, size)
-        if value is not None and seen is not None:
-            order.append((name, (seen.shape[-2], seen.shape[-1]), value.ndim == 3))
-
-    return hook

@@ -124,7 +124,7 @@ def snapshot(module: nn.Module) -> list[Any]:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("deed", ["score", "logits", "layers", "tap", "slope", "settle", "fail"])
+@pytest.mark.parametrize("deed", ["score", "logits", "layers", "tap", "read", "onward", "settle", "fail"])
 def test_the_module_is_as_before_whatever_was_done(deed: str, training: bool) -> None:
     """Mode, requires_grad, .grad, weights, running means, hooks, the process's random state; also after an error."""
     module = network().train(training)
@@ -137,7 +137,8 @@ def test_the_module_is_as_before_whatever_was_done(deed: str, training: bool) ->
         "logits": lambda: box.logits(IMAGES),
         "layers": box.layers,
         "tap": lambda: box.tap(IMAGES, ["0.2"]),
-        "slope": lambda: box.slope(IMAGES, 1, ["0.2"]),
+        "read": lambda: box.read(IMAGES, None, ["image", "0.2"]),
+        "onward": lambda: box.onward(IMAGES[:1], "0.2", 2 * box.tap(IMAGES, ["0.2"])["0.2"]),
         "settle": lambda: box.settle(IMAGES),
     }
     if deed == "fail":
@@ -160,7 +161,7 @@ def test_a_slope_is_the_gradient_of_the_logit() -> None:
     module = network().double().eval()
     box, leaf = box_of(module, std=0.5), noise(2, 3, 8, 8).requires_grad_()
     (by_hand,) = torch.autograd.grad(module(leaf / 0.5)[:, 2].sum(), leaf)
-    assert same(box.slope(leaf.detach(), 2)[0], by_hand, 1e-10)
+    assert same(box.read(leaf.detach(), [2] * len(leaf), ["image"]).slopes["image"], by_hand, 1e-10)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
@@ -177,7 +178,7 @@ def test_the_fingerprint_follows_the_weights_and_nothing_else() -> None:
     box = box_of(module)
     first = box.fingerprint
     box(IMAGES)
-    box.slope(IMAGES, 0)
+    box.read(IMAGES, None, ["image"])
     assert box.fingerprint == first == box_of(network()).fingerprint
     assert len({first, box_of(module, head="sigmoid").fingerprint, box_of(module, std=0.5).fingerprint}) == 3
     with torch.no_grad():

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from salience.boxes.torch import TorchBox
-from salience.engine.slope import slope
-from salience.engine.tap import maps, survey, tap
-from salience.errors import BoxError, UnknownName
+from salience.engine.slope import read
+from salience.engine.tap import maps, tap, unmaps
+from salience.errors import BoxError, SettingError, UnknownName
 from salience.picture import Preparation
 from tests.helpers import noise, same
 
@@ -109,6 +109,15 @@ def test_feature_maps_are_found_in_every_layout(
     assert tuple(found.shape[1:]) == grid
 
 
+@pytest.mark.parametrize("shape", [(2, 16, 7, 7), (2, 7, 7, 768), (2, 201, 8)])
+def test_feature_maps_go_back_to_where_they_came_from(shape: tuple[int, ...]) -> None:
+    """In the layer's own layout, with the prefix tokens of the image in front."""
+    output = noise(*shape)
+    found = maps(output, (224, 224))
+    assert same(unmaps(found, output, (224, 224))[:1], output[:1])
+    assert same(maps(unmaps(2 * found, output, (224, 224)), (224, 224)), 2 * found)
+
+
 def test_tokens_keep_their_places() -> None:
     """The token of row 1, column 2 lies there, behind the prefix."""
     tokens = torch.zeros(1, 5 + 16, 3)
@@ -125,20 +134,6 @@ def test_vectors_are_no_maps() -> None:
     assert maps(torch.zeros(2, 3, 197, 64), (224, 224)) is None  # queries: heads, tokens, channels
 
 
-def test_the_survey_names_the_last_layer_at_each_resolution() -> None:
-    """From the input to the output; what has one pixel has no map."""
-    net = network()
-    assert survey(net, lambda: net(noise(1, 3, 8, 8)), (8, 8)) == ("1", "2", "4")
-    assert hooks(net) == 0
-
-
-def test_a_network_without_maps_is_said() -> None:
-    """A method that reads layers needs some."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    with pytest.raises(BoxError, match="expected layers with feature maps in the box, got none"):
-        survey(net, lambda: net(torch.zeros(1, 3, 2, 2)), (2, 2))
-
-
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_slope_is_autograds_and_leaves_gradients_alone(inplace: bool) -> None:
     """The images' gradient, and that at a layer, by hand; `.grad` of every parameter stays as it was."""
@@ -149,9 +144,10 @@ def test_a_slope_is_autograds_and_leaves_gradients_alone(inplace: bool) -> None:
     middle = network()[:4](leaf)
     by_hand = torch.autograd.grad(network()[4:](middle)[:, 1].sum(), [leaf, middle])
     with torch.no_grad():
-        at_images, at_layers = slope(net, net, images, 1, ["3"])
-    assert same(at_images, by_hand[0])
-    assert same(at_layers["3"], by_hand[1])
+        found = read(net, net, lambda raw: raw, images, [1, 1], ["image", "3"])
+    assert same(found.slopes["image"], by_hand[0])
+    assert same(found.slopes["3"], by_hand[1])
+    assert same(found.activations["3"], middle)
     assert all(bool((parameter.grad == 7).all()) for parameter in net.parameters())
     assert not images.requires_grad
     assert hooks(net) == 0
@@ -160,16 +156,68 @@ def test_a_slope_is_autograds_and_leaves_gradients_alone(inplace: bool) -> None:
 def test_a_slope_works_inside_inference_mode() -> None:
     """A web service that switches gradients off for good may still ask for one."""
     net, images = network(), noise(1, 3, 8, 8)
-    known, _ = slope(net, net, images, (0, 2))
+    known = read(net, net, lambda raw: raw, images, [(0, 2)], ["image"])
     with torch.inference_mode():
-        found, _ = slope(net, net, images, (0, 2))
-    assert same(found, known)
+        found = read(net, net, lambda raw: raw, images, [(0, 2)], ["image"])
+    assert same(found.slopes["image"], known.slopes["image"])
 
 
 def test_a_box_taps_named_layers_and_refuses_others() -> None:
     """The box gives maps; a layer of vectors is refused with those that have maps."""
     box = TorchBox(network(), Preparation((8, 8)), "abc")
-    assert box.layers() == ("1", "2", "4")
+    assert box.layers() == ("1", "4")
     assert box.tap(noise(2, 3, 8, 8), ["2"])["2"].shape == (2, 4, 4, 4)
-    with pytest.raises(BoxError, match="expected feature maps from layer '7', got none: choose of 1, 2, 4"):
+    with pytest.raises(BoxError, match=r"expected feature maps at layer '7', got shape \(2, 3\)"):
         box.tap(noise(2, 3, 8, 8), ["7"])
+
+
+def test_a_tap_reads_what_goes_into_a_layer_too() -> None:
+    """By place or by keyword."""
+
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.inner(input=2 * images)
+
+    net, images = Asks(), noise(2, 3, 8, 8)
+    with tap(net, ["inner:in", "inner.0:in"], {"inner.0:in": lambda value: 0 * value}) as seen:
+        out = net(images)
+    assert same(seen["inner:in"], 2 * images)
+    assert same(out, net.inner(0 * images))
+    assert sum(len(each._forward_pre_hooks) for each in net.modules()) == 0
+
+
+def test_one_image_may_have_several_targets() -> None:
+    """It runs forward once; each slope is what it is alone."""
+    net, images, runs = network(), noise(1, 3, 8, 8), []
+    net.register_forward_hook(lambda *_: runs.append(1))
+    found = read(net, net, lambda raw: raw, images, [0, 2, (1, 0)], ["image", "3"])
+    assert len(runs) == 1
+    alone = net(images)[0].detach()
+    assert same(found.scores, torch.stack([alone[0], alone[2], alone[1] - alone[0]]))
+    for number, target in enumerate([0, 2, (1, 0)]):
+        single = read(net, net, lambda raw: raw, images, [target], ["image", "3"])
+        assert all(same(found.slopes[layer][number : number + 1], single.slopes[layer]) for layer in ("image", "3"))
+
+
+def test_what_lies_before_the_first_layer_is_not_differentiated() -> None:
+    """Its graph is never made, so a Grad-CAM costs a forward pass and little more."""
+    net, modes = network(), []
+    for inner in net:
+        inner.register_forward_pre_hook(lambda *_: modes.append(torch.is_grad_enabled()))
+    read(net, net, lambda raw: raw, noise(1, 3, 8, 8), [0], ["3"])
+    assert modes == [False] * 4 + [True] * 4
+    assert torch.is_grad_enabled()
+
+
+def test_without_targets_the_likeliest_class_is_read() -> None:
+    """Of each image."""
+    net, images = network(), noise(5, 3, 8, 8)
+    found = read(net, net, lambda raw: raw.softmax(1), images, None, ["3"])
+    assert list(found.targets) == net(images).argmax(1).tolist()
+    assert same(found.scores, net(images).softmax(1).amax(1))
+    with pytest.raises(SettingError, match="expected one target an image, or several for one image, got 3 for 5"):
+        read(net, net, lambda raw: raw, images, [0, 1, 2], ["3"])

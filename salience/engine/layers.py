@@ -1,0 +1,150 @@
+"""Find the layers of any classifier that are worth looking at: the end of each block.
+
+A convolutional network is a chain of blocks with a reduction of resolution between them. Inside a block a skip
+connection may carry a signal past any layer; what goes into a reduction is seen by all that follows. So the layers
+are the inputs of the reductions, and the last feature maps before the places are pooled (Sattarzadeh et al. 2021,
+section 3). One pass with hooks tells which module reduces; a tensor is named by the module that put it out.
+
+A plain vision transformer never reduces. There the layers are what goes into the attention of four blocks at equal
+depths: the last block's own output would give patch tokens no gradient in a network that answers from its class token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from salience.engine.tap import INPUT, first, maps
+from salience.errors import BoxError
+from salience.types import Anatomy
+
+APART = 1.5  # sides that differ by less are of one resolution: an unpadded convolution reduces nothing
+WEIGHTED = (nn.Conv2d, nn.Linear)
+PASSING = (nn.Identity, nn.Dropout)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module during the pass."""
+
+    name: str
+    module: nn.Module
+    given: Tensor | None = None
+    gave: Tensor | None = None
+    side: tuple[int, int] = (1, 1)  # of what goes in, and of what comes out; 1 without places
+    before: int = 0  # layers with weights that had run when this began, and when it ended
+    after: int = 0
+    inner: list[Call] = field(default_factory=list)
+
+
+def find(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> Anatomy:
+    """Find them by running once; `run` must push one image through `module`."""
+    root, calls = _watched(module, run, size)
+    spatial = [call for call in calls if call.side[1] > 1 and not isinstance(call.module, PASSING)]
+    if not spatial:
+        raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
+    last = spatial[-1]
+    names = {id(call.gave): call.name for call in spatial}  # of modules that put out one tensor, the last
+    ends: list[tuple[str, int]] = []
+    weights = 0
+    for name, side, count in [*_reduced(root, names), (names[id(last.gave)], last.side[1], last.after)]:
+        if count == weights:
+            continue  # nothing with weights since the last one: the image itself, or what a pooling left
+        weights = count
+        if ends and ends[-1][1] < APART * side:
+            ends.pop()  # one resolution, one layer: the last
+        ends.append((name, side))
+    top = names[id(last.gave)]
+    if last.gave is not None and last.gave.ndim == 3 and len(ends) < 3:
+        return _tokens(spatial, last, top)
+    large = [name for name, side in ends if side >= 4]
+    return Anatomy(tuple(large if len(large) > 1 else [name for name, _ in ends] or [top]), top)
+
+
+def _watched(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> tuple[Call, list[Call]]:
+    """Run once and note every call: the tree of calls, and the calls in the order in which they ended."""
+    open_calls: list[Call] = [Call("", module)]
+    ended: list[Call] = []
+    weights = 0
+
+    def begin(name: str) -> Callable[..., None]:
+        def hook(inner: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
+            given = first([each for each in (*inputs, *named.values()) if isinstance(each, torch.Tensor)])
+            call = Call(name, inner, given=given, before=weights)
+            open_calls[-1].inner.append(call)
+            open_calls.append(call)
+
+        return hook
+
+    def end(_inner: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal weights
+        call = open_calls.pop()
+        call.gave = first(output)
+        call.side = (_side(call.given, size), _side(call.gave, size))
+        weights += isinstance(call.module, WEIGHTED) and call.side[1] > 1
+        call.after = weights
+        ended.append(call)
+
+    handles = []
+    for name, inner in module.named_modules():
+        handles.append(inner.register_forward_pre_hook(begin(name), with_kwargs=True))
+        handles.append(inner.register_forward_hook(end))
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return open_calls[0].inner[0], ended[:-1]
+
+
+def _side(value: Tensor | None, size: tuple[int, int]) -> int:
+    seen = None if value is None else maps(value, size)
+    return 1 if seen is None else min(seen.shape[-2:])
+
+
+def _reduced(call: Call, names: dict[int, str]) -> Iterator[tuple[str, int, int]]:
+    """Yield what goes into each reduction: its name, its side, and how many layers with weights came before."""
+    if call.side[0] < APART * call.side[1]:
+        return  # a block: what is inside may be passed by
+    chain = isinstance(call.module, nn.Sequential) or not call.name or call.side[0] >= 3 * call.side[1]
+    found: list[tuple[str, int, int]] = []
+    if call.inner and chain:
+        before: Call | None = None
+        for each in call.inner:
+            if before is not None and before.side[1] >= APART * each.side[0] > APART:
+                found.append((names[id(before.gave)], before.side[1], before.after))  # reduced by a function in between
+            found += _reduced(each, names)
+            before = each if each.side[1] > 1 else before
+    if not found or found[0][2] == call.before:  # only a normalisation lies between
+        found[:1] = [(names.get(id(call.given), call.name + INPUT), call.side[0], call.before)]
+    yield from found
+
+
+def _tokens(spatial: list[Call], last: Call, top: str) -> Anatomy:
+    """Name what goes into the attention of four blocks at equal depths."""
+    groups: dict[tuple[str, type], list[Call]] = defaultdict(list)
+    for call in spatial:
+        if call.gave is not None and call.gave.ndim == 3 and call.side == (last.side[1],) * 2 and call.inner:
+            groups[call.name.rpartition(".")[0], type(call.module)].append(call)
+    blocks = max(groups.values(), key=len, default=[])
+    if len(blocks) < 2:
+        return Anatomy((top,), top)
+    chosen = [blocks[math.ceil(len(blocks) * part / 4) - 1] for part in (1, 2, 3, 4)]
+    note = (
+        f"the box is a transformer without reductions: its layers are what goes into the attention of blocks "
+        f"{', '.join(call.name for call in dict.fromkeys(chosen))}, for after the last one patch tokens may get no gradient"
+    )
+    return Anatomy(tuple(dict.fromkeys(map(_entry, chosen))), top, note)
+
+
+def _entry(block: Call) -> str:
+    head = block.inner[0]
+    while head.inner:
+        head = head.inner[0]
+    normed = "norm" in type(head.module).__name__.lower() and head.given is block.given
+    return head.name if normed else block.name + INPUT

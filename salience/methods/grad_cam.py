@@ -1,0 +1,28 @@
+"""Grad-CAM. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, 2017."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from salience.engine import cams, look
+from salience.types import Found, Images, OpenBox, Target
+
+
+@dataclass(frozen=True)
+class GradCam(look.Looks):
+    """Weigh each feature map by how much the class's logit rises with it, on average over places.
+
+    saliency = ReLU(Σ_k w_k A_k),   w_k = mean over places of ∂logit / ∂A_k
+
+    A are the maps of one layer, by default the end of the last block, enlarged bilinearly. Cost: one forward pass, and
+    one backward pass to the layer.
+
+    Departs from the paper: in nothing.
+    """
+
+    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        return cams.explain(box, images, targets, self.layer, lambda _, g: g.mean((2, 3), keepdim=True))

@@ -108,6 +108,10 @@ class OpenBox(GreyBox, Protocol):
         """Score before the last activation; gradients flow back to `images`."""
         ...
 
+    def bare(self) -> OpenBox:
+        """Give the same box without its last activation: it answers with logits."""
+        ...
+
     def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
         ...

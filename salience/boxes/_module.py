@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -33,6 +34,15 @@ def opened(module: nn.Module) -> Iterator[nn.Module]:
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield getattr(module, "_orig_mod", module)
+
+
+def digest(about: str, state: Mapping[str, Tensor]) -> str:
+    """Hash weights, and words about how they are used."""
+    found = hashlib.sha256(about.encode())
+    for key, value in state.items():
+        found.update(key.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
 
 
 def unwrapped(output: Any) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from salience.boxes import _heads, _lanes
 from salience.boxes._heads import Head
-from salience.boxes._module import opened, quiet, unwrapped
+from salience.boxes._module import digest, opened, quiet, unwrapped
 from salience.boxes._options import prepared
 from salience.engine.layers import find
 from salience.engine.slope import read
@@ -81,11 +81,8 @@ class TorchBox:
         state = self.module.state_dict(keep_vars=True)
         version = tuple((key, value.data_ptr(), value._version) for key, value in state.items())  # noqa: SLF001  # the only sign of a write in place
         if getattr(self, "_stamp", None) != version:
-            digest = hashlib.sha256(repr((self.head, replace(self.preparation, source=""), self.channels)).encode())
-            for key, value in state.items():
-                digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-            self._stamp, self._fingerprint = version, digest.hexdigest()[:16]
+            about = repr((self.head, replace(self.preparation, source=""), self.channels))
+            self._stamp, self._fingerprint = version, digest(about, state)
         return self._fingerprint
 
     def __call__(self, images: Images) -> Probabilities:
@@ -103,6 +100,12 @@ class TorchBox:
             with torch.no_grad(), opened(self.module) as inner:
                 self._anatomy = find(inner, lambda: self._run(image, "exact"), self.size)
         return self._anatomy
+
+    def bare(self) -> TorchBox:
+        """Give the same box without its last activation: it answers with logits, in the lane that was chosen."""
+        box = copy(self)
+        box.head, box.settled = "none", True
+        return box
 
     def layers(self) -> tuple[str, ...]:
         """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from salience.engine import memory, probe
 from salience.engine.pace import Pace
 from salience.engine.run import Run, current
-from salience.types import Found, GreyBox, Image, Images, Map, OpenBox, Reading, Scale, Target
+from salience.types import Features, Found, GreyBox, Image, Images, Map, OpenBox, Reading, Scale, Target
 
 MOST = 64  # images that are differentiated at a time: their activations are all kept
 
 
 def each(
-    box: OpenBox, images: Images, targets: Sequence[Target], layers: Sequence[str], of: Scale = "logit"
+    box: OpenBox,
+    images: Images,
+    targets: Sequence[Target],
+    layers: Sequence[str],
+    of: Scale = "logit",
+    *,
+    most: int = MOST,
 ) -> Iterator[tuple[slice, Images, Reading]]:
     """Read the layers for each image and its target, part by part; one image with several targets is one part.
 
@@ -33,7 +40,7 @@ def each(
     begin = 0
     several = len(images) == 1
     while begin < len(images):
-        size = min(pace.size, MOST, len(images) - begin)
+        size = min(pace.size, most, len(images) - begin)
         part = slice(begin, begin + size)
         began = time.perf_counter()
         shown = images[part].to(box.device)
@@ -58,6 +65,23 @@ class Looks:
     def __call__(self, box: GreyBox, image: Image, target: Target) -> Map:
         """Explain one image."""
         return self.many(box, image[None], [target])[0].saliency
+
+
+def tap(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
+    """Read the named layers: one pass an image."""
+    with probe.asking(box, images):
+        seen = box.tap(images.to(box.device), layers)
+    for each in seen.values():
+        probe.expect_finite(box, each)
+    run = current.get()
+    if run is not None:
+        run.count(len(images))
+    return seen
+
+
+def sharing(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:
+    """Remember answers where one image has several targets."""
+    return probe.remembering() if len(targets) > len(images) else nullcontext()
 
 
 def layers(box: GreyBox, images: Images) -> tuple[str, ...]:

@@ -13,19 +13,19 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from salience.engine import masks as masking
 from salience.engine import memory
 from salience.engine import target as targets
+from salience.engine.memo import Memo, remembering
 from salience.engine.pace import Pace
 from salience.engine.run import Progress, Run, current, plan, resumed, running
 from salience.errors import BoxError, SalienceError, SettingError
 from salience.types import BlackBox, Found, Image, Images, Masks, Probabilities, Scores, Target
 
-__all__ = [
-    "Progress", "Run", "asking", "each", "expect_between", "expect_finite", "last", "plan", "resumed", "running", "score",
-    "settle", "whole",
-]  # fmt: skip  # a column of names would fill the page
+__all__ = ["Progress", "Run", "asking", "each", "expect_between", "expect_finite", "last", "plan"]
+__all__ += ["remembering", "resumed", "running", "score", "settle", "whole"]
 
 Lots = TypeVar("Lots", bound=masking.Lot)
 
@@ -70,7 +70,8 @@ def each(
     ahead = image.to(box.device)
     behind = fill.to(ahead).expand_as(ahead).contiguous()
     pace = Pace.of(box) if run.batch is None else Pace(run.batch, fixed=True)
-    buffer = ahead.new_empty(0)
+    memo = Memo(box, ahead, behind)
+    asked = _Blend(box, ahead, behind)
     done = 0
     for lot in lots:
         begin = 0
@@ -82,18 +83,32 @@ def each(
             began = time.perf_counter()
             try:
                 drawn = part.draw(ahead)
-                if len(buffer) < size:
-                    buffer = ahead.new_empty(size, *ahead.shape)
-                torch.lerp(behind, ahead, drawn[:, None], out=buffer[:size])  # exact where the mask is 0 or 1
-                scores = targets.pick(target, score(box, buffer[:size]))
+                scores = targets.pick(target, memo.ask(part, drawn, asked))
             except (torch.OutOfMemoryError, MemoryError):
-                buffer = ahead.new_empty(0)
+                asked.buffer = ahead.new_empty(0)
                 pace.halve(size)
                 continue
-            pace.took(size, time.perf_counter() - began)
+            if memo.known:
+                run.count(memo.known)
+            else:
+                pace.took(size, time.perf_counter() - began)
             begin += size
             done += size
             yield part, drawn, scores
+
+
+class _Blend:
+    """Show the box an image through masks, in a buffer that is used again."""
+
+    def __init__(self, box: BlackBox, ahead: Image, behind: Image) -> None:
+        self.box, self.ahead, self.behind, self.buffer = box, ahead, behind, ahead.new_empty(0)
+
+    def __call__(self, drawn: Masks) -> Probabilities:
+        if len(self.buffer) < len(drawn):
+            self.buffer = self.ahead.new_empty(len(drawn), *self.ahead.shape)
+        shown = self.buffer[: len(drawn)]
+        torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
+        return score(self.box, shown)
 
 
 def score(box: BlackBox, images: Images) -> Probabilities:
@@ -115,7 +130,7 @@ def score(box: BlackBox, images: Images) -> Probabilities:
     return scores
 
 
-def expect_finite(box: BlackBox, scores: Probabilities) -> None:
+def expect_finite(box: BlackBox, scores: Tensor) -> None:
     """Refuse what is no number, before it becomes a map."""
     if not bool(torch.isfinite(scores).all()):
         raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")

@@ -1,0 +1,119 @@
+"""What SISE and Ada-SISE share: masks of feature maps, block by block, and the cascade that merges the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine import cams, features, fill, look, probe
+from salience.errors import SettingError
+from salience.types import Found, Image, Images, Map, OpenBox, Target
+
+Gate = Literal["hard", "soft"]
+AT_ONCE = 8  # images whose layers are read together: all activations of all blocks are kept
+
+
+@dataclass(frozen=True)
+class Semantic:
+    """Semantic input sampling with a given rule of selection."""
+
+    threshold: Callable[[Float[Tensor, " n"]], float]  # from α / max α of the positive maps to τ
+    gate: Gate
+    layers: str | None
+    rectify: bool
+    fill: str
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Read the layers of a few images at a time, then score the masks of each."""
+        names = look.layers(box, images) if self.layers is None else tuple(each.strip() for each in self.layers.split(","))
+        found: list[Found] = []
+        with look.sharing(images, targets):
+            for part, shown, reading in look.each(box, images, targets, names, "log-probability", most=AT_ONCE):
+                for row, target in enumerate(targets[part]):
+                    at = min(row, len(shown) - 1)  # one image may have several targets
+                    blocks = [self.block(name, reading.activations[name][at], reading.slopes[name][row]) for name in names]
+                    found.append(self.explain(box, shown[at], target, blocks))
+        return found
+
+    def block(self, name: str, activations: Float[Tensor, "c y x"], slopes: Float[Tensor, "c y x"]) -> Block:
+        """Choose a block's maps: α > τ · max α, the greatest first."""
+        maps = activations.float().relu() if self.rectify else activations.float()
+        alpha = slopes.float().mean((1, 2))
+        best = float(alpha.max())
+        if best <= 0:
+            return Block(name, maps[:0], len(maps))
+        threshold = self.threshold(alpha[alpha > 0] / best)
+        chosen = features.alive(maps)
+        chosen = chosen[alpha[chosen] > max(threshold * best, 0.0)]
+        chosen = chosen[alpha[chosen].argsort(descending=True, stable=True)]
+        return Block(name, maps[chosen], len(maps), threshold)
+
+    def explain(self, box: OpenBox, image: Image, target: Target, blocks: Sequence[Block]) -> Found:
+        """Score the masks, average them block by block, merge the blocks from shallow to deep."""
+        size = (image.shape[-2], image.shape[-1])
+        wanted = sum(len(block.maps) for block in blocks)
+        known = sum(len(block.maps) > 0 for block in blocks)
+        allowed = probe.plan(wanted, default=wanted, least=known, what=f"the masks of {known} blocks")
+        behind = fill.of(self.fill, box, image)
+        merged: Map | None = None
+        seen: list[Map] = []
+        told: list[dict[str, Any]] = []
+        notes = list(cams.notes(box, self.layers, silent=wanted == 0))
+        for block in blocks:
+            lot = features.Channels(block.maps[: max(1, len(block.maps) * allowed // max(wanted, 1))], size)
+            total, used = torch.zeros(size, dtype=torch.float64, device=image.device), 0
+            for part, drawn, scores in probe.each(box, image, target, [lot], behind):
+                total += torch.einsum("n,nhw->hw", scores.to(drawn) / drawn.sum((1, 2)), drawn)
+                used += len(part)
+            told.append(block.told | {"masks": used})
+            if used == 0:
+                notes.append(f"block {block.name} has no map that speaks for the target and was left out")
+                continue
+            seen.append(features.stretched(total / used))
+            merged = seen[0] if merged is None else (merged + seen[-1]) * self.gated(seen[-1])
+        if merged is None:
+            return Found(torch.zeros(size), evidence={"blocks": tuple(told)}, notes=tuple(notes))
+        evidence = {"blocks": tuple(told), "block maps": torch.stack(seen).float().cpu()}
+        return Found((merged / merged.max().clamp(min=1e-12)).float(), evidence=evidence, notes=tuple(notes))
+
+    def gated(self, block: Map) -> Map:
+        """Open where the block's map lies above Otsu's threshold; a constant map opens everywhere."""
+        threshold = features.otsu(block)
+        if threshold is None:
+            return torch.ones_like(block)
+        if self.gate == "hard":
+            return (block > threshold).to(block)
+        if float((block > 1.5 * threshold).double().mean()) < 0.1:  # the bright part is small: be stricter
+            threshold *= 1.5
+        return torch.sigmoid(100 * (block - threshold))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The maps of one block that were chosen, the greatest α first."""
+
+    name: str
+    maps: Float[Tensor, "n y x"]
+    channels: int
+    threshold: float | None = None  # τ; None where no map has a positive gradient
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Say it for the record."""
+        return {"layer": self.name, "channels": self.channels, "chosen": len(self.maps), "threshold": self.threshold}
+
+
+def adaptive(positive: Float[Tensor, " n"]) -> float:
+    """Choose τ by Otsu over the positive normalised gradients; 0, all of them, where there is nothing to split."""
+    return (features.otsu(positive) or 0.0) if len(positive) > 2 else 0.0
+
+
+def expect_gate(gate: str) -> None:
+    """Refuse a gate that there is not."""
+    if gate not in ("hard", "soft"):
+        raise SettingError(f"expected gate hard or soft, got {gate!r}")

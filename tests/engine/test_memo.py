@@ -1,0 +1,65 @@
+"""Answers that are remembered are the answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from salience.engine import fill, masks, probe
+from salience.engine.features import Channels
+from salience.engine.memo import remembering
+from tests.helpers import Asked, brightness, noise, same
+
+IMAGE = noise(3, 8, 8)
+LOTS = {
+    "grids": lambda: next(masks.grids(20, (8, 8), 3, 0.5, seed=1)),
+    "windows": lambda: masks.windows((8, 8), 3, 2),
+    "drawn": lambda: masks.Drawn(noise(20, 8, 8, seed=2)),
+    "channels": lambda: Channels(noise(20, 3, 3, seed=3), (8, 8)),
+}
+
+
+def scores(box: Asked, lot: masks.Lot, target: int) -> torch.Tensor:
+    """Ask for the scores of all masks."""
+    return torch.cat([each for _, _, each in probe.each(box, IMAGE, target, [lot], fill.of("mean", box, IMAGE))])
+
+
+@pytest.mark.parametrize("kind", LOTS)
+def test_another_target_of_the_same_masks_asks_nothing(kind: str) -> None:
+    """And gets what it would have got; the passes count, for the map rests on them."""
+    box, fresh, lot = Asked(brightness), Asked(brightness), LOTS[kind]()
+    with remembering(), probe.running() as run:
+        one = scores(box, lot, 0)
+        asked = sum(box.batches)
+        two = scores(box, lot, 1)
+    assert sum(box.batches) == asked == len(lot)
+    assert run.passes == 2 * len(lot)
+    assert same(one, scores(fresh, lot, 0))
+    assert same(two, scores(fresh, lot, 1))
+
+
+def test_only_what_is_new_is_asked() -> None:
+    """Lots that overlap share what they have in common."""
+    box, lot = Asked(brightness), LOTS["drawn"]()
+    with remembering(), probe.running(batch=4):
+        scores(box, lot[:6], 1)
+        found = scores(box, lot, 1)
+    assert sum(box.batches) == 20
+    assert same(found, scores(Asked(brightness), lot, 1))
+
+
+def test_another_image_or_fill_is_asked_again() -> None:
+    """The same mask over something else is another question."""
+    box, lot = Asked(brightness), LOTS["windows"]()
+    with remembering():
+        for image, behind in ((IMAGE, "mean"), (1 - IMAGE, "mean"), (IMAGE, "black")):
+            list(probe.each(box, image, 1, [lot], fill.of(behind, box, image)))
+    assert sum(box.batches) == 3 * len(lot)
+
+
+def test_nothing_is_remembered_unless_asked_for() -> None:
+    """Or a long run would fill the memory."""
+    box, lot = Asked(brightness), LOTS["windows"]()
+    for _ in range(2):
+        scores(box, lot, 0)
+    assert sum(box.batches) == 2 * len(lot)

@@ -126,6 +126,7 @@ class Found:
     stability: float | None = None  # rank agreement of the maps made from either half of the passes
     evidence: Mapping[str, Any] = field(default_factory=dict)  # tensors and plain values worth keeping
     notes: tuple[str, ...] = ()  # what a reader of the map must know, in words
+    passes: int | None = None  # what it took, where a batch was explained and its images took unlike shares
 
 
 @runtime_checkable

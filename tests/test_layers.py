@@ -15,6 +15,7 @@ LEVELS = (
     {"types", "errors"},
     {"registry", "engine", "explanation", "picture"},
     {"boxes", "methods", "trainers", "measures", "data", "draw"},
+    {"explaining"},
     {"api", "bench"},
     {"cli", "web"},
 )

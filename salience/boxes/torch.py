@@ -49,8 +49,7 @@ class TorchBox:
     ) -> None:
         _heads.expect(head)
         self.module, self.preparation, self.head = module, preparation, head
-        self.name = name or type(module).__name__
-        self.channels = channels
+        self.name, self.channels = name or type(module).__name__, channels
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean

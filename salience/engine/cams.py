@@ -34,7 +34,7 @@ def explain(
     return found
 
 
-def enlarged(small: Float[Tensor, "n y x"], images: Images) -> Float[Tensor, "n h w"]:
+def enlarged(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ 3 h w"]) -> Float[Tensor, "n h w"]:
     """Enlarge maps bilinearly to the images' size."""
     size = (images.shape[-2], images.shape[-1])
     return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

@@ -77,9 +77,11 @@ class Semantic:
             seen.append(features.stretched(total / used))
             merged = seen[0] if merged is None else (merged + seen[-1]) * self.gated(seen[-1])
         if merged is None:
-            return Found(torch.zeros(size), evidence={"blocks": tuple(told)}, notes=tuple(notes))
+            return Found(torch.zeros(size), evidence={"blocks": tuple(told)}, notes=tuple(notes), passes=1)
         evidence = {"blocks": tuple(told), "block maps": torch.stack(seen).float().cpu()}
-        return Found((merged / merged.max().clamp(min=1e-12)).float(), evidence=evidence, notes=tuple(notes))
+        passes = 1 + sum(each["masks"] for each in told)
+        saliency = (merged / merged.max().clamp(min=1e-12)).float()
+        return Found(saliency, evidence=evidence, notes=tuple(notes), passes=passes)
 
     def gated(self, block: Map) -> Map:
         """Open where the block's map lies above Otsu's threshold; a constant map opens everywhere."""

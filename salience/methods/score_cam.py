@@ -70,4 +70,4 @@ class ScoreCam(look.Looks):
             weights = weights.softmax(0)
         small = torch.einsum("n,nyx->yx", weights, maps).relu()
         large = cams.enlarged(small[None], image[None])[0]
-        return Found(large, evidence=told, notes=cams.notes(box, self.layer, silent=False))
+        return Found(large, evidence=told, notes=cams.notes(box, self.layer, silent=False), passes=1 + len(lot))

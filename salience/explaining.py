@@ -1,0 +1,170 @@
+"""From a box, a picture and a method to the record: one picture, many at once, or several targets of one."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience import registry
+from salience.engine import maps, probe
+from salience.engine import target as aiming
+from salience.engine.budget import Budget
+from salience.errors import BoxError
+from salience.explanation import Explanation, Told
+from salience.picture import Geometry, Picture, Preparation, read
+from salience.types import Batched, BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
+
+AT_ONCE = 32  # pictures that are read, prepared and scored together
+
+
+def last(found: Iterator[Explanation]) -> Explanation:
+    """Go to the end."""
+    return deque(found, maxlen=1)[0]
+
+
+def steps(
+    box: BlackBox, source: Any, method: Any, *, target: Any, budget: Any, batch: int | None, progress: Any
+) -> Iterator[Explanation]:
+    """Explain one picture, yielding the record as it grows."""
+    run = probe.Run(Budget.of(budget), batch, progress)
+    case = _cases(box, [source], method, [target], run)[0]
+    found = _watched(method, box, case)
+    began = time.perf_counter()
+    while True:
+        with probe.resumed(run):
+            one = next(found, None)
+        if one is None:
+            return
+        yield case.record(one, run.passes, time.perf_counter() - began)
+
+
+def pictures(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
+    """Explain several pictures, together where the method does that and nobody bounds each."""
+    if isinstance(method, Sampler) or not isinstance(method, Batched) or given["budget"] is not None:
+        each = zip(sources, wanted, strict=True)
+        return [last(steps(box, source, method, target=target, **given)) for source, target in each]
+    done: list[Explanation] = []
+    for begin in range(0, len(sources), AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        run = probe.Run(Budget(), given["batch"], given["progress"])
+        cases = _cases(box, sources[part], method, wanted[part], run)
+        done += _together(box, torch.stack([case.image for case in cases]), method, cases, run)
+    return done
+
+
+def targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
+    """Explain one picture for several targets, which share what passes they can."""
+    if isinstance(method, Batched) and not isinstance(method, Sampler) and given["budget"] is None:
+        run = probe.Run(Budget(), given["batch"], given["progress"])
+        cases = _cases(box, [source], method, wanted, run)
+        return _together(box, cases[0].image[None], method, cases, run)
+    with probe.remembering():
+        return [last(steps(box, source, method, target=target, **given)) for target in wanted]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A picture and a target, ready to be explained."""
+
+    image: Image
+    aim: Target
+    known: dict[str, Any]  # what the record says of it beforehand
+
+    def record(self, found: Found, passes: int, seconds: float) -> Explanation:
+        return Explanation(
+            saliency=found.saliency.detach().float().cpu(),
+            error=None if found.error is None else found.error.detach().float().cpu(),
+            passes=passes if found.passes is None else found.passes,
+            seconds=seconds,
+            stability=found.stability,
+            notes=(*found.notes, *maps.flaws(found.saliency)),
+            evidence=found.evidence,
+            **self.known,
+        )
+
+
+def _cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: probe.Run) -> list[_Case]:
+    """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
+    _admit(box, method)
+    shown = [read(source) for source in sources]
+    fitted = [_fitted(box, picture) for picture in shown]
+    with probe.resumed(run):
+        probe.settle(box, fitted[0][0])
+        images = torch.stack([image for image, _ in fitted]).to(box.device)
+        rows = probe.score(box, images).float().cpu()
+    run.passes = 0  # the prediction is not the method's expense
+    made = _provenance(box, method) | {"budget": str(run.budget)}
+    cases = []
+    for number, target in enumerate(wanted):
+        at = min(number, len(shown) - 1)
+        aim = aiming.resolve(target, rows[at].tolist(), box.classes)
+        known = _told(rows[at], aim, box) | made | {"geometry": fitted[at][1]}
+        cases.append(_Case(images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
+    return cases
+
+
+def _together(box: BlackBox, images: Tensor, method: Any, cases: Sequence[_Case], run: probe.Run) -> list[Explanation]:
+    began = time.perf_counter()
+    with probe.resumed(run):
+        found = method.many(box, images, [case.aim for case in cases])
+    seconds, passes = (time.perf_counter() - began) / len(cases), run.passes // len(images)
+    return [case.record(one, passes, seconds) for case, one in zip(cases, found, strict=True)]
+
+
+def _watched(method: Any, box: BlackBox, case: _Case) -> Iterator[Found]:
+    if isinstance(method, Sampler):
+        yield from method.watch(box, case.image, case.aim)
+    elif isinstance(method, Batched):
+        yield from method.many(box, case.image[None], [case.aim])
+    else:
+        yield Found(method(box, case.image, case.aim))
+
+
+def _admit(box: BlackBox, method: Any) -> None:
+    needed = registry.need(type(method))
+    if not isinstance(box, needed):
+        has = "gradients" if needed is OpenBox else "inner layers"
+        raise BoxError(f"expected a box with {has} for {registry.called(method)}, got {box.name}: choose a black-box method")
+
+
+def _told(row: Float[Tensor, " k"], aim: Target, box: BlackBox) -> dict[str, Any]:
+    clean = float(aiming.pick(aim, row[None])[0])
+    likely = row.topk(min(5, len(row)))
+    top5 = tuple(Told(int(k), box.classes[k], float(p)) for p, k in zip(likely.values, likely.indices.tolist(), strict=True))
+    index = aim if isinstance(aim, int) else None
+    return {"target": Told(index, aiming.name(aim, box.classes), clean), "top5": top5}
+
+
+def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
+    return {
+        "method": registry.called(method),
+        "settings": asdict(method),
+        "seed": getattr(method, "seed", None),
+        "box": _described(box),
+        "versions": {name: version(name) for name in ("salience", "torch", "numpy", "pillow")},
+    }
+
+
+def _fitted(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
+    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+    return prepare(picture)
+
+
+def _described(box: BlackBox) -> dict[str, Any]:
+    return {
+        "name": box.name,
+        "fingerprint": box.fingerprint,
+        "lane": box.lane,
+        "check": getattr(box, "check", {}),
+        "preprocessing": str(getattr(box, "preparation", "none")),
+        "device": str(box.device),
+        "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
+    }

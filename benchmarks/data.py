@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,18 +48,41 @@ def mobilenet_v2(lane: str = "auto") -> BlackBox:
     return registry.box("timm:mobilenetv2_100", weights=_weights("mobilenetv2_100_same.fp16"), lane=lane, **how)
 
 
+def efficientnet_lite2(lane: str = "auto") -> BlackBox:
+    """EfficientNet-Lite2 on ImageNet, at 260 pixels."""
+    how = {"resize": 292, "size": 260, "filter": "bicubic", "mean": 0.5, "std": 0.5}
+    return registry.box("timm:tf_efficientnet_lite2", weights=_weights("tf_efficientnet_lite2.fp16"), lane=lane, **how)
+
+
 def vgg16(lane: str = "auto") -> BlackBox:
     """VGG-16 with global average pooling on the ten Imagenette classes."""
+    names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/imagenette_boxes.csv")}
+    return TorchBox(_vgg(10), VGG, [names[index] for index in sorted(names)], name="vgg16-imagenette", lane=lane)
+
+
+def vgg16_steel(lane: str = "auto") -> BlackBox:
+    """Load the same convolutions under a head for the six surface defects of NEU-DET."""
+    from safetensors.torch import load_file
+
+    net = _vgg(10)
+    net.classifier = nn.Linear(512, 6)
+    head = {k.removeprefix("classifier."): v for k, v in load_file(_weights("vgg16_gap_head_neu_det")).items()}
+    net.classifier.load_state_dict(head, strict=True)
+    names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/neu_det_boxes.csv")}
+    return TorchBox(net, VGG, [names[index] for index in sorted(names)], name="vgg16-steel", lane=lane)
+
+
+VGG = Preparation((224, 224), None, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def _vgg(classes: int) -> nn.Module:
     from torchvision import models
 
     net = models.vgg16(weights=None)
     net.avgpool = nn.AdaptiveAvgPool2d(1)
-    net.classifier = nn.Linear(512, 10)
+    net.classifier = nn.Linear(512, classes)
     read_weights(net, _weights("vgg16_gap_imagenette.fp16"))
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/imagenette_boxes.csv")}
-    classes = [names[index] for index in sorted(names)]
-    return TorchBox(net, Preparation((224, 224), None, "bilinear", mean, std), classes, name="vgg16-imagenette", lane=lane)
+    return net
 
 
 BOXES: dict[str, Callable[..., BlackBox]] = {
@@ -66,6 +90,8 @@ BOXES: dict[str, Callable[..., BlackBox]] = {
     "vit-tiny": vit_tiny,
     "mobilenet-v2": mobilenet_v2,
     "vgg16": vgg16,
+    "efficientnet-lite2": efficientnet_lite2,
+    "vgg16-steel": vgg16_steel,
 }
 
 
@@ -76,28 +102,34 @@ class Case:
     file: Path
     classes: tuple[int, ...]  # right answers, ImageNet indices
     boxes: tuple[tuple[int, int, int, int], ...]  # xmin, ymin, xmax, ymax in pixels of the file
+    mask: Path | None = None  # where the object is to the pixel
 
-    def prepared(self, box: BlackBox) -> tuple[Image, Region]:
-        """Return the image for a box and the truth at the same size."""
+    def prepared(self, box: BlackBox, *, fine: bool = False) -> tuple[Image, Region]:
+        """Return the image for a box and the truth at the same size: boxes, or with `fine` the mask where there is one."""
         picture = read(self.file)
         image, geometry = box.preparation(picture)  # type: ignore[attr-defined]  # all boxes here have one
         truth = torch.zeros(picture.size)
         for left, top, right, bottom in self.boxes:
             truth[top:bottom, left:right] = 1
+        if fine and self.mask is not None:
+            truth = torch.from_numpy(np.array(read(self.mask).pixels.convert("L"))).float() / 255
         return image, geometry.project(truth) > 0.5
 
 
 def cases(*sources: str) -> list[Case]:
-    """Read the pictures with boxes: "imagenette" (200 of ImageNet's validation set) and "coco" (77)."""
+    """Read pictures with boxes: "imagenette" (200 of ImageNet's validation set), "coco" (77), "neu_det" (240, steel)."""
     found: dict[Path, Case] = {}
     for source in sources or ("imagenette", "coco"):
         for row in rows(f"localisation/{source}_boxes.csv"):
             file = needed() / "localisation" / source / Path(row["file"]).name
-            answers = row["class_index"] if source == "imagenette" else row["imagenet_indices"]
+            answers = row["imagenet_indices"] if source == "coco" else row["class_index"]
+            if source == "neu_det" and row["box_class_name"] != row["class_name"]:
+                continue
             corners = tuple(int(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
             known = found.get(file)
             boxes = (*(known.boxes if known else ()), corners)
-            found[file] = Case(file, tuple(int(each) for each in answers.split(";")), boxes)
+            mask = needed() / "localisation" / row["mask_file"] if row.get("mask_file") else None
+            found[file] = Case(file, tuple(int(each) for each in answers.split(";")), boxes, mask)
     return list(found.values())
 
 
@@ -106,13 +138,20 @@ def drawn(cases: list[Case], count: int, seed: int = 0) -> list[Case]:
     return random.Random(seed).sample(cases, min(count, len(cases)))
 
 
-def recognised(cases: list[Case], box: BlackBox) -> Iterator[tuple[Case, Image, Region, int]]:
+def recognised(cases: list[Case], box: BlackBox, *, fine: bool = False) -> Iterator[tuple[Case, Image, Region, int]]:
     """Keep the cases that the box gets right, with their image, truth and class."""
     for case in cases:
-        image, truth = case.prepared(box)
+        image, truth = case.prepared(box, fine=fine)
         top = int(box(image[None].to(box.device))[0].argmax())
-        if top in case.classes and bool(truth.any()):
+        if answer(box, top) in case.classes and bool(truth.any()):
             yield case, image, truth, top
+
+
+def answer(box: BlackBox, index: int) -> int:
+    """Return what a box's class is called in the tables: Imagenette's ten are ImageNet's."""
+    if box.name != "vgg16-imagenette":
+        return index
+    return sorted({int(row["class_index"]) for row in rows("localisation/imagenette_boxes.csv")})[index]
 
 
 def photographs() -> list[Path]:

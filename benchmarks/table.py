@@ -41,7 +41,7 @@ def interval(values: Sequence[float], draws: int = 2000) -> float:
     return float(high - low) / 2
 
 
-def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "") -> str:
+def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "", digits: int = 3) -> str:
     """Lay out a mean and its interval for every column."""
     columns = list(next(iter(rows.values()))[0])
     lines = [f"| {lead} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -50,6 +50,7 @@ def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "") 
         for column in columns:
             values = [case[column] for case in cases]
             mean = float(np.mean(values))
-            cells.append(f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3f} ± {interval(values):.3f}")
+            spread = f" ± {interval(values):.{digits}f}"
+            cells.append(f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.{digits}f}{spread}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

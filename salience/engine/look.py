@@ -8,15 +8,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from salience.engine import memory, probe
 from salience.engine.pace import Pace
 from salience.engine.run import Run, current
+from salience.engine.target import pick
+from salience.errors import SettingError
 from salience.types import Features, Found, GreyBox, Image, Images, Map, OpenBox, Reading, Scale, Target
 
 MOST = 64  # images that are differentiated at a time: their activations are all kept
+
+Answer = TypeVar("Answer")
 
 
 def each(
@@ -33,28 +40,79 @@ def each(
     Counts one pass an image. Raises BudgetError when the budget does not allow all.
     """
     probe.plan(len(images), default=0, least=len(images), what=f"{len(images)} images")
+    several = len(images) == 1
+
+    def ask(part: slice) -> tuple[Images, Reading]:
+        shown = images[part].to(box.device)
+        with probe.asking(box, shown):
+            reading = box.read(shown, targets if several else targets[part], layers, of)
+        probe.expect_finite(box, reading.logits)
+        return shown, reading
+
+    for part, (shown, reading) in _paced(box, len(images), most, "slopes", ask):
+        yield slice(0, len(targets)) if several else part, shown, reading
+
+
+def tap(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
+    """Read the named layers: one pass an image."""
+
+    def ask(part: slice) -> dict[str, Features]:
+        with probe.asking(box, images[part]):
+            seen = box.tap(images[part].to(box.device), layers)
+        for each in seen.values():
+            probe.expect_finite(box, each)
+        return seen
+
+    parts = [seen for _, seen in _paced(box, len(images), MOST, "tap", ask)]
+    return parts[0] if len(parts) == 1 else {layer: torch.cat([seen[layer] for seen in parts]) for layer in layers}
+
+
+def onward(
+    box: GreyBox,
+    image: Float[Tensor, "1 3 h w"],
+    targets: Sequence[Target],
+    layer: str,
+    features: Callable[[slice], Features],
+    count: int,
+) -> Float[Tensor, "t m"]:
+    """Score one image for each target with its activations at the layer replaced, `count` times: one pass each.
+
+    `features` makes the replacements, part by part. Raises BudgetError when the budget does not allow all.
+    """
+    probe.plan(count, default=0, least=count, what=f"the {count} changes of the features at {layer}")
+    run, shown = current.get() or Run(), image.to(box.device)
+
+    def ask(part: slice) -> Float[Tensor, "t n"]:
+        run.room(1, part.start, count)  # raises when the time is spent
+        changed = features(part)
+        with probe.asking(box, shown):
+            scores = box.onward(shown, layer, changed)
+        probe.expect_finite(box, scores)
+        return torch.stack([pick(target, scores) for target in targets])
+
+    return torch.cat([scores for _, scores in _paced(box, count, MOST, f"onward {layer}", ask)], dim=1)
+
+
+def _paced(box: GreyBox, count: int, most: int, deed: str, ask: Callable[[slice], Answer]) -> Iterator[tuple[slice, Answer]]:
+    """Ask part by part, as many at a time as goes quickest, less where memory does not suffice; count the passes."""
     if box.device.type == "cpu":
         memory.keep()
     run = current.get() or Run()
-    pace = Pace.of(box, "slopes") if run.batch is None else Pace(run.batch, fixed=True)
+    pace = Pace.of(box, deed) if run.batch is None else Pace(run.batch, fixed=True)
     begin = 0
-    several = len(images) == 1
-    while begin < len(images):
-        size = min(pace.size, most, len(images) - begin)
+    while begin < count:
+        size = min(pace.size, most, count - begin)
         part = slice(begin, begin + size)
         began = time.perf_counter()
-        shown = images[part].to(box.device)
         try:
-            with probe.asking(box, shown):
-                reading = box.read(shown, targets if several else targets[part], layers, of)
+            answer = ask(part)
         except (torch.OutOfMemoryError, MemoryError):
             pace.halve(size)
             continue
         pace.took(size, time.perf_counter() - began)
-        probe.expect_finite(box, reading.logits)
         run.count(size)
         begin += size
-        yield slice(0, len(targets)) if several else part, shown, reading
+        yield part, answer
 
 
 class Looks:
@@ -67,16 +125,22 @@ class Looks:
         return self.many(box, image[None], [target])[0].saliency
 
 
-def tap(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
-    """Read the named layers: one pass an image."""
-    with probe.asking(box, images):
-        seen = box.tap(images.to(box.device), layers)
-    for each in seen.values():
-        probe.expect_finite(box, each)
-    run = current.get()
-    if run is not None:
-        run.count(len(images))
-    return seen
+def singly(
+    box: GreyBox, images: Images, targets: Sequence[Target]
+) -> Iterator[tuple[Float[Tensor, "1 3 h w"], Sequence[Target]]]:
+    """Take the images one by one, each with its target; one image may have several."""
+    expect_targets(box, images, targets)
+    for number in range(len(images)):
+        yield images[number : number + 1], targets if len(images) == 1 else targets[number : number + 1]
+
+
+def expect_targets(box: GreyBox, images: Images, targets: Sequence[Target]) -> None:
+    """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent."""
+    if len(targets) != len(images) and len(images) != 1:
+        raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
+    for target in targets:
+        if not callable(target):
+            pick(target, torch.zeros(1, len(box.classes)))
 
 
 def sharing(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:

@@ -1,0 +1,56 @@
+"""Attention rollout. Abnar and Zuidema, Quantifying Attention Flow in Transformers, ACL 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine import attention, look, probe
+from salience.errors import SettingError
+from salience.types import Found, Images, OpenBox, Target
+
+Heads = Literal["mean", "max", "min"]
+NOTE = "attention rollout does not look at the target: its map is the same for every class"
+
+
+@dataclass(frozen=True)
+class AttentionRollout(look.Looks):
+    """Multiply the attentions of a transformer: how much of each patch reaches the token that answers.
+
+    R = Π_l S_l, the last first,   S_l = ½ A_l + ½ I, its rows divided by their sum;   saliency = the answer's row of R
+
+    A_l is the attention of block l, one for all heads; I stands for the skip connection. The row's patches are laid out
+    on their grid and enlarged bilinearly. Blind to the class. Cost: one forward and one backward pass.
+
+    Departs from the paper: the answer's row is the class token's where that answers; where patches are averaged, the
+    mean of their rows. Which it is, a gradient tells. Other ways than the mean to join heads, and `discard`, are common
+    additions to it.
+    """
+
+    heads: Heads = "mean"  # how the heads of a block become one: mean, max or min
+    discard: float = 0.0  # share of each block's attentions, the lowest, that is set to 0
+
+    def __post_init__(self) -> None:
+        if self.heads not in get_args(Heads):
+            raise SettingError(f"expected a way to join heads, one of {', '.join(get_args(Heads))}, got {self.heads!r}")
+        probe.expect_between("discard", self.discard, 0, 0.99)
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image; one image may have several targets, whose maps are alike."""
+        found = attention.explain(box, images, targets, "attention-rollout", self._mix)
+        return [Found(each.saliency, evidence=each.evidence, notes=(NOTE, *each.notes)) for each in found]
+
+    def _mix(self, matrix: Float[Tensor, "m heads t t"], _: Tensor) -> Float[Tensor, "m t t"]:
+        joins: dict[Heads, Callable[[int], Tensor]] = {"mean": matrix.mean, "max": matrix.amax, "min": matrix.amin}
+        joined = joins[self.heads](1)
+        count = int(self.discard * joined[0].numel())
+        if count:
+            highest = joined.flatten(1).kthvalue(count).values[:, None, None]
+            joined = joined.masked_fill(joined <= highest, 0)
+        mixed: Tensor = joined / 2 + torch.eye(joined.shape[-1], device=joined.device) / 2
+        return mixed / mixed.sum(-1, keepdim=True)

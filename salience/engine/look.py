@@ -39,6 +39,7 @@ def each(
 
     Counts one pass an image. Raises BudgetError when the budget does not allow all.
     """
+    expect_fitting(images, targets)
     probe.plan(len(images), default=0, least=len(images), what=f"{len(images)} images")
     several = len(images) == 1
 
@@ -136,11 +137,16 @@ def singly(
 
 def expect_targets(box: GreyBox, images: Images, targets: Sequence[Target]) -> None:
     """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent."""
-    if len(targets) != len(images) and len(images) != 1:
-        raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
+    expect_fitting(images, targets)
     for target in targets:
         if not callable(target):
             pick(target, torch.zeros(1, len(box.classes)))
+
+
+def expect_fitting(images: Images, targets: Sequence[Target]) -> None:
+    """Refuse targets that are neither one an image nor all of one image."""
+    if len(targets) != len(images) and len(images) != 1:
+        raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
 
 
 def sharing(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:

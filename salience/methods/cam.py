@@ -1,0 +1,60 @@
+"""CAM. Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine import cams, look, probe
+from salience.types import Found, GreyBox, Images, OpenBox, Target
+
+EVEN = 1e-4  # slopes that differ over places by less, in parts of the greatest, are one
+AVERAGED = (
+    "the box does not average this layer over places and weigh it by a linear layer: "
+    "the weights are mean slopes, so this is Grad-CAM without its ReLU"
+)
+
+
+@dataclass(frozen=True)
+class Cam(look.Looks):
+    """Weigh each feature map as the last linear layer weighs its average.
+
+    saliency = Σ_k w_k A_k,   w_k = Σ over places of ∂logit / ∂A_k
+
+    Where A is averaged over places and goes into a linear layer, w_k is that layer's weight, and what lies below zero
+    speaks against the class. Elsewhere a note says that it is not. Cost: one forward pass, and one backward pass
+    through the head; of several classes of one image too, one forward pass.
+
+    Departs from the paper: the weights are read from slopes, so the linear layer need not be found; in a transformer
+    without reductions, where the last patch tokens may go nowhere, the default layer is the last block's.
+    """
+
+    layer: str | None = None  # the layer whose feature maps are weighed; none given: what is pooled for the answer
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        at = self.layer or top(box, images)
+        found: list[Found] = []
+        for _, _, reading in look.each(box, images, targets, [at]):
+            features, slopes = reading.activations[at].float(), reading.slopes[at].float()
+            large = cams.enlarged((slopes.sum((2, 3), keepdim=True) * features).sum(1), images)
+            for each, slope in zip(large, slopes, strict=True):
+                notes = cams.notes(box, self.layer, silent=not bool(slope.any()))
+                found.append(Found(each, evidence={"layers": (at,)}, notes=notes if even(slope) else (*notes, AVERAGED)))
+        return found
+
+
+def top(box: GreyBox, images: Images) -> str:
+    """Name the last feature maps; of a transformer without reductions, what goes into its last block."""
+    with probe.asking(box, images):
+        anatomy = box.anatomy()
+    return anatomy.blocks[-1] if anatomy.note else anatomy.top
+
+
+def even(slope: Float[Tensor, "c y x"]) -> bool:
+    """Say whether each map has one slope at all places."""
+    apart = (slope.amax((1, 2)) - slope.amin((1, 2))).max()
+    return bool(apart <= EVEN * slope.abs().max())

@@ -1,0 +1,57 @@
+"""Eigen-CAM. Muhammad and Yeasin, Eigen-CAM: Class Activation Map using Principal Components, IJCNN 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from salience.engine import cams, look, probe
+from salience.engine.tap import INPUT
+from salience.types import Features, Found, GreyBox, Images, Target
+
+
+@dataclass(frozen=True)
+class EigenCam(look.Looks):
+    """Show what most of the features at a place have in common; no class is asked for.
+
+    saliency = A v,   v = the first right singular vector of A, its rows the places and its columns the channels
+
+    The sign of v is arbitrary; it is chosen so that the map rises with Σ_k |A_k|. Cost: one forward pass.
+
+    Departs from the paper: in a transformer without reductions, the default layer is read before its normalisation,
+    after which all places are equally strong. `centred` takes each channel's mean off first, which the paper does not
+    and a library does: the map is then the first principal component.
+    """
+
+    layer: str | None = None  # the layer whose feature maps are projected; none given: the end of the last block
+    centred: bool = False  # whether each channel's mean is taken off first; the paper does not
+
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image, whatever its target; one image may have several targets, all with one map."""
+        at = self.layer or default(box, images)
+        look.expect_targets(box, images, targets)
+        probe.plan(len(images), default=0, least=len(images), what=f"{len(images)} images")
+        parts = (look.tap(box, part, [at])[at] for part in images.split(look.MOST))
+        large = torch.cat([cams.enlarged(project(part, centred=self.centred), images) for part in parts])
+        notes = (*cams.notes(box, self.layer, silent=False), "the map shows what the box sees, not why this class")
+        return [Found(each, evidence={"layers": (at,)}, notes=notes) for each in large.expand(len(targets), -1, -1)]
+
+
+def default(box: GreyBox, images: Images) -> str:
+    """Name the end of the last block; of a transformer without reductions, what goes into its normalisation."""
+    at = look.layer(box, images, None)
+    return at.removesuffix(INPUT) + INPUT if box.anatomy().note else at
+
+
+def project(features: Features, *, centred: bool) -> Tensor:
+    """Project the features of each place on the first right singular vector."""
+    places = features.flatten(2).mT.double()
+    strength = places.abs().sum(2)
+    if centred:
+        places = places - places.mean(1, keepdim=True)
+    found = (places @ torch.linalg.svd(places, full_matrices=False).Vh[:, :1].mT)[..., 0]
+    rises = (found * (strength - strength.mean(1, keepdim=True))).sum(1, keepdim=True)
+    return torch.where(rises < 0, -found, found).reshape(len(features), *features.shape[2:]).float()

@@ -1,0 +1,27 @@
+"""LayerCAM. Jiang et al., LayerCAM: Exploring Hierarchical Class Activation Maps for Localization, TIP 2021."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from salience.engine import cams, look
+from salience.types import Found, Images, OpenBox, Target
+
+
+@dataclass(frozen=True)
+class LayerCam(look.Looks):
+    """Weigh each feature map place by place, by the slope there where it is positive.
+
+    saliency = ReLU(Σ_k ReLU(g_k) ⊙ A_k),   g_k = ∂logit / ∂A_k
+
+    No average over places, so that earlier layers, which see finer, give maps of use. Cost: as Grad-CAM.
+
+    Departs from the paper: one layer at a time; the paper also merges maps of several.
+    """
+
+    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        return cams.explain(box, images, targets, self.layer, lambda _, g: g.relu())

@@ -1,0 +1,73 @@
+"""Recipro-CAM. Byun and Lee, Recipro-CAM: Fast gradient-free visual explanations for CNNs, 2022."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn import functional
+
+from salience.engine import cams, look, probe
+from salience.errors import SettingError
+from salience.types import Features, Found, GreyBox, Images, Masks, Target
+
+GAUSSIAN = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+FEWEST = 4  # places; fewer make no map
+
+
+@dataclass(frozen=True)
+class ReciproCam(look.Looks):
+    """Keep the features of one place at a time; the place matters as much as they score. No gradients.
+
+    saliency[u] = score(A(u) ⊗ G_u),   G_u = a 3×3 Gaussian around u, or u alone
+
+    A(u) are the features at u and zero are those of all other places; the score is the class's probability. Cost: one
+    pass, and one a place through what comes after the layer; several targets of one image share all passes. A budget
+    that does not suffice for all places makes do with every second, third, … of a row and of a column.
+
+    Departs from the paper: the scores are not stretched to 0…1, and a Gaussian that reaches over the border is brought
+    back to a sum of one. In the authors' code a corner keeps 9/16, which dims the border: half of the places of 7×7.
+    """
+
+    layer: str | None = None  # the layer whose places are asked about; none given: the end of the last block
+    spread: Literal["gaussian", "point"] = "gaussian"  # gaussian (3×3 around the place) or point (the place alone)
+
+    def __post_init__(self) -> None:
+        if self.spread not in ("gaussian", "point"):
+            raise SettingError(f"expected spread gaussian or point, got {self.spread!r}")
+
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        at = look.layer(box, images, self.layer)
+        return [each for one, aims in look.singly(box, images, targets) for each in self.explain(box, one, aims, at)]
+
+    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Found]:
+        """Keep place after place."""
+        maps = look.tap(box, image, [at])[at]
+        rows, columns = maps.shape[2:]
+        allowed = probe.plan(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {at}")
+        step = math.ceil(math.sqrt(rows * columns / allowed))
+        grid = torch.arange(rows * columns, device=maps.device).unflatten(0, (rows, columns))
+        chosen = grid[step // 2 :: step, step // 2 :: step]
+        places = chosen.flatten()
+
+        def only(part: slice) -> Features:
+            return torch.einsum("cn,nyx->ncyx", maps[0].flatten(1)[:, places[part]], self.around(places[part], maps))
+
+        scores = look.onward(box, image, targets, at, only, len(places)).unflatten(1, chosen.shape).float()
+        told, notes = {"layers": (at,), "places": len(places)}, cams.notes(box, self.layer, silent=False)
+        return [Found(each, evidence=told, notes=notes) for each in cams.enlarged(scores, image)]
+
+    def around(self, places: Int[Tensor, " n"], maps: Features) -> Masks:
+        """Draw what each place's features are multiplied by."""
+        rows, columns = maps.shape[2:]
+        alone: Tensor = functional.one_hot(places, rows * columns).to(maps).unflatten(1, (rows, columns))
+        if self.spread == "point":
+            return alone
+        spread = functional.conv2d(alone[:, None], maps.new_tensor(GAUSSIAN)[None, None], padding=1)[:, 0]
+        return spread / spread.sum((1, 2), keepdim=True)

@@ -1,0 +1,36 @@
+"""XGrad-CAM. Fu et al., Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs, BMVC 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from salience.engine import cams, look
+from salience.types import Found, Images, OpenBox, Target
+
+
+@dataclass(frozen=True)
+class XgradCam(look.Looks):
+    """Weigh each feature map by its mean slope, where a place counts as much as the map is active there.
+
+    saliency = ReLU(Σ_k w_k A_k),   w_k = Σ_u A_k(u) g_k(u) / Σ_v A_k(v),   g_k = ∂logit / ∂A_k
+
+    Each map's sum is then Σ_u A_k(u) g_k(u): what the map is worth to the logit, to first order. Cost: as Grad-CAM.
+
+    Departs from the paper: a map that sums to zero has no weight.
+    """
+
+    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        return cams.explain(box, images, targets, self.layer, weigh)
+
+
+def weigh(features: Tensor, slopes: Tensor) -> Tensor:
+    """Average the slopes by activation."""
+    total = features.sum((2, 3), keepdim=True)
+    return torch.where(total != 0, (features * slopes).sum((2, 3), keepdim=True) / total, 0.0)

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from salience import registry
-from salience.boxes._module import read_weights
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation, read
 from salience.types import BlackBox, Image, Region
@@ -39,19 +38,19 @@ def needed() -> Path:
 
 def vit_tiny(lane: str = "auto") -> BlackBox:
     """ViT-tiny on ImageNet, 16-pixel patches."""
-    return registry.box("timm:vit_tiny_patch16_224", weights=_weights("vit_tiny_patch16_224.fp16"), resize=248, lane=lane)
+    return registry.box("timm:vit_tiny_patch16_224", weights=weights("vit_tiny_patch16_224.fp16"), resize=248, lane=lane)
 
 
 def mobilenet_v2(lane: str = "auto") -> BlackBox:
     """MobileNetV2 on ImageNet, from Coral's TensorFlow Lite file."""
     how = {"resize": 256, "size": 224, "filter": "bilinear", "mean": 0.5, "std": 0.5, "pad_type": "same"}
-    return registry.box("timm:mobilenetv2_100", weights=_weights("mobilenetv2_100_same.fp16"), lane=lane, **how)
+    return registry.box("timm:mobilenetv2_100", weights=weights("mobilenetv2_100_same.fp16"), lane=lane, **how)
 
 
 def efficientnet_lite2(lane: str = "auto") -> BlackBox:
     """EfficientNet-Lite2 on ImageNet, at 260 pixels."""
     how = {"resize": 292, "size": 260, "filter": "bicubic", "mean": 0.5, "std": 0.5}
-    return registry.box("timm:tf_efficientnet_lite2", weights=_weights("tf_efficientnet_lite2.fp16"), lane=lane, **how)
+    return registry.box("timm:tf_efficientnet_lite2", weights=weights("tf_efficientnet_lite2.fp16"), lane=lane, **how)
 
 
 def vgg16(lane: str = "auto") -> BlackBox:
@@ -66,7 +65,7 @@ def vgg16_steel(lane: str = "auto") -> BlackBox:
 
     net = _vgg(10)
     net.classifier = nn.Linear(512, 6)
-    head = {k.removeprefix("classifier."): v for k, v in load_file(_weights("vgg16_gap_head_neu_det")).items()}
+    head = {k.removeprefix("classifier."): v for k, v in load_file(weights("vgg16_gap_head_neu_det")).items()}
     net.classifier.load_state_dict(head, strict=True)
     names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/neu_det_boxes.csv")}
     return TorchBox(net, VGG, [names[index] for index in sorted(names)], name="vgg16-steel", lane=lane)
@@ -81,7 +80,7 @@ def _vgg(classes: int) -> nn.Module:
     net = models.vgg16(weights=None)
     net.avgpool = nn.AdaptiveAvgPool2d(1)
     net.classifier = nn.Linear(512, classes)
-    read_weights(net, _weights("vgg16_gap_imagenette.fp16"))
+    read_weights(net, weights("vgg16_gap_imagenette.fp16"))
     return net
 
 
@@ -165,5 +164,6 @@ def rows(file: str) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def _weights(name: str) -> str:
+def weights(name: str) -> str:
+    """Return the path of a weights file."""
     return str(needed() / "models" / f"{name}.safetensors")

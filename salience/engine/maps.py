@@ -56,5 +56,5 @@ def flaws(saliency: Map) -> list[str]:
         return ["the map has values that are not finite"]
     if float(saliency.max() - saliency.min()) <= 1e-12 * max(1.0, float(saliency.abs().max())):
         same = float(saliency.flatten()[0])
-        return [f"the map is constant ({same:g} everywhere): nothing that was hidden changed the score"]
+        return [f"the map is constant ({same:g} everywhere): no pixel matters more than another"]
     return []

@@ -312,3 +312,36 @@ def test_a_saved_network_is_loaded(tmp_path: Any) -> None:
     assert apart(box(IMAGES), box_of(network())(IMAGES)) < 1e-6
     with pytest.raises(BoxError, match="expected a saved network in none.pt2, got"):
         registry.box("torch:none.pt2?size=8")
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place"])
+def test_a_compiled_module_is_read_as_it_was_written(how: str) -> None:
+    """Hooks need the modules; scores go on through what was compiled."""
+    plain, compiled = box_of(network().eval(), lane="exact"), network().eval()
+    compiled.load_state_dict(plain.module.state_dict())
+    if how == "wrapped":
+        compiled = torch.compile(compiled, backend="eager")
+    else:
+        compiled.compile(backend="eager")
+    box = box_of(compiled, lane="exact")
+    assert same(box(IMAGES), plain(IMAGES), 1e-6)
+    assert box.layers() == plain.layers()
+    one, other = (each.read(IMAGES, None, ["image", *plain.layers()]) for each in (box, plain))
+    assert all(same(one.slopes[layer], other.slopes[layer], 1e-6) for layer in other.slopes)
+    assert same(box(IMAGES), plain(IMAGES), 1e-6)
+
+
+def test_a_box_in_half_precision_is_read_in_its_own_precision() -> None:
+    """And agrees with itself in full to three digits."""
+    module = network().eval()
+    whole = box_of(module).read(IMAGES, [1] * len(IMAGES), ["0.2"]).slopes["0.2"]
+    half = box_of(module.to(torch.bfloat16)).read(IMAGES, [1] * len(IMAGES), ["0.2"]).slopes["0.2"]
+    assert half.dtype == torch.bfloat16
+    assert apart(half, whole) <= 0.03 * float(whole.abs().max())
+
+
+def test_a_bare_box_answers_with_logits() -> None:
+    """In the same lane, of the same weights; the box itself answers as before."""
+    box = box_of(network().eval())
+    assert same(box.bare()(IMAGES), box.logits(IMAGES), 1e-6)
+    assert same(box(IMAGES).sum(1), torch.ones(len(IMAGES)), 1e-6)

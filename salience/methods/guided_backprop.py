@@ -1,0 +1,44 @@
+"""Guided backpropagation. Springenberg et al., Striving for Simplicity: The All Convolutional Net, ICLR workshop 2015."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from salience.engine import guided, look, pixels
+from salience.errors import BoxError
+from salience.types import IMAGE, Found, Images, OpenBox, Target
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(look.Looks):
+    """The gradient, but at every ReLU only what raises the score goes on: sharp outlines of what excites the network.
+
+    saliency = max over channels of |R⁰|,   Rˡ = [fˡ > 0] · [Rˡ⁺¹ > 0] · Rˡ⁺¹ at each ReLU f
+
+    Needs a network with ReLUs (ReLU6 and clamping at 0 among them). Pixels are in 0…1, before the box's
+    normalisation. Cost: one forward pass and one backward pass.
+
+    A known limit: the map shows edges of the picture more than it explains the class, and hardly changes when the
+    weights of the last layers are drawn anew (Adebayo et al., Sanity Checks for Saliency Maps, 2018).
+
+    Departs from the paper: three channels become one; the paper shows the map in colour.
+    """
+
+    channels: pixels.Channels = "max-abs"  # how three channels become one: max-abs, sum-abs or sum
+
+    def __post_init__(self) -> None:
+        pixels.expect("channels", self.channels, pixels.Channels)
+
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+        """Explain each image for its target; one image may have several targets."""
+        found = []
+        with guided.Guided() as held:
+            for _, _, reading in look.each(box, images, targets, [IMAGE]):
+                if held.count == 0:
+                    raise BoxError(
+                        f"expected a network with ReLUs for guided backprop, got none in {box.name}: "
+                        "use gradient or smooth-grad"
+                    )
+                found += pixels.found(reading.slopes[IMAGE], self.channels)
+        return found

@@ -29,9 +29,11 @@ IMAGE = noise(3, 8, 8)
 CLOSE = 1e-6  # of the largest value: feature maps are weighed in float32
 
 
-def network(*head: nn.Module, stride: int = 2, seed: int = 0) -> nn.Sequential:
+def network(*head: nn.Module, stride: int = 2) -> nn.Sequential:
     """Make two convolutions and a head in double precision; by default a head that is not linear."""
-    torch.manual_seed(seed)
+    torch.manual_seed(
+        268
+    )  # every map of layer 3 is zero at some places and not at others, Grad-CAM's sum below zero at some
     bent = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 3))
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1, stride=stride), nn.ReLU(), *(head or bent)

@@ -27,7 +27,14 @@ BUILDS = (
     "torchvision:resnet50", "torchvision:densenet121", "torchvision:convnext_tiny", "torchvision:swin_t",
     "torchvision:regnet_y_400mf", "timm:swin_tiny_patch4_window7_224", "timm:deit_tiny_patch16_224",
 )  # fmt: skip
-QUICK: dict[str, dict[str, Any]] = {"extremal-perturbation": {"steps": 10}, "smooth-grad": {"copies": 10}}
+QUICK: dict[str, dict[str, Any]] = {
+    "extremal-perturbation": {"steps": 10},
+    "smooth-grad": {"copies": 4},
+    "integrated-gradients": {"steps": 8},
+    "sise": {"budget": 40},
+    "ada-sise": {"budget": 40},
+}
+FIRST = ("score-cam", "ablation-cam")  # a pass a channel: at the first layer, which has the fewest
 BOXES: dict[str, Callable[[], Any]] = {name: data.BOXES[name] for name in TRAINED if name in data.BOXES}
 BOXES |= {f"cifar-{depth}": lambda depth=depth: small.cifar(depth) for depth in (20, 56)}
 BOXES |= {name: lambda name=name: registry.box(name, weights="none") for name in BUILDS}
@@ -43,7 +50,11 @@ def main() -> None:
     names, methods = given.boxes.split(","), given.methods.split(",")
     cells: dict[tuple[str, str], str] = {}
     said: dict[str, None] = {}
-    print(table.heading(None, f"{given.pictures} pictures, default settings but for {QUICK}"))
+    print(
+        table.heading(
+            None, f"{given.pictures} pictures, default settings but for {QUICK} and the first layer for {', '.join(FIRST)}"
+        )
+    )
     print("| box | layers (channels × rows × columns) |\n|---|---|")
     for name in track(names, "boxes"):
         box = BOXES[name]()
@@ -68,7 +79,8 @@ def outcome(box: Any, pictures: list[Any], method: str, said: dict[str, None]) -
     """Explain the pictures and say in a word how it went."""
     began = time.perf_counter()
     try:
-        found = salience.explain(box, pictures, method, **QUICK.get(method, {}))
+        layer = {"layer": box.layers()[0]} if method in FIRST else {}
+        found = salience.explain(box, pictures, method, **QUICK.get(method, {}), **layer)
     except SalienceError as problem:
         said[f"{method}: {problem}"] = None
         return "refused"

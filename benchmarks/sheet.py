@@ -1,6 +1,8 @@
-"""Twenty photographs × every black-box method at its full budget, kept as records and drawn on one sheet.
+"""Twenty photographs × methods at their full budgets, kept as records and drawn on one sheet.
 
-    python -m benchmarks.sheet --out runs/sheet
+    python -m benchmarks.sheet --out runs/sheet                                         the black-box methods
+    python -m benchmarks.sheet --set inside --out runs/inside                           twelve that look inside
+    python -m benchmarks.sheet --set transformer --box vit-tiny --out runs/transformer  twelve on a transformer
 
 Resumable: a record that is there already is not made again.
 """
@@ -17,12 +19,19 @@ from rich.progress import track
 import salience
 from benchmarks import data
 
+BOTH = ("grad-cam", "grad-cam++", "layer-cam", "score-cam", "eigen-cam", "recipro-cam", "sise", "ada-sise")
+BOTH += ("integrated-gradients", "smooth-grad")
 METHODS: dict[str, dict[str, Any]] = {
     "rise": {"method": "rise"},
     "occlusion": {"method": "occlusion"},
     "iassa official": {"method": "iassa", "variant": "official"},
     "iassa intent": {"method": "iassa", "variant": "intent"},
     "iassa plus": {"method": "iassa", "variant": "plus"},
+}
+SETS = {
+    "scores": METHODS,
+    "inside": {name: {"method": name} for name in (*BOTH, "guided-backprop", "fullgrad")},
+    "transformer": {name: {"method": name} for name in (*BOTH, "attention-rollout", "attention-relevance")},
 }
 
 
@@ -31,16 +40,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pictures", type=int, default=20)
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    options.add_argument("--set", default="scores", choices=SETS)
     options.add_argument("--budget", default=None)
     options.add_argument("--out", type=Path, default=Path("runs/sheet"))
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     box = data.BOXES[given.box]()
     chosen = sorted(random.Random(3).sample(data.photographs(), given.pictures))
-    rows = []
+    rows, methods = [], SETS[given.set]
     for photograph in track(chosen, "pictures"):
         row = []
-        for name, settings in METHODS.items():
+        for name, settings in methods.items():
             file = given.out / f"{photograph.stem}.{name.replace(' ', '-')}.salience"
             if not file.exists():
                 salience.explain(box, photograph, budget=given.budget, **settings).save(file)
@@ -48,7 +58,7 @@ def main() -> None:
         rows.append(row)
     from salience.draw import overlay, sheet
 
-    (given.out / "sheet.png").write_bytes(overlay.png(sheet.sheet(rows, titles=list(METHODS))))
+    (given.out / "sheet.png").write_bytes(overlay.png(sheet.sheet(rows, titles=list(methods))))
 
 
 if __name__ == "__main__":

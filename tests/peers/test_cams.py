@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -143,3 +144,22 @@ def test_centred_eigen_cam_agrees_with_pytorch_grad_cam_up_to_the_sign(kind: str
     peer = pytorch_grad_cam("EigenCAM", kind, 0)
     either = [normalised(enlarged((sign * found).relu(), image.shape[-1])) for sign in (1, -1)]
     assert min(apart(each, peer) for each in either) <= CLOSE
+
+
+@pytest.mark.parametrize(("name", "method"), [("grad-cam", "GradCAM"), ("layer-cam", "LayerCAM"), ("hires-cam", "HiResCAM")])
+def test_cams_of_a_vision_transformer_agree_with_pytorch_grad_cam(name: str, method: str) -> None:
+    """The peer is told how tokens become maps; we find out."""
+    peers = pytest.importorskip("pytorch_grad_cam")
+
+    def vit() -> Any:
+        torch.manual_seed(0)
+        return timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4, num_classes=3).eval()
+
+    def tokens(output: Tensor) -> Tensor:
+        return output[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+
+    net, image = vit(), noise(3, 64, 64, dtype=torch.float32)
+    with getattr(peers, method)(model=net, target_layers=[net.blocks[-1].norm1], reshape_transform=tokens) as extractor:
+        found = extractor(image[None], [peers.utils.model_targets.ClassifierOutputTarget(1)])
+    box = TorchBox(vit(), Preparation((64, 64)), "abc", lane="exact")
+    assert apart(normalised(registry.make(name)(box, image, 1)), normalised(torch.from_numpy(found[0]))) <= CLOSE

@@ -176,3 +176,15 @@ def test_a_sheet_refuses_ragged_rows(why: salience.Explanation) -> None:
     """Columns are methods."""
     with pytest.raises(SalienceError, match="rows of one length"):
         sheet.sheet([[why, why], [why]])
+
+
+def test_the_scale_suits_the_map_unless_one_is_asked_for() -> None:
+    """Few pixels that tower over the rest are cut at percentiles, with two colours where they do so on both sides."""
+    even = np.linspace(-1, 1, 1000)
+    towers = np.concatenate([np.linspace(0, 1, 995), [9.0] * 5])
+    assert Look().of(even).scale == "minmax"
+    assert (Look().of(towers).scale, Look().of(towers).colours) == ("p99", None)
+    both = Look().of(np.concatenate([towers, -towers]))
+    assert (both.scale, both.signed) == ("p99", True)
+    assert Look(colours="magma").of(-towers).colours == "magma"
+    assert Look(scale="signed").of(towers).scale == "signed"

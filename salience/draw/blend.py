@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,13 +16,14 @@ from salience.errors import SettingError, UnknownName
 from salience.explanation import Explanation
 from salience.picture import Geometry
 
-Scale = Literal["minmax", "p99", "signed"]
+Scale = Literal["auto", "minmax", "p99", "signed"]
 Pixels = Float[ndarray, "y x 3"]
 Values = Float[ndarray, "..."]
 DIVERGING = frozenset(
     {"PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral", "coolwarm", "bwr", "seismic"}
     | {"berlin", "managua", "vanimo"}
 )
+TOWERING = 2  # pixel gradients have 2.5 to 7, all other maps of ours at most 1.3
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye finds red, green and blue (ITU-R BT.601)
 
 
@@ -32,7 +33,7 @@ class Look:
 
     alpha: float = 0.75  # how much the strongest colour hides of the photograph, 0…1; the weakest hides nothing
     colours: str | None = None  # a colour map of matplotlib; none given: turbo, or RdBu_r where the scale is signed
-    scale: Scale = "minmax"  # the colours' ends: minmax, p99 (percentiles 1 and 99) or signed (±max |s|)
+    scale: Scale = "auto"  # the colours' ends: minmax, p99 (percentiles 1 and 99), signed (±max |s|) or auto
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -44,6 +45,16 @@ class Look:
 
             if self.colours not in colormaps:
                 raise UnknownName.of("colour map", self.colours, colormaps, "see matplotlib's list of colour maps")
+
+    def of(self, values: Values) -> Look:
+        """Settle `auto`: p99 where few pixels tower over the rest, as in gradients, signed where they do on both sides."""
+        if self.scale != "auto":
+            return self
+        low, high = np.percentile(values, (1, 99))
+        if np.abs(values).max() <= TOWERING * np.percentile(np.abs(values), 99):
+            return replace(self, scale="minmax")
+        both = low < -high / 2 and self.colours is None
+        return replace(self, scale="p99", colours="RdBu_r" if both else self.colours)
 
     @property
     def signed(self) -> bool:
@@ -98,7 +109,9 @@ def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None =
     raw = place.restore(explanation.saliency).numpy()
     unseen = np.isnan(place.restore(torch.zeros_like(explanation.saliency)).numpy())
     if blank(explanation) is None:
-        low, high = look.span(explanation.saliency.double().numpy())
+        values = explanation.saliency.double().numpy()
+        look = look.of(values)
+        low, high = look.span(values)
         position = np.nan_to_num(((raw - low) / (high - low)).clip(0, 1))
         colour, weight = look.tint(position)
         calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence

@@ -25,7 +25,7 @@ SMALLEST, LARGEST = 420, 1400  # longest side of a panel, in pixels, where the p
 
 
 def image(
-    explanation: Explanation, *, alpha: float = Look.alpha, colours: str | None = None, scale: Scale = "minmax"
+    explanation: Explanation, *, alpha: float = Look.alpha, colours: str | None = None, scale: Scale = "auto"
 ) -> pil.Image:
     """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank."""
     return eight_bit(blend.overlay(explanation, Look(alpha, colours, scale)))
@@ -36,7 +36,7 @@ def figure(
     *,
     alpha: float = Look.alpha,
     colours: str | None = None,
-    scale: Scale = "minmax",
+    scale: Scale = "auto",
     size: int | None = None,
     side_by_side: bool = True,
 ) -> Figure:
@@ -127,7 +127,9 @@ class _Page:
         if problem is not None:
             self._blank(problem, top)
             return
-        low, high = look.span(explanation.saliency.double().numpy())
+        values = explanation.saliency.double().numpy()
+        look = look.of(values)
+        low, high = look.span(values)
         colour, weight = look.tint(np.linspace(0, 1, 256)[None])
         strip = (1 - weight) * 0.82 + weight * colour  # as it looks over light grey, so that the bar shows what is seen
         show(self.axes, strip, left, top, self.cell, 0.9 * self.letter)

@@ -27,7 +27,7 @@ def sheet(
     size: int = 224,
     alpha: float = Look.alpha,
     colours: str | None = None,
-    scale: Scale = "minmax",
+    scale: Scale = "auto",
 ) -> Figure:
     """Lay out rows of explanations, each row of one picture, which comes first with its class and probability.
 

@@ -19,7 +19,10 @@ class AdaSise(look.Looks):
 
     What is known: abstract and introduction; the paper's body could not be read. The rule of selection is that of two
     independent public codes that agree; fusion and division by area are taken to be SISE's. The abstract's "up to 30 %"
-    of time may mean by or to. With two or fewer positive maps, or equal ones, all are kept (ours).
+    of time may mean by or to.
+
+    Departs from the codes: strictly greater than τ, where they differ; with two or fewer positive maps, or equal
+    ones, all are kept; and as `sise` does.
     Cost: a pass forward and back, and a pass a mask, a sixth of SISE's or less.
     """
 

@@ -36,7 +36,7 @@ SMALL = {
     "iassa-official": {**WINDOWS, "features": "none"},
     "iassa-intent": WINDOWS,
     "rise": {"masks": 600},
-    "extremal-perturbation": {"areas": (0.06,), "steps": 20, "cell": 4, "sigma": 3.0, "blur": 0.0},
+    "extremal-perturbation": {"areas": (0.06,), "steps": 24, "cell": 4, "sigma": 3.0, "blur": 0.0},
 }
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from salience.engine import fill, look, memory, probe
+from salience.engine import fill, look, probe
 from salience.engine import target as aims
 from salience.engine.pace import Pace
 from salience.engine.run import Run, current
@@ -21,8 +21,9 @@ from salience.types import Found, Image, Images, Masks, OpenBox, Target
 
 LEAST = 20  # steps below which no mask finds its place
 LEVELS = 8  # of the blur
+PAPER = 800  # steps for which the next two lines are meant
 RATE, MOMENTUM = 0.01, 0.9  # the gradient counts for 1 − MOMENTUM (dampening)
-WEIGHT, GROWTH = 300.0, 1.0035**800  # of the area's term, at first and by how much more at the end
+WEIGHT, GROWTH = 300.0, 1.0035**PAPER  # of the area's term, at first and by how much more at the end
 COLD = 20.0  # of the smooth maximum
 TIE = 1e-5  # mask values that differ by less share their rank
 
@@ -38,7 +39,8 @@ class ExtremalPerturbation(look.Looks):
     begin at 1 and go up the gradient, while λ grows. Cost: `steps` forward and backward passes an area.
 
     Departs from the paper: the smooth maximum is taken at the centres of the cells and enlarged bilinearly; the area is
-    that of the picture, without a margin; equal values share their rank; with fewer steps λ grows faster, to the same end.
+    that of the picture, without a margin; equal values share their rank; fewer steps are longer, yet none goes beyond a
+    tenth of what the area asks, and λ grows faster.
     """
 
     areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)  # shares of the picture that are kept, a mask each
@@ -53,10 +55,8 @@ class ExtremalPerturbation(look.Looks):
             raise SettingError("expected at least one area, got none: a share of the picture, as in 0.1")
         for area in self.areas:
             probe.expect_between("area", area, 0, 1, open_ends=True)
-        probe.expect_between("steps", self.steps, 1, None)
-        probe.expect_between("cell", self.cell, 1, None)
-        probe.expect_between("sigma", self.sigma, 0, None, open_ends=True)
-        probe.expect_between("blur", self.blur, 0, None)
+        for name, least in (("steps", 1), ("cell", 1), ("sigma", 0.1), ("blur", 0)):
+            probe.expect_between(name, getattr(self, name), least, None)
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target, all together; one image may have several targets."""
@@ -78,9 +78,9 @@ class ExtremalPerturbation(look.Looks):
             if run.room(masks, masks * step, masks * least) < masks:
                 steps = step
                 break
-            limit = run.budget.seconds
-            late = 0.0 if limit is None else min(1.0, (time.monotonic() - run.started) / limit)
-            game.step(step, WEIGHT * GROWTH ** max(step / steps, late), run)
+            late = (time.monotonic() - run.started) / (run.budget.seconds or math.inf)
+            gone = max(step / steps, min(1.0, late))
+            game.step(step, step / gone if step else steps, WEIGHT * GROWTH**gone, run)
             if (step + 1) % max(1, steps // 8) == 0 and step + 1 < steps:
                 yield game.found(step + 1)
         yield game.found(steps)
@@ -94,7 +94,7 @@ class _Game:
         self.size = (images.shape[-2], images.shape[-1])
         self.targets = [each for each in targets for _ in how.areas]
         self.areas = list(how.areas) * len(targets)
-        self.grid = (max(2, math.ceil(self.size[0] / how.cell)), max(2, math.ceil(self.size[1] / how.cell)))
+        self.grid = tuple(max(2, math.ceil(side / how.cell)) for side in self.size)
         with torch.inference_mode(False), torch.no_grad():
             shown = images.detach().clone().to(box.device)
             self.pyramid = torch.stack([pyramid(box, image, how.blur) for image in shown])
@@ -103,8 +103,6 @@ class _Game:
             self.bell = self._bell(shown)
         self.owners = torch.arange(len(self.areas), device=box.device) // len(how.areas) * (len(images) > 1)
         self.pace = Pace.of(box, "slopes")
-        if box.device.type == "cpu":
-            memory.keep()
 
     def _bell(self, like: Tensor) -> Float[Tensor, " k"]:
         """Return what a cell counts for at those around it: all up to half of sigma, then less, as a Gaussian falls."""
@@ -132,8 +130,8 @@ class _Game:
         blurry, clear = self.pyramid.take(index), self.pyramid.take(index + stride)
         return torch.lerp(blurry, clear, (level - below)[:, None])
 
-    def step(self, step: int, weight: float, run: Run) -> None:
-        """Move all masks once: a pass each."""
+    def step(self, step: int, steps: float, weight: float, run: Run) -> None:
+        """Move all masks once, a pass each; the fewer steps, the longer, to a tenth of what the area's term asks."""
         slopes: list[Tensor] = []
         pace = self.pace if run.batch is None else Pace(run.batch, fixed=True)
         begin = 0
@@ -150,7 +148,8 @@ class _Game:
             begin = part.stop
         slope = torch.cat(slopes)
         self.speed = slope if self.speed is None else MOMENTUM * self.speed + (1 - MOMENTUM) * slope
-        self.cells = (self.cells + RATE * self.speed).clamp(0, 1)
+        rate = min(RATE * max(1.0, PAPER / steps) ** 0.5, 0.1 * self.cells[0].numel() / (2 * weight))
+        self.cells = (self.cells + rate * self.speed).clamp(0, 1)
 
     def slopes(self, part: slice, weight: float, *, mirrored: bool) -> Tensor:
         """Differentiate what the masks are to maximise with respect to their parameters."""
@@ -160,20 +159,25 @@ class _Game:
             shown = self.show(masks, self.owners[part])
             with probe.asking(self.box, shown):
                 logits = self.box.logits(shown.flip(-1) if mirrored else shown)
-            probe.expect_finite(self.box, logits.detach())
-            scores = [aims.pick(aim, row[None]) for aim, row in zip(self.targets[part], logits, strict=True)]
-            gain = torch.cat(scores).sum() - weight * off(masks, self.areas[part]).sum()
-            return torch.autograd.grad(gain, cells)[0]
+                probe.expect_finite(self.box, logits.detach())
+                scores = [aims.pick(aim, row[None]) for aim, row in zip(self.targets[part], logits, strict=True)]
+                terms = [torch.cat(scores).sum(), -weight * off(masks, self.areas[part]).sum()]
+                slopes = torch.autograd.grad(terms, cells)[0]
+        return slopes
 
     def found(self, steps: int) -> list[Found]:
         """Add up each target's masks, and smooth."""
+        how, found = self.how, []
+        made = () if steps == how.steps else (f"made {steps} of {how.steps} steps",)
         with torch.no_grad():
-            masks = self.draw(self.cells).unflatten(0, (-1, len(self.how.areas)))
-            sums = [fill.blur(each.sum(0).expand(3, -1, -1), 0.09 * min(self.size))[0] for each in masks]
-        notes = () if steps == self.how.steps else (f"made {steps} of {self.how.steps} steps",)
-        passes = steps * len(self.how.areas)
-        pairs = zip(sums, masks.float(), strict=True)
-        return [Found(each.float(), evidence={"masks": kept.cpu()}, notes=notes, passes=passes) for each, kept in pairs]
+            masks = self.draw(self.cells).unflatten(0, (-1, len(how.areas)))
+        for each in masks:
+            saliency = fill.blur(each.sum(0).expand(3, -1, -1), 0.09 * min(self.size))[0]
+            over = float((each.mean((1, 2)) - each.new_tensor(how.areas)).max())
+            wide = (f"a mask covers {over:.0%} of the picture more than asked: allow more steps",) if over > 0.05 else ()
+            evidence = {"masks": each.float().cpu()}
+            found.append(Found(saliency.float(), None, None, evidence, (*made, *wide), steps * len(how.areas)))
+        return found
 
 
 def pyramid(box: OpenBox, image: Image, blur: float) -> Float[Tensor, "l 3 h w"]:

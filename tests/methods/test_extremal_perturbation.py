@@ -92,7 +92,7 @@ def test_a_step_goes_up_the_slope_of_the_slow_gain(step: int) -> None:
     game, weight = started(), 30.0
     slopes = game.slopes(slice(0, 2), weight, mirrored=step == 0)
     before = game.cells
-    game.step(step, weight, Run())
+    game.step(step, 800, weight, Run())
     assert same(game.cells, (before + 0.01 * slopes).clamp(0, 1))
     for number, row, column in ((0, 0, 0), (0, 2, 1), (1, 3, 3)):
         nudge = torch.zeros(4, 4, dtype=torch.float64)
@@ -110,7 +110,7 @@ def test_the_cells_move_as_torchs_own_descent_moves_them() -> None:
     for step in range(4):
         game.cells = cells.detach().clone()
         cells.grad = -game.slopes(slice(0, 2), 30.0, mirrored=step % 2 == 0)
-        game.step(step, 30.0, Run())
+        game.step(step, 800, 30.0, Run())
         descent.step()
         with torch.no_grad():
             cells.clamp_(0, 1)
@@ -131,6 +131,9 @@ def test_masks_have_about_their_areas() -> None:
     for mask, area in zip(found.evidence["masks"], TOY.areas, strict=True):
         assert float(mask.mean()) == pytest.approx(area, abs=0.03)
         assert float(((mask > 0.2) & (mask < 0.8)).float().mean()) < 0.15
+    with probe.running(40):
+        (found,) = TOY.many(toy.load("colour"), toy.picture()[None], [0])
+    assert found.notes[1].endswith("of the picture more than asked: allow more steps")
 
 
 def test_a_mask_keeps_more_of_the_score_than_the_same_mask_elsewhere() -> None:
@@ -183,7 +186,7 @@ def test_a_budget_bounds_the_passes() -> None:
         ({"areas": (0.1, 1.0)}, "expected 0 < area < 1, got 1"),
         ({"steps": 0}, "expected 1 ≤ steps"),
         ({"cell": 0}, "expected 1 ≤ cell"),
-        ({"sigma": 0}, "expected 0 < sigma"),
+        ({"sigma": 0}, "expected 0.1 ≤ sigma"),
         ({"blur": -1}, "expected 0 ≤ blur"),
     ],
 )

@@ -1,6 +1,7 @@
-"""Which method should be the default? Each black-box method with the passes of ten seconds, measured against the truth.
+"""Which method should be the default? Each with the passes of ten seconds, measured against the truth.
 
-    python -m benchmarks.best --pictures 30 --passes 2000
+    python -m benchmarks.best --pictures 30 --passes 2000     methods that need only scores
+    python -m benchmarks.best --pictures 30 --access open     methods that look inside, on the same pictures
 
 Prints a Markdown table. The methods see the same pictures, and RISE's two estimators the same masks.
 """
@@ -17,6 +18,7 @@ from benchmarks import data, table
 from salience import registry
 from salience.engine import probe
 from salience.measures import deletion, localisation
+from salience.types import Sampler
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "rise (as published)": ("rise", {}),
@@ -25,6 +27,18 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "iassa intent": ("iassa", {"variant": "intent"}),
     "iassa plus": ("iassa", {"variant": "plus"}),
 }
+OPEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "sise": ("sise", {}),
+    "sise, rectified": ("sise", {"rectify": True}),
+    "ada-sise": ("ada-sise", {}),
+    "score-cam": ("score-cam", {}),
+    "recipro-cam": ("recipro-cam", {}),
+    "grad-cam": ("grad-cam", {}),
+    "layer-cam": ("layer-cam", {}),
+    "fullgrad": ("fullgrad", {}),
+    "integrated-gradients": ("integrated-gradients", {}),
+    "smooth-grad": ("smooth-grad", {}),
+}
 
 
 def main() -> None:
@@ -32,6 +46,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pictures", type=int, default=30)
     options.add_argument("--passes", type=int, default=2000)
+    options.add_argument("--access", default="scores", choices=("scores", "open"))
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     given = options.parse_args()
     box = data.BOXES[given.box]()
@@ -39,9 +54,11 @@ def main() -> None:
     chosen = list(itertools.islice(pool, given.pictures))
     rows: dict[str, list[dict[str, float]]] = {}
     for _, image, truth, top in track(chosen, "pictures"):
-        for name, (method, settings) in METHODS.items():
+        for name, (method, settings) in (METHODS if given.access == "scores" else OPEN).items():
             with probe.running(given.passes) as run:
-                found = probe.last(registry.make(method, **settings).watch(box, image, top))
+                made = registry.make(method, **settings)
+                watched = made.watch(box, image, top) if isinstance(made, Sampler) else made.many(box, image[None], [top])
+                found = probe.last(iter(watched))
             deleted = deletion.curve("deletion", box, image, top, found.saliency, 1792).area
             inserted = deletion.curve("insertion", box, image, top, found.saliency, 1792).area
             row = {
@@ -50,7 +67,7 @@ def main() -> None:
                 "ins − del ↑": inserted - deleted,
                 "energy ↑": localisation.energy(found.saliency, truth),
                 "pointing ↑": float(localisation.hit(found.saliency, truth)),
-                "stability": found.stability or 0.0,
+                **({"stability": found.stability or 0.0} if given.access == "scores" else {}),
                 "passes": run.passes,
             }
             rows.setdefault(name, []).append(row)

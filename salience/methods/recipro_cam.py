@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 import torch
@@ -28,7 +29,7 @@ class ReciproCam(look.Looks):
 
     A(u) are the features at u and zero are those of all other places; the score is the class's probability. Cost: one
     pass, and one a place through what comes after the layer; several targets of one image share all passes. A budget
-    that does not suffice for all places makes do with every second, third, … of a row and of a column.
+    that does not suffice for all places makes do with about every second, third, … of a row and of a column.
 
     Departs from the paper: the scores are not stretched to 0…1, and a Gaussian that reaches over the border is brought
     back to a sum of one. In the authors' code a corner keeps 9/16, which dims the border: half of the places of 7×7.
@@ -51,15 +52,13 @@ class ReciproCam(look.Looks):
         maps = look.tap(box, image, [at])[at]
         rows, columns = maps.shape[2:]
         allowed = probe.plan(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {at}")
-        step = math.ceil(math.sqrt(rows * columns / allowed))
-        grid = torch.arange(rows * columns, device=maps.device).unflatten(0, (rows, columns))
-        chosen = grid[step // 2 :: step, step // 2 :: step]
-        places = chosen.flatten()
+        down, right = spaced(rows, columns, allowed)
+        places = (down[:, None] * columns + right).flatten().to(maps.device)
 
         def only(part: slice) -> Features:
             return torch.einsum("cn,nyx->ncyx", maps[0].flatten(1)[:, places[part]], self.around(places[part], maps))
 
-        scores = look.onward(box, image, targets, at, only, len(places)).unflatten(1, chosen.shape).float()
+        scores = look.onward(box, image, targets, at, only, len(places)).reshape(-1, len(down), len(right)).float()
         told, notes = {"layers": (at,), "places": len(places)}, cams.notes(box, self.layer, silent=False)
         return [Found(each, evidence=told, notes=notes) for each in cams.enlarged(scores, image)]
 
@@ -71,3 +70,11 @@ class ReciproCam(look.Looks):
             return alone
         spread = functional.conv2d(alone[:, None], maps.new_tensor(GAUSSIAN)[None, None], padding=1)[:, 0]
         return spread / spread.sum((1, 2), keepdim=True)
+
+
+def spaced(rows: int, columns: int, most: int) -> tuple[Int[Tensor, " y"], Int[Tensor, " x"]]:
+    """Choose rows and columns that are evenly spaced and cross at `most` places or fewer: all of them where they may."""
+    step = next(step for step in count(1) if math.ceil(rows / step) * math.ceil(columns / step) <= most)
+    chosen = ((side, math.ceil(side / step)) for side in (rows, columns))
+    down, right = (torch.tensor([(2 * k + 1) * side // (2 * few) for k in range(few)]) for side, few in chosen)
+    return down, right

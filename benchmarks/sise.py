@@ -40,7 +40,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "grad-cam++": ("grad-cam++", {}),
     "layer-cam": ("layer-cam", {}),
     "rise": ("rise", {}),
-    "extremal-perturbation": ("extremal-perturbation", {}),
+    "extremal-perturbation, 100 steps": ("extremal-perturbation", {"steps": 100}),
 }
 
 

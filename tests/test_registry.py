@@ -26,12 +26,12 @@ def test_a_method_is_found_however_it_is_spelt(said: str) -> None:
 
 
 def test_a_name_becomes_a_class_and_back() -> None:
-    """`de_cam.py`, `DeCam`, `de-cam`."""
+    """`de_cam.py`, `DeCam`, `de-cam`; two pluses are written out where Python has no sign for them."""
 
     class GradCamPlusPlus:
         pass
 
-    assert registry.called(GradCamPlusPlus) == registry.called(GradCamPlusPlus()) == "grad-cam-plus-plus"
+    assert registry.called(GradCamPlusPlus) == registry.called(GradCamPlusPlus()) == "grad-cam++"
 
 
 @pytest.mark.parametrize("protocol", [BlackBox, GreyBox, OpenBox])

@@ -28,6 +28,7 @@ from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
 from salience.engine import maps, memory, probe
+from salience.methods.ada_sise import AdaSise
 from salience.methods.grad_cam import GradCam
 from salience.methods.score_cam import ScoreCam
 from salience.methods.sise import Sise
@@ -57,6 +58,8 @@ def main() -> None:
     for box in given.boxes.split(","):
         for first, others in (("torchcam score-cam", WAYS[1:3]), ("plain sise", WAYS[4:])):
             compare(box, first, others)
+    print()
+    saving(given.boxes.split(","))
     print()
     folder(given.pictures)
 
@@ -120,6 +123,24 @@ def torchcam(box: TorchBox, image: Tensor, top: int, layer: str) -> tuple[Tensor
             module(ready)
         small = extractor(class_idx=top)[0]
     return maps.resize(small[0], box.size), 1 + box.tap(image[None], [layer])[layer].shape[1]
+
+
+def saving(boxes: list[str]) -> None:
+    """Say what μ and Ada-SISE save, each run on its own."""
+    methods = {f"sise, μ = {mu:g}": Sise(mu) for mu in (0, 0.3, 0.5, 0.75)} | {"ada-sise": AdaSise()}
+    print("| box | method | passes | seconds | of μ = 0, passes | of μ = 0, seconds |\n|---|---|---|---|---|---|")
+    for name in boxes:
+        box: Any = data.BOXES[name]()
+        files = [case.file for case in data.cases("imagenette")][: 3 if name != "vgg16" else 1]
+        images = [box.preparation(read(file))[0] for file in files]
+        ours(AdaSise(), box, images[0], 0)  # lane, layers, batch size
+        spent: list[tuple[int, float]] = []
+        for called, method in methods.items():
+            began = time.perf_counter()
+            passes = sum(ours(method, box, each, int(box(each[None])[0].argmax()))[1] for each in images)
+            spent.append((passes, time.perf_counter() - began))
+            shares = " | ".join(f"{now / first:.0%}" for now, first in zip(spent[-1], spent[0], strict=True))
+            print(f"| {name} | {called} | {passes / len(images):.0f} | {spent[-1][1] / len(images):.2f} | {shares} |")
 
 
 def resident(field: str) -> float:

@@ -24,6 +24,10 @@ from salience.errors import BoxError
 from salience.types import Anatomy
 
 APART = 1.5  # sides that differ by less are of one resolution: an unpadded convolution reduces nothing
+CLOSED = (
+    "expected a network made of modules to look into, got one that was exported or scripted: "
+    "load the module itself, or choose a method that needs only scores or the image's gradient"
+)
 WEIGHTED = (nn.Conv2d, nn.Linear)
 PASSING = (nn.Identity, nn.Dropout)
 
@@ -44,8 +48,12 @@ class Call:
 
 def find(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> Anatomy:
     """Find them by running once; `run` must push one image through `module`."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise BoxError(CLOSED)
     root, calls = _watched(module, run, size)
     spatial = [call for call in calls if call.side[1] > 1 and not isinstance(call.module, PASSING)]
+    if not spatial and isinstance(module, torch.fx.GraphModule):
+        raise BoxError(CLOSED)
     if not spatial:
         raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
     last = spatial[-1]

@@ -183,3 +183,13 @@ def test_a_network_without_maps_is_said() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     with pytest.raises(BoxError, match="expected layers with feature maps in the box, got none"):
         find(net, lambda: net(torch.zeros(1, 3, 2, 2)), (2, 2))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # old networks are still about
+@pytest.mark.parametrize("how", ["exported", "scripted"])
+def test_a_network_that_shows_no_modules_is_said(how: str) -> None:
+    """It can be scored and differentiated, but not looked into."""
+    net, images = Functional().eval(), torch.zeros(1, 3, 16, 16)
+    closed = torch.export.export(net, (images,)).module() if how == "exported" else torch.jit.trace(net, images)
+    with pytest.raises(BoxError, match="expected a network made of modules to look into, got one that was exported"):
+        find(closed, lambda: closed(images), (16, 16))

@@ -35,7 +35,7 @@ from salience.methods.sise import Sise
 from salience.picture import read
 from salience.types import OpenBox
 
-WAYS = ("torchcam score-cam", "score-cam", "score-cam exact", "plain sise", "sise", "sise exact")
+WAYS = (("torchcam score-cam", "score-cam"), ("plain sise", "sise"))  # the peer's way, then ours
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     print("| box | way | passes | seconds | beside the peer | extra memory, MB | ρ with the peer's map |")
     print("|---" * 7 + "|")
     for box in given.boxes.split(","):
-        for first, others in (("torchcam score-cam", WAYS[1:3]), ("plain sise", WAYS[4:])):
+        for first, *others in WAYS:
             compare(box, first, others)
     print()
     saving(given.boxes.split(","))
@@ -64,7 +64,7 @@ def main() -> None:
     folder(given.pictures)
 
 
-def compare(box: str, first: str, others: tuple[str, ...]) -> None:
+def compare(box: str, first: str, others: list[str]) -> None:
     """Print a line for each way; the first is the peer's."""
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "map.pt"
@@ -83,8 +83,7 @@ def compare(box: str, first: str, others: tuple[str, ...]) -> None:
 
 def alone(name: str, way: str, file: str) -> dict[str, Any]:
     """Make one map, and say what it cost."""
-    plain = "exact" in way or way.startswith(("plain", "torchcam"))
-    box: Any = data.BOXES[name](lane="exact" if plain else "auto")
+    box: Any = data.BOXES[name](lane="auto" if way == way.split(maxsplit=1)[0] else "exact")
     image, _ = box.preparation(read(data.photographs()[29] if name != "vgg16" else data.cases("imagenette")[0].file))
     top = int(probe.score(box, image[None])[0].argmax())
     probe.settle(box, image)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from salience import registry
+from salience.boxes._module import read_weights
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation, read
 from salience.types import BlackBox, Image, Region

@@ -70,6 +70,11 @@ class Explanation:
         return " ".join([self.method, *([str(self.settings["variant"])] if "variant" in self.settings else [])])
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that the map was made from; none for a method that looks at scores alone."""
+        return tuple(self.evidence.get("layers") or [each["layer"] for each in self.evidence.get("blocks", ())])
+
+    @property
     def at_photograph(self) -> Float[Tensor, "y x"]:
         """The map at the photograph's size; NaN where the box did not look."""
         return self.geometry.restore(self.saliency)
@@ -87,12 +92,8 @@ class Explanation:
         arrays = {"saliency": self.saliency, "picture": torch.frombuffer(bytearray(self.encoded), dtype=torch.uint8)}
         if self.error is not None:
             arrays["error"] = self.error
-        plain: dict[str, Any] = {}
-        for key, value in self.evidence.items():
-            if isinstance(value, torch.Tensor):
-                arrays[f"evidence/{key}"] = value
-            else:
-                plain[key] = value
+        plain = {key: value for key, value in self.evidence.items() if not isinstance(value, torch.Tensor)}
+        arrays |= {f"evidence/{key}": value for key, value in self.evidence.items() if key not in plain}
         header = self.summary() | {"format": FORMAT, "geometry": asdict(self.geometry), "evidence": plain}
         header |= {"versions": dict(self.versions), "budget": self.budget}
         content = save({key: value.contiguous() for key, value in arrays.items()}, {"salience": json.dumps(header)})
@@ -150,6 +151,7 @@ class Explanation:
             "lane": self.box["lane"],
             "stability": self.stability,
             "seed": self.seed,
+            "layers": list(self.layers),
             "notes": list(self.notes),
         }
 

@@ -281,3 +281,11 @@ def test_many_pictures_are_explained_together_where_the_method_can(colour: Torch
     for one, other in zip(together, alone, strict=True):
         assert (one.target, one.passes, one.image) == (other.target, other.passes, other.image)
         assert apart(one.saliency, other.saliency) < 1e-5
+
+
+def test_the_record_names_the_layers_that_a_map_was_made_from(colour: TorchBox) -> None:
+    """Also after it was saved, and in what `--json` prints; none where scores were enough."""
+    for method, layers in (("grad-cam", ("act",)), ("sise", ("act",)), ("rise", ())):
+        why = salience.explain(colour, toy.picture(), method, **({"masks": 8} if method == "rise" else {}))
+        assert why.layers == layers
+        assert why.summary()["layers"] == list(layers)

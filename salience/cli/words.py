@@ -84,6 +84,8 @@ def tell(console: Console, why: Explanation, image: str, files: list[str]) -> No
     line("evidence", _evidence(why))
     rate = f", {why.passes / why.seconds:,.0f} a second" if why.seconds > 0 else ""
     line("cost", f"{why.called}: {why.passes:,} passes in {why.seconds:.1f} s{rate}")
+    if why.layers:
+        line("layers", ", ".join(why.layers))
     line("stability", steadiness(why.stability))
     for number, file in enumerate(files):
         line("" if number else "files", file)

@@ -50,7 +50,7 @@ def each(
         probe.expect_finite(box, reading.logits)
         return shown, reading
 
-    for part, (shown, reading) in _paced(box, len(images), most, "slopes", ask):
+    for part, (shown, reading) in paced(box, len(images), most, "slopes", ask):
         yield slice(0, len(targets)) if several else part, shown, reading
 
 
@@ -64,7 +64,7 @@ def tap(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Featur
             probe.expect_finite(box, each)
         return seen
 
-    parts = [seen for _, seen in _paced(box, len(images), MOST, "tap", ask)]
+    parts = [seen for _, seen in paced(box, len(images), MOST, "tap", ask)]
     return parts[0] if len(parts) == 1 else {layer: torch.cat([seen[layer] for seen in parts]) for layer in layers}
 
 
@@ -91,10 +91,10 @@ def onward(
         probe.expect_finite(box, scores)
         return torch.stack([pick(target, scores) for target in targets])
 
-    return torch.cat([scores for _, scores in _paced(box, count, MOST, f"onward {layer}", ask)], dim=1)
+    return torch.cat([scores for _, scores in paced(box, count, MOST, f"onward {layer}", ask)], dim=1)
 
 
-def _paced(box: GreyBox, count: int, most: int, deed: str, ask: Callable[[slice], Answer]) -> Iterator[tuple[slice, Answer]]:
+def paced(box: GreyBox, count: int, most: int, deed: str, ask: Callable[[slice], Answer]) -> Iterator[tuple[slice, Answer]]:
     """Ask part by part, as many at a time as goes quickest, less where memory does not suffice; count the passes."""
     if box.device.type == "cpu":
         memory.keep()

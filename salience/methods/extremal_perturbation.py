@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from salience.engine import fill, look, probe
 from salience.engine import target as aims
-from salience.engine.pace import Pace
 from salience.engine.run import Run, current
 from salience.errors import SettingError
 from salience.types import Found, Image, Images, Masks, OpenBox, Target
@@ -80,7 +79,7 @@ class ExtremalPerturbation(look.Looks):
                 break
             late = (time.monotonic() - run.started) / (run.budget.seconds or math.inf)
             gone = max(step / steps, min(1.0, late))
-            game.step(step, step / gone if step else steps, WEIGHT * GROWTH**gone, run)
+            game.step(step, step / gone if step else steps, WEIGHT * GROWTH**gone)
             if (step + 1) % max(1, steps // 8) == 0 and step + 1 < steps:
                 yield game.found(step + 1)
         yield game.found(steps)
@@ -102,7 +101,6 @@ class _Game:
             self.speed: Tensor | None = None
             self.bell = self._bell(shown)
         self.owners = torch.arange(len(self.areas), device=box.device) // len(how.areas) * (len(images) > 1)
-        self.pace = Pace.of(box, "slopes")
 
     def _bell(self, like: Tensor) -> Float[Tensor, " k"]:
         """Return what a cell counts for at those around it: all up to half of sigma, then less, as a Gaussian falls."""
@@ -130,23 +128,13 @@ class _Game:
         blurry, clear = self.pyramid.take(index), self.pyramid.take(index + stride)
         return torch.lerp(blurry, clear, (level - below)[:, None])
 
-    def step(self, step: int, steps: float, weight: float, run: Run) -> None:
+    def step(self, step: int, steps: float, weight: float) -> None:
         """Move all masks once, a pass each; the fewer steps, the longer, to a tenth of what the area's term asks."""
-        slopes: list[Tensor] = []
-        pace = self.pace if run.batch is None else Pace(run.batch, fixed=True)
-        begin = 0
-        while begin < len(self.areas):
-            part = slice(begin, min(begin + min(pace.size, look.MOST), len(self.areas)))
-            began = time.perf_counter()
-            try:
-                slopes.append(self.slopes(part, weight, mirrored=self.how.flip and step % 2 == 0))
-            except (torch.OutOfMemoryError, MemoryError):
-                pace.halve(part.stop - begin)
-                continue
-            pace.took(part.stop - begin, time.perf_counter() - began)
-            run.count(part.stop - begin)
-            begin = part.stop
-        slope = torch.cat(slopes)
+
+        def ask(part: slice) -> Tensor:
+            return self.slopes(part, weight, mirrored=self.how.flip and step % 2 == 0)
+
+        slope = torch.cat([each for _, each in look.paced(self.box, len(self.areas), look.MOST, "slopes", ask)])
         self.speed = slope if self.speed is None else MOMENTUM * self.speed + (1 - MOMENTUM) * slope
         rate = min(RATE * max(1.0, PAPER / steps) ** 0.5, 0.1 * self.cells[0].numel() / (2 * weight))
         self.cells = (self.cells + rate * self.speed).clamp(0, 1)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from salience.boxes import toy
 from salience.engine import fill, probe
-from salience.engine.run import Run
 from salience.errors import BudgetError, SettingError
 from salience.methods.extremal_perturbation import ExtremalPerturbation, _Game, off
 from tests.helpers import apart, curved, noise, same
@@ -92,7 +91,7 @@ def test_a_step_goes_up_the_slope_of_the_slow_gain(step: int) -> None:
     game, weight = started(), 30.0
     slopes = game.slopes(slice(0, 2), weight, mirrored=step == 0)
     before = game.cells
-    game.step(step, 800, weight, Run())
+    game.step(step, 800, weight)
     assert same(game.cells, (before + 0.01 * slopes).clamp(0, 1))
     for number, row, column in ((0, 0, 0), (0, 2, 1), (1, 3, 3)):
         nudge = torch.zeros(4, 4, dtype=torch.float64)
@@ -110,7 +109,7 @@ def test_the_cells_move_as_torchs_own_descent_moves_them() -> None:
     for step in range(4):
         game.cells = cells.detach().clone()
         cells.grad = -game.slopes(slice(0, 2), 30.0, mirrored=step % 2 == 0)
-        game.step(step, 800, 30.0, Run())
+        game.step(step, 800, 30.0)
         descent.step()
         with torch.no_grad():
             cells.clamp_(0, 1)

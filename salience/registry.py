@@ -1,6 +1,7 @@
 """Names. A folder is a register: a file `de_cam.py` holds a class `DeCam`, called `de-cam` by people.
 
-Other packages join through entry points in the groups `salience.methods` and `salience.boxes`.
+Other packages join through entry points in the groups `salience.methods`, `salience.measures`,
+`salience.boxes` and `salience.data`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, get_type_hints
-from urllib.parse import parse_qsl
+from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl, urlencode
 
+from salience.case import Data
 from salience.errors import SettingError, UnknownName
 from salience.types import BlackBox, GreyBox, OpenBox
 
@@ -43,27 +45,76 @@ def names(folder: str) -> tuple[str, ...]:
 
 def method(name: str) -> type[Any]:
     """Return the class of a method; UnknownName offers close matches."""
-    name = name.lower().replace("_", "-")
-    for point in entry_points(group="salience.methods"):
-        if point.name == name:
-            found: type[Any] = point.load()
-            return found
-    if name not in names("methods"):
-        raise UnknownName.of("method", name, names("methods"))
-    written = name.replace("++", "-plus-plus")
-    module = import_module(f"salience.methods.{written.replace('-', '_')}")
-    cls: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
-    return cls
+    return _class("methods", name)
 
 
 def make(name: str, **settings: Any) -> Any:
     """Make a method with settings; a wrong setting is named with close matches."""
-    cls = method(name)
+    return _made(method(name), name, settings)
+
+
+def measure(spec: Any) -> Any:
+    """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is."""
+    if not isinstance(spec, str):
+        return spec
+    path, _, query = spec.partition("?")
+    name, _, protocol = path.partition("/")
+    cls = _class("measures", name)
+    known = {each.name: each for each in settings(cls)}
+    given = {key: _read(known[key], text) if key in known else text for key, text in parse_qsl(query)}
+    if protocol:
+        offered = get_args(known["protocol"].type)
+        if protocol not in offered:
+            raise UnknownName.of(f"protocol of {name}", protocol, offered)
+        given["protocol"] = protocol
+    return _made(cls, name, given)
+
+
+def stamp(measure: Any) -> str:
+    """Say a measure and everything that was chosen as the spec that makes it again."""
+    changed = [each for each in settings(type(measure))[1:] if getattr(measure, each.name) != each.default]
+    query = urlencode({each.name: _written(getattr(measure, each.name)) for each in changed}, safe=",:/")
+    return f"{called(measure)}/{measure.protocol}" + (f"?{query}" if query else "")
+
+
+def _class(folder: str, name: str) -> type[Any]:
+    name = name.lower().replace("_", "-")
+    for point in entry_points(group=f"salience.{folder}"):
+        if point.name == name:
+            found: type[Any] = point.load()
+            return found
+    if name not in names(folder):
+        raise UnknownName.of(folder.removesuffix("s"), name, names(folder))
+    written = name.replace("++", "-plus-plus")
+    module = import_module(f"salience.{folder}.{written.replace('-', '_')}")
+    cls: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
+    return cls
+
+
+def _made(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     for given in settings:
         if given not in known:
             raise UnknownName.of(f"setting of {name}", given, known)
     return cls(**settings)
+
+
+def _read(setting: Setting, text: str) -> Any:
+    """Read a setting's value off a spec, by the type of its field."""
+    kinds = [each for each in (*get_args(setting.type), setting.type) if each in (bool, int, float, str)]
+    try:
+        if get_origin(setting.type) is tuple:
+            return tuple(float(each) for each in text.split(","))
+        kind = kinds[0] if kinds else str
+        return text == "true" if kind is bool else kind(text)
+    except ValueError:
+        raise SettingError(f"expected a number for {setting.name}, got {text!r}") from None
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_written(each) for each in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def need(cls: type[Any]) -> type[Any]:
@@ -125,11 +176,24 @@ def box(spec: Any, **options: Any) -> BlackBox:
     return _kind(kind, kind).wrap(spec, **options)  # type: ignore[no-any-return]  # as above
 
 
-def _kind(kind: str, spec: str) -> ModuleType | Any:
-    loaded: Mapping[str, Any] = {point.name: point for point in entry_points(group="salience.boxes")}
+def data(spec: Any, **options: Any) -> Data:
+    """Open a data set of a spec `kind:name?option=value&…`; the kinds are the files of `salience/data`.
+
+    `folder:PATH` (a folder a class), `csv:FILE`, `coco:FILE.json`, `voc:PATH`, `shapes:NAME`.
+    """
+    if not isinstance(spec, str):
+        return spec  # type: ignore[no-any-return]  # a data set that is open already
+    kind, _, rest = spec.partition(":")
+    name, _, query = rest.partition("?")
+    return _kind(kind, spec, "data").load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # as above
+
+
+def _kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
+    loaded: Mapping[str, Any] = {point.name: point for point in entry_points(group=f"salience.{folder}")}
     if kind in loaded:
         return loaded[kind].load()
-    kinds: Iterable[str] = names("boxes")
+    kinds: Iterable[str] = names(folder)
     if kind not in kinds:
-        raise UnknownName.of("box kind (kind:name)", spec, kinds, f"one of {', '.join(kinds)}")
-    return import_module(f"salience.boxes.{kind}")
+        what = "box" if folder == "boxes" else folder
+        raise UnknownName.of(f"{what} kind (kind:name)", spec, kinds, f"one of {', '.join(kinds)}")
+    return import_module(f"salience.{folder}.{kind}")

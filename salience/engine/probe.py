@@ -25,7 +25,7 @@ from salience.errors import BoxError, SalienceError, SettingError
 from salience.types import BlackBox, Found, Image, Images, Masks, Probabilities, Scores, Target
 
 __all__ = ["Progress", "Run", "asking", "each", "expect_between", "expect_finite", "last", "plan"]
-__all__ += ["remembering", "resumed", "running", "score", "settle", "whole"]
+__all__ += ["pictures", "remembering", "resumed", "running", "score", "settle", "whole"]
 
 Lots = TypeVar("Lots", bound=masking.Lot)
 
@@ -95,6 +95,26 @@ def each(
             begin += size
             done += size
             yield part, drawn, scores
+
+
+def pictures(box: BlackBox, images: Images, target: Target) -> Scores:
+    """Score images that are ready, batch by batch: for perturbations that are no blend of two images."""
+    run = current.get() or Run()
+    settle(box, images[0])
+    pace = Pace.of(box) if run.batch is None else Pace(run.batch, fixed=True)
+    scores: list[Tensor] = []
+    begin = 0
+    while begin < len(images):
+        part = images[begin : begin + pace.size].to(box.device)
+        began = time.perf_counter()
+        try:
+            scores.append(targets.pick(target, score(box, part)))
+        except (torch.OutOfMemoryError, MemoryError):
+            pace.halve(len(part))
+            continue
+        pace.took(len(part), time.perf_counter() - began)
+        begin += len(part)
+    return torch.cat(scores)
 
 
 class _Blend:

@@ -1,0 +1,1 @@
+"""Grids of methods, boxes, data and measures: cells, rows, reports."""

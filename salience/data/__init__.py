@@ -1,0 +1,1 @@
+"""Data sets: one kind a file, each with `load(name, **options) -> Data`."""

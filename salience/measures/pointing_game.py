@@ -1,0 +1,39 @@
+"""Pointing game. Zhang, Lin, Brandt, Shen and Sclaroff, Top-down neural attention by excitation backprop, ECCV 2016."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from salience.case import Better, Case, Measured, Need
+
+TOLERANCE = {"torchray": 15, "strict": 0}
+
+
+@dataclass(frozen=True)
+class PointingGame:
+    """Say whether the map's highest point lies on the object: 1 or 0; the mean over pictures is the hit rate.
+
+    hit = [min over the object's pixels p of |p − argmax(map)| < tolerance]
+
+    "torchray" allows 15 pixels, as TorchRay's benchmark does; "strict" none. Several highest pixels stand for their
+    centroid. Always read it beside the centre baseline: objects lie in the middle of photographs.
+
+    Range 0 or 1. Cost: no pass.
+    """
+
+    protocol: Literal["torchray", "strict"] = "torchray"  # how far beside the object still counts
+    better: ClassVar[Better] = "higher"
+    needs: ClassVar[tuple[Need, ...]] = ("truth",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        tolerance = TOLERANCE[self.protocol]
+        top = torch.nonzero(case.saliency == case.saliency.max()).double().mean(0)
+        inside = torch.nonzero(case.truth).double()
+        if len(inside) == 0:
+            return Measured(float("nan"))
+        nearest = float((inside - top).norm(dim=1).min())
+        return Measured(float(nearest < max(1, tolerance)), {"point": top.tolist(), "distance": nearest})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+from salience.errors import SettingError
 from salience.types import BlackBox, Image, Map, Region, Target
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,22 @@ class Case:
     truth: Region | None = None  # where the object is
     explain: Explain | None = None  # the method, for measures that ask it again
     spent: Spent | None = None
+
+    @property
+    def place(self) -> Region:
+        """Return the truth, for a measure that needs it."""
+        return _there(self.truth)
+
+    @property
+    def again(self) -> Explain:
+        """Return the method, for a measure that needs it."""
+        return _there(self.explain)
+
+
+def _there(value: T | None) -> T:
+    if value is None:
+        raise SettingError("expected a case with all that the measure needs, got one without: see `measuring.lacking`")
+    return value
 
 
 Better = Literal["higher", "lower", "neither"]

@@ -83,7 +83,7 @@ def test_a_file_imports_from_below_and_from_its_own_folder_only(file: Path) -> N
         other = module.split(".")[1]
         if other == own or not any(other in names for names in LEVELS):
             continue
-        within = (own, other) in {("explanation", "picture"), ("registry", "types"), ("case", "types")}
+        within = (own, other) in {("explanation", "picture"), ("registry", "types"), ("case", "types"), ("case", "errors")}
         lazy = (own, other) == ("explanation", "draw")  # `why.plot()` asks for the drawing when it is wanted
         assert level(other) < level(own) or within or lazy, f"{where}:{line} {own} may not import {other}"
 

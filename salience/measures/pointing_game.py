@@ -32,7 +32,7 @@ class PointingGame:
         """Measure one case."""
         tolerance = TOLERANCE[self.protocol]
         top = torch.nonzero(case.saliency == case.saliency.max()).double().mean(0)
-        inside = torch.nonzero(case.truth).double()
+        inside = torch.nonzero(case.place).double()
         if len(inside) == 0:
             return Measured(float("nan"))
         nearest = float((inside - top).norm(dim=1).min())

@@ -17,7 +17,8 @@ from rich.progress import track
 from benchmarks import data, table
 from salience import registry
 from salience.engine import probe
-from salience.measures import deletion, localisation
+from salience.measures import _curves as deletion
+from salience.measures import _localisation as localisation
 from salience.types import Sampler
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

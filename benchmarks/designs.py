@@ -16,7 +16,8 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.engine import fill, masks, probe
-from salience.measures import deletion, localisation
+from salience.measures import _curves as deletion
+from salience.measures import _localisation as localisation
 from salience.methods import _attention
 from salience.methods._coarse_to_fine import product, unit
 from salience.types import BlackBox, Image, Map, Masks

@@ -20,7 +20,8 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.engine import fill, masks, probe
-from salience.measures import deletion, localisation
+from salience.measures import _curves as deletion
+from salience.measures import _localisation as localisation
 from salience.methods import _attention, iassa
 from salience.types import BlackBox, Found, Image, Region
 

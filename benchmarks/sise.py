@@ -24,7 +24,9 @@ from rich.progress import track
 from benchmarks import data, table
 from salience import registry
 from salience.engine import probe
-from salience.measures import kept, localisation, overlap
+from salience.measures import _kept as kept
+from salience.measures import _localisation as localisation
+from salience.measures import _overlap as overlap
 from salience.types import BlackBox, Image, Region
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

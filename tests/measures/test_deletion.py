@@ -10,7 +10,7 @@ from scipy.signal import convolve2d
 
 from salience.boxes import toy
 from salience.engine import probe
-from salience.measures import deletion
+from salience.measures import _curves as deletion
 from tests.helpers import apart, curved, noise, same
 
 IMAGE = noise(3, 8, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from salience.measures import localisation
+from salience.measures import _localisation as localisation
 
 TRUTH = torch.zeros(10, 10, dtype=torch.bool)
 TRUTH[2:5, 3:6] = True

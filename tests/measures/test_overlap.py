@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from salience.boxes import toy
-from salience.measures.kept import drop, kept
-from salience.measures.overlap import covered, iou, top
+from salience.measures._kept import drop, kept
+from salience.measures._overlap import covered, iou, top
 from tests.helpers import noise
 
 

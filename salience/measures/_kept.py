@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from salience.engine import fill, masks, probe
-from salience.measures.overlap import top
+from salience.measures._overlap import top
 from salience.types import BlackBox, Image, Map, Target
 
 

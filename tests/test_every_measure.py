@@ -18,7 +18,7 @@ from salience.methods.gradient import Gradient
 from salience.types import Map
 from tests.helpers import apart
 
-SIDE = 32
+SIDE = 64
 
 
 def roster() -> list[Any]:
@@ -42,13 +42,15 @@ def case(saliency: Map | None = None) -> Case:
     rows, columns = torch.arange(SIDE)[:, None] - 9.5, torch.arange(SIDE)[None] - 17.5
     good = truth * (1 + torch.exp(-(rows**2 + columns**2) / 50)) + 1e-3 * random()
     explain = lambda box, image, target, seed: Gradient()(box, image, target)  # noqa: E731  # one line says it
-    box = toy.load("colour")
-    return Case(box, toy.picture(), 0, good if saliency is None else saliency, truth, explain, Spent(3, 0.5, 1000))
+    box = toy.load("colour", size=SIDE)
+    return Case(box, toy.picture(SIDE), 0, good if saliency is None else saliency, truth, explain, Spent(3, 0.5, 1000))
 
 
 def random() -> Map:
-    """Draw a map without meaning."""
-    return torch.rand(SIDE, SIDE, generator=chance.generator(3, "random map"))
+    """Draw a map without meaning, highest far from the patch."""
+    drawn = torch.rand(SIDE, SIDE, generator=chance.generator(3, "random map"))
+    drawn[50, 5] = 1.01
+    return drawn
 
 
 @every

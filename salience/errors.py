@@ -7,7 +7,9 @@ SalienceError
 ├── SettingError     a setting outside its range
 ├── BoxError         a box that cannot be loaded, raises, or returns something else than finite scores
 ├── BudgetError      a budget too small for the method
-└── RecordError      an explanation file that cannot be read or written
+├── RecordError      an explanation file that cannot be read or written
+├── DataError        a data set that cannot be opened, or a sample that cannot be read
+└── GridError        a grid file that does not make sense, or a run that is not there
 """
 
 from __future__ import annotations
@@ -56,3 +58,11 @@ class BudgetError(SalienceError):
 
 class RecordError(SalienceError):
     """An explanation file that cannot be read or written."""
+
+
+class DataError(SalienceError):
+    """A data set that cannot be opened, or a sample that cannot be read."""
+
+
+class GridError(SalienceError):
+    """A grid file that does not make sense, or a run that is not there."""

@@ -12,14 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salience.api import explain, load, watch
+    from salience.api import explain, load, measure, watch
     from salience.errors import SalienceError
     from salience.explanation import Explanation
 
-__all__ = ["Explanation", "SalienceError", "explain", "load", "watch"]
+__all__ = ["Explanation", "SalienceError", "explain", "load", "measure", "watch"]
 __version__ = "0.1.0"
 
-_HOMES = {"Explanation": "explanation", "SalienceError": "errors", "explain": "api", "load": "api", "watch": "api"}
+_HOMES = {"Explanation": "explanation", "SalienceError": "errors"}
+_HOMES |= dict.fromkeys(("explain", "load", "measure", "watch"), "api")
 
 
 def __getattr__(name: str) -> Any:

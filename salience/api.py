@@ -1,18 +1,21 @@
-"""The library in three verbs: `load` a box, `explain` an image, `watch` an explanation grow."""
+"""The library in four verbs: `load` a box, `explain` an image, `watch` an explanation grow, `measure` it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from salience import explaining, registry
+from salience import explaining, measuring, registry
+from salience.case import Case, Spent
 from salience.engine import memory, probe
-from salience.errors import SettingError
+from salience.engine.budget import Budget
+from salience.errors import BoxError, SettingError
 from salience.explanation import Explanation
-from salience.types import BlackBox
+from salience.picture import read
+from salience.types import BlackBox, Target
 
 # Within ten seconds it and centred RISE are the most faithful, and it localises better (docs/results/iassa.md).
 DEFAULT: dict[str, Any] = {"method": "iassa", "variant": "plus"}
@@ -78,6 +81,45 @@ def watch(
     """Yield the explanation as it grows; stop whenever it is good enough. The last one is what `explain` returns."""
     box, made = registry.box(box), prepared(method, seed, settings)
     return explaining.steps(box, image, made, target=target, budget=budget, batch=batch, progress=progress)
+
+
+def measure(
+    box: Any,
+    why: Explanation,
+    measures: Sequence[Any],
+    *,
+    target: Target | None = None,
+    truth: Any = None,
+    batch: int | None = None,
+) -> list[measuring.Figure]:
+    """Measure an explanation: one figure a measure, each stamped with its protocol.
+
+    `measures` are specs like "deletion", "average-drop/sise-15" or "sparsity/gini" (`salience list measures`), or
+    measure objects. `truth` is where the object is: a mask of the photograph's size, white on black, as anything that
+    `picture.read` takes. `target` is needed only where the explanation is of a contrast or a function. Raises
+    SettingError where a measure needs something that is not there, BoxError for another box than the one explained.
+    """
+    box = registry.box(box)
+    if box.fingerprint != why.box["fingerprint"]:
+        raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
+    aim = target if target is not None else why.target.index
+    if aim is None:
+        raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
+    image, geometry = explaining.fitted(box, why.picture)
+    placed = None
+    if truth is not None:
+        mask = read(truth)
+        if mask.size != geometry.photograph:
+            raise SettingError(
+                f"expected a truth of the photograph's size {geometry.photograph}, got {mask.size}: resize it"
+            )
+        grey = torch.frombuffer(bytearray(mask.pixels.convert("L").tobytes()), dtype=torch.uint8).reshape(mask.size)
+        placed = geometry.project(grey.float() / 255).to(box.device) > 0.5
+    budget = None if why.budget == str(Budget()) else why.budget
+    explain = measuring.again(registry.make(why.method, **why.settings), budget, batch)
+    spent = Spent(why.passes, why.seconds)
+    case = Case(box, image.to(box.device), aim, why.saliency.to(box.device), placed, explain, spent)
+    return [measuring.measured(case, each, batch) for each in measuring.measures(measures)]
 
 
 def prepared(method: Any, seed: int | None, settings: dict[str, Any]) -> Any:

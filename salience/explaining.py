@@ -95,10 +95,10 @@ def _cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[
     """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
     _admit(box, method)
     shown = [read(source) for source in sources]
-    fitted = [_fitted(box, picture) for picture in shown]
+    prepared = [fitted(box, picture) for picture in shown]
     with probe.resumed(run):
-        probe.settle(box, fitted[0][0])
-        images = torch.stack([image for image, _ in fitted]).to(box.device)
+        probe.settle(box, prepared[0][0])
+        images = torch.stack([image for image, _ in prepared]).to(box.device)
         rows = probe.score(box, images).float().cpu()
     run.passes = 0  # the prediction is not the method's expense
     made = _provenance(box, method) | {"budget": str(run.budget)}
@@ -106,7 +106,7 @@ def _cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[
     for number, target in enumerate(wanted):
         at = min(number, len(shown) - 1)
         aim = aiming.resolve(target, rows[at].tolist(), box.classes)
-        known = _told(rows[at], aim, box) | made | {"geometry": fitted[at][1]}
+        known = _told(rows[at], aim, box) | made | {"geometry": prepared[at][1]}
         cases.append(_Case(images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
     return cases
 
@@ -153,7 +153,8 @@ def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
     }
 
 
-def _fitted(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
+def fitted(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
+    """Prepare a picture as the box wants it."""
     prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
     return prepare(picture)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from salience import registry
-from salience.case import Better, Case, Measure
+from salience.case import Better, Case, Explain, Measure
 from salience.engine import probe
+from salience.engine.run import current
 from salience.errors import SettingError
-from salience.types import OpenBox
+from salience.types import BlackBox, Image, Map, OpenBox, Target
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,19 @@ def measured(case: Case, measure: Measure, batch: int | None = None) -> Figure:
         found = measure(case)
     seconds = time.perf_counter() - began
     return Figure(registry.stamp(measure), float(found.value), measure.better, run.passes, seconds, found.evidence)
+
+
+def again(method: Any, budget: Any, batch: int | None) -> Explain:
+    """Make the function that asks a method once more; its passes count as the measure's."""
+
+    def explain(box: BlackBox, image: Image, target: Target, seed: int | None) -> Map:
+        seeded = any(each.name == "seed" for each in registry.settings(type(method)))
+        changed = replace(method, seed=seed) if seeded and seed is not None else method
+        outer = current.get()
+        with probe.running(budget, batch) as run:
+            saliency: Map = changed(box, image, target)
+        if outer is not None:
+            outer.count(run.passes)
+        return saliency.detach()
+
+    return explain

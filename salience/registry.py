@@ -96,7 +96,7 @@ def _made(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     for given in settings:
         if given not in known:
             raise UnknownName.of(f"setting of {name}", given, known)
-    return cls(**settings)
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
 
 
 def _read(setting: Setting, text: str) -> Any:

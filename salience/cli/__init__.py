@@ -24,6 +24,10 @@ def app(words: Sequence[str] = ()) -> App:
 
     from salience import __version__
     from salience.cli import listing
+    from salience.cli.bench import bench
+    from salience.cli.compare import compare
+    from salience.cli.measure import measure
+    from salience.cli.report import report
 
     made = App(name="salience", help=ABOUT, version=__version__, help_format="plaintext", result_action="return_value")
     if words[:1] == ["explain"]:
@@ -33,6 +37,8 @@ def app(words: Sequence[str] = ()) -> App:
     else:
         made.command(_explain, name="explain")  # its outline: without the methods there is no need to import torch
     made.command(listing.app(), name="list")
+    for each in (measure, bench, report, compare):
+        made.command(each)
     return made
 
 

@@ -1,0 +1,173 @@
+"""A grid file: which methods, boxes, data, measures and seeds; and the cells that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from salience import api, measuring, registry
+from salience.bench.controls import CONTROLS
+from salience.engine.budget import Budget
+from salience.errors import GridError, SalienceError, UnknownName
+
+MEASURES = ("deletion", "insertion", "average-drop", "pointing-game", "energy", "sparsity")
+AXES = {"methods": "name", "boxes": "spec", "data": "spec"}  # and the key that a plain text stands for
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name on an axis: what it stands for, and its settings."""
+
+    label: str
+    name: str  # a method's name, a box's or a data set's spec
+    given: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a box over a data set under a seed."""
+
+    method: Entry
+    box: Entry
+    data: Entry
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return "--".join(slug(each) for each in (self.method.label, self.box.label, self.data.label, str(self.seed)))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything that decides on the rows."""
+
+    methods: tuple[Entry, ...]
+    boxes: tuple[Entry, ...]
+    data: tuple[Entry, ...]
+    measures: tuple[str, ...] = MEASURES
+    seeds: tuple[int, ...] = (0,)
+    target: Any = "predicted"  # what is explained, as `salience explain --target` takes it, or "label"
+    right: bool = False  # only pictures that the box gets right
+    batch: int = 8  # images of one forward pass; fixed, so that rows do not depend on how quick the machine is
+    controls: bool = True  # random order, the centre and edges beside the methods
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """List them; a method without chance has one seed, and `boxes` of a method or data set are kept to."""
+        found = []
+        for data, box, method in itertools.product(self.data, self.boxes, self.methods):
+            kept = [each.given.get("boxes") for each in (data, method)]
+            if any(only is not None and box.label not in only for only in kept):
+                continue
+            found += [Cell(method, box, data, seed) for seed in (self.seeds if _random(method) else self.seeds[:1])]
+        return tuple(found)
+
+    def digest(self, cell: Cell) -> str:
+        """Name all that the rows of a cell depend on: rows under another digest are not its own."""
+        about = [asdict(cell), self.measures, self.target, self.right, self.batch]
+        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def read(path: Path) -> Grid:
+    """Read a grid file and check every name in it, before any pass; GridError says what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise GridError(f"expected a grid file at {path}, got {problem.strerror}: check the path") from None
+    try:
+        return of(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as problem:
+        raise GridError(f"expected TOML in {path}, got {problem}") from None
+
+
+def of(raw: Mapping[str, Any]) -> Grid:
+    """Make a grid of what a file says."""
+    known = [each.name for each in fields(Grid)]
+    for key in raw:
+        if key not in known:
+            raise UnknownName.of("key of a grid", key, known)
+    axes: dict[str, Any] = {axis: _entries(axis, raw.get(axis, {}), key) for axis, key in AXES.items()}
+    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key not in AXES}
+    if rest.get("controls", True):
+        axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
+    if "measures" in rest:
+        rest["measures"] = tuple(registry.stamp(each) for each in measuring.measures(rest["measures"]))
+    grid = Grid(**(axes | rest))
+    _check(grid)
+    return grid
+
+
+def method(entry: Entry, seed: int) -> Any:
+    """Make the method of an entry."""
+    settings = {key: value for key, value in entry.given.items() if key not in ("budget", "boxes")}
+    if entry.name in CONTROLS:
+        return CONTROLS[entry.name](**settings)
+    return api.prepared(entry.name, seed, settings)
+
+
+def slug(text: str) -> str:
+    """Make a file's name of a text; what had to be changed is told apart by a few letters of its hash."""
+    plain = re.sub(r"[^A-Za-z0-9.+_]+", "-", text).strip("-.")[:80]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
+    """Read an axis: `label = "spec"`, or `label = { name/spec = …, setting = value }`; a method's label is its name."""
+    if not isinstance(raw, Mapping) or not raw:
+        raise GridError(f"expected a table [{axis}] with at least one entry, got {raw or 'none'}: see docs/bench.md")
+    found = []
+    for label, said in raw.items():
+        given = dict(said) if isinstance(said, Mapping) else {key: said}
+        name = given.pop(key, label if axis == "methods" else None)
+        if not isinstance(name, str):
+            raise GridError(f'expected {axis}.{label} to say its {key}, got {said!r}: write {label} = "…"')
+        expanded = os.path.expandvars(name)
+        if "$" in expanded:
+            raise GridError(
+                f"expected the variables in {axis}.{label} = {name!r} to be set, got some that are not: set them"
+            )
+        found.append(Entry(label, expanded, given))
+    return tuple(found)
+
+
+def _check(grid: Grid) -> None:
+    for entry in grid.methods:
+        method(entry, grid.seeds[0])
+        Budget.of(entry.given.get("budget"))
+    labels = {each.label for each in grid.boxes}
+    for entry in (*grid.methods, *grid.data):
+        for label in entry.given.get("boxes", ()):
+            if label not in labels:
+                raise UnknownName.of("box of the grid", label, labels)
+    measuring.measures(grid.measures)
+    if not grid.seeds or not all(isinstance(each, int) for each in grid.seeds):
+        raise GridError(f"expected seeds as whole numbers, got {list(grid.seeds)}: write seeds = [0, 1, 2]")
+    if not isinstance(grid.batch, int) or grid.batch < 1:
+        raise GridError(f"expected a batch of one image or more, got {grid.batch!r}")
+    names = [each.name for each in grid.cells]
+    if not names:
+        raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
+
+
+def _random(entry: Entry) -> bool:
+    try:
+        return any(each.name == "seed" for each in registry.settings(type(method(entry, 0))))
+    except SalienceError:
+        return False
+
+
+def subset(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:
+    """Keep the cells whose names hold one of the texts; none given: all."""
+    found = tuple(cell for cell in grid.cells if not only or any(each in cell.name for each in only))
+    if not found:
+        raise UnknownName.of("cell", ", ".join(only), [each.name for each in grid.cells])
+    return found

@@ -1,0 +1,57 @@
+"""The rows of a run, as one table: from the cells while it goes on, as Parquet when it is done."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from salience.bench.book import rows as lines
+from salience.errors import GridError
+from salience.explanation import write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "rows.parquet"
+TEXT = ("cell", "method", "settings", "box", "fingerprint", "lane", "data", "picture", "target", "measure", "better")
+MORE = ("notes", "failure", "salience", "torch")
+WHOLE, NUMBERS = ("seed", "map_passes", "passes"), ("value", "probability", "map_seconds", "seconds", "stability")
+ORDER = ("data", "box", "method", "seed", "picture", "measure")
+
+
+def gathered(out: Path) -> pa.Table:
+    """Read the rows of all cells, in a fixed order."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [(name, pa.string()) for name in (*TEXT, *MORE)]
+        + [(name, pa.int64()) for name in WHOLE]
+        + [(name, pa.float64()) for name in NUMBERS]
+        + [("right", pa.bool_())]
+    )
+    found: list[dict[str, Any]] = [row for file in sorted((out / "cells").glob("*.jsonl")) for row in lines(file)]
+    return pa.Table.from_pylist(found, schema).sort_by([(name, "ascending") for name in ORDER])
+
+
+def keep(out: Path) -> Path:
+    """Write all rows as Parquet, whole or not at all."""
+    from pyarrow import parquet
+
+    made = io.BytesIO()
+    parquet.write_table(gathered(out), made, compression="zstd")
+    return write(out / FILE, made.getvalue())
+
+
+def of(place: Path) -> pa.Table:
+    """Read the rows of a run's folder, finished or not, or of a Parquet file; GridError where there are none."""
+    from pyarrow import parquet
+
+    if place.is_file():
+        try:
+            return parquet.read_table(place)
+        except (OSError, ValueError) as problem:
+            raise GridError(f"expected rows as Parquet in {place}, got something else ({problem})") from None
+    if not (place / "cells").is_dir():
+        raise GridError(f"expected a run of `salience bench` at {place}, got none: check the folder")
+    return gathered(place)

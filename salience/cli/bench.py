@@ -1,0 +1,125 @@
+"""`salience bench`."""
+
+from __future__ import annotations
+
+import json as notation
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from salience.bench.grid import Cell, Grid
+
+
+def bench(
+    grid: Annotated[Path, Parameter(help="a grid file (TOML): methods, boxes, data, measures, seeds")],
+    *,
+    out: Annotated[Path, Parameter(help="the folder for rows and evidence; a run that is there goes on")],
+    workers: Annotated[int, Parameter(help="processes, which share the cores")] = 1,
+    only: Annotated[list[str] | None, Parameter(help="cells whose names hold this text", negative="")] = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="print cells, passes and expected time; run nothing else")] = False,
+    json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,
+) -> int:
+    """Explain and measure a grid of methods, boxes and data; killed at any moment, it goes on where it was.
+
+    `--dry-run` tries each cell on its first picture, which is how it knows passes and time.
+    """
+    from salience.bench import grid as grids
+    from salience.bench import spread
+    from salience.cli.extras import needed
+
+    needed("bench", "pyarrow", "jinja2", "scipy")
+    made = grids.read(grid)
+    cells = grids.subset(made, only or [])
+    if dry_run:
+        return _estimated(made, cells, out, json=json)
+    with _progress() as tick:
+        file = spread.run(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
+    _tell(out, file, json=json)
+    return 0
+
+
+def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) -> int:
+    """Print what a run would take."""
+    import tempfile
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from salience.bench import spread
+
+    with tempfile.TemporaryDirectory() as aside, _progress() as tick:  # nothing is left in a folder that had no run
+        place = out if (out / "cells").is_dir() else Path(aside)
+        found = []
+        for done, cell in enumerate(cells):
+            if tick is not None:
+                tick(done, len(cells))
+            found.append(spread.estimate(grid, cell, place))
+    passes, seconds = sum(each.pictures * each.passes for each in found), sum(each.pictures * each.seconds for each in found)
+    if json:
+        rows = [
+            {"cell": each.cell.name, "pictures": each.pictures, "passes": each.passes, "seconds": each.seconds}
+            for each in found
+        ]
+        sys.stdout.write(notation.dumps({"cells": rows, "passes": passes, "seconds": seconds}) + "\n")
+        return 0
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
+    table.add_column("cell", footer=f"{len(found)} cells", no_wrap=True)
+    for head, foot in (
+        ("pictures", f"{sum(each.pictures for each in found):,}"),
+        ("passes", f"{passes:,}"),
+        ("time", _clock(seconds)),
+    ):
+        table.add_column(head, footer=foot, justify="right", no_wrap=True)
+    for each in found:
+        table.add_row(
+            each.cell.name, f"{each.pictures:,}", f"{each.pictures * each.passes:,}", _clock(each.pictures * each.seconds)
+        )
+    Console(file=sys.stdout).print(table, soft_wrap=True)
+    return 0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _tell(out: Path, file: Path, *, json: bool) -> None:
+    import pyarrow.compute as pc
+
+    from salience.bench import rows
+
+    table = rows.of(file)
+    failed = len(table) - int(pc.sum(pc.is_null(table["failure"])).as_py() or 0)
+    if json:
+        sys.stdout.write(notation.dumps({"rows": len(table), "failures": failed, "file": str(file)}) + "\n")
+        return
+    said = f"{len(table):,} rows, {failed} of them failures, in {file}\nNext: salience report {out}\n"
+    sys.stdout.write(said)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar with the time left on standard error; nothing where nobody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("units", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

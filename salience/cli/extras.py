@@ -1,0 +1,16 @@
+"""Say in one sentence which extra a command lacks."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from salience.errors import SettingError
+
+
+def needed(extra: str, *modules: str) -> None:
+    """Refuse to begin without the packages of an extra."""
+    missing = [each for each in modules if find_spec(each) is None]
+    if missing:
+        raise SettingError(
+            f"expected the packages of this command, got no {', '.join(missing)}: pip install 'salience[{extra}]'"
+        )

@@ -1,0 +1,77 @@
+"""`salience measure`."""
+
+from __future__ import annotations
+
+import json as notation
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from salience.explanation import Explanation
+    from salience.measuring import Figure
+
+MEASURES = "deletion,insertion,average-drop,increase,sparsity"
+
+
+def measure(
+    *given: Annotated[str, Parameter(help="explanations (.salience), or pictures to explain first")],
+    measures: Annotated[str, Parameter(help="what to measure, with commas (`salience list measures`)")] = MEASURES,
+    box: Annotated[str, Parameter(help="the classifier that was explained")] = "default",
+    method: Annotated[str | None, Parameter(help="how pictures are explained")] = None,
+    target: Annotated[str, Parameter(help="the class that pictures are explained for")] = "predicted",
+    budget: Annotated[str | None, Parameter(help="what explaining a picture may cost")] = None,
+    truth: Annotated[str | None, Parameter(help="a mask of where the object is, white on black, of one picture")] = None,
+    seed: int = 0,
+    batch: Annotated[int | None, Parameter(help="images a pass through the box")] = None,
+    json: Annotated[bool, Parameter(negative="", help="print one JSON object a file")] = False,
+) -> int:
+    """Measure explanations: each figure with the protocol that it was taken by."""
+    from salience import api, measuring
+    from salience.cli import files
+    from salience.errors import SettingError
+
+    wanted = [registry_spec for registry_spec in measures.split(",") if registry_spec]
+    measuring.measures(wanted)
+    named = list(given) or [str(files.SAMPLE)]
+    if truth is not None and len(named) > 1:
+        raise SettingError(f"expected one picture for a truth, got {len(named)}: measure them one by one")
+    made = api.load(box)
+    for name in named:
+        why = _explained(made, name, method, {"target": target, "budget": budget, "seed": seed, "batch": batch})
+        _tell(name, why, api.measure(made, why, wanted, truth=truth, batch=batch), json=json)
+    return 0
+
+
+def _explained(box: Any, name: str, method: str | None, how: dict[str, Any]) -> Explanation:
+    from salience import api
+    from salience.explanation import Explanation
+
+    if name.endswith(".salience"):
+        return Explanation.load(name)
+    found: Explanation = api.explain(box, name, method, **how)
+    return found
+
+
+def _tell(name: str, why: Explanation, figures: list[Figure], *, json: bool) -> None:
+    """Print the figures of one explanation."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from salience.cli import words
+
+    if json:
+        rows = [
+            {key: getattr(each, key) for key in ("protocol", "value", "better", "passes", "seconds")} for each in figures
+        ]
+        about = {"image": name, "method": why.called, "target": why.target.name, "box": why.box["name"]}
+        sys.stdout.write(notation.dumps(words.plain(about | {"figures": rows})) + "\n")
+        sys.stdout.flush()
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=f"{name}: {why!r}", title_justify="left")
+    for head in ("measure", "value", "better", "passes", "seconds"):
+        table.add_column(head, justify="left" if head in ("measure", "better") else "right", no_wrap=True)
+    for each in figures:
+        table.add_row(each.protocol, f"{each.value:.4f}", each.better, f"{each.passes:,}", f"{each.seconds:.2f}")
+    Console(file=sys.stdout).print(table, soft_wrap=True)

@@ -15,7 +15,7 @@ LEVELS = (
     {"types", "errors", "case"},
     {"registry", "engine", "explanation", "picture"},
     {"boxes", "methods", "trainers", "measures", "data", "draw"},
-    {"explaining", "measuring"},
+    {"explaining", "measuring", "samples"},
     {"api"},
     {"bench", "interop"},
     {"cli", "web"},

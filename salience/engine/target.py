@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -73,10 +74,22 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
     return index
 
 
+def called(name: str, classes: Sequence[str]) -> tuple[int, ...]:
+    """List the classes of a name: all of theirs, or one of its comma-separated synonyms, in any case."""
+    return _spelt(tuple(classes)).get(name.strip().lower(), ())
+
+
+@lru_cache(maxsize=16)
+def _spelt(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for index, full in enumerate(classes):
+        for name in {part.strip().lower() for part in (full, *full.split(","))}:
+            found[name] = (*found.get(name, ()), index)
+    return found
+
+
 def _named(wanted: str, classes: Sequence[str]) -> int:
-    key = wanted.strip().lower()
-    synonyms = [{part.strip().lower() for part in (full, *full.split(","))} for full in classes]
-    found = [index for index, names in enumerate(synonyms) if key in names]
+    found = called(wanted, classes)
     if len(found) == 1:
         return found[0]
     if found:

@@ -1,0 +1,45 @@
+"""Files and folders: found, or missed in words; and the order in which people count them."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from salience.errors import DataError
+
+
+def there(path: Any, what: str) -> Path:
+    """Return a path that exists."""
+    found = Path(path).expanduser()
+    if found.exists():
+        return found
+    beside = [each.name for each in found.parent.iterdir()] if found.parent.is_dir() else []
+    close = get_close_matches(found.name, beside, n=3)
+    raise DataError(f"expected {what} at {found}, got nothing there: " + (_meant(close) if close else "check the path"))
+
+
+def first(picture: Path, option: str) -> None:
+    """Look whether the first picture of an index is where it should be: if not, none will be."""
+    if not picture.exists():
+        raise DataError(f"expected the pictures of the index, got no {picture}: give {option}=FOLDER")
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Sort `2.png` before `10.png`."""
+    parts = re.split("([0-9]+)", text)
+    return (*(int(part) if number % 2 else part.lower() for number, part in enumerate(parts)), text)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"expected JSON in {path}, got something else ({problem}): is the file whole?") from None
+
+
+def _meant(close: list[str]) -> str:
+    return f"did you mean {', '.join(close)}?"

@@ -110,9 +110,7 @@ def measure(
     if truth is not None:
         mask = read(truth)
         if mask.size != geometry.photograph:
-            raise SettingError(
-                f"expected a truth of the photograph's size {geometry.photograph}, got {mask.size}: resize it"
-            )
+            raise SettingError(f"expected a truth of the photograph's size {geometry.photograph}, got {mask.size}")
         grey = torch.frombuffer(bytearray(mask.pixels.convert("L").tobytes()), dtype=torch.uint8).reshape(mask.size)
         placed = geometry.project(grey.float() / 255).to(box.device) > 0.5
     budget = None if why.budget == str(Budget()) else why.budget

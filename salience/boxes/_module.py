@@ -75,3 +75,12 @@ def read_weights(module: nn.Module, path: str) -> None:
     except Exception as problem:
         reason = " ".join(str(problem).split())[:300]
         raise BoxError(f"expected weights for {type(module).__name__} in {path}, got something else: {reason}") from problem
+
+
+def saved(path: str) -> Any:
+    """Open a network that was saved with `torch.export.save` (.pt2) or `torch.jit.save`."""
+    try:
+        return torch.export.load(path).module() if path.endswith(".pt2") else torch.jit.load(path, map_location="cpu")
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected a saved network in {path}, got {reason}: save it with torch.export.save") from problem

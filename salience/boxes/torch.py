@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from salience.boxes import _heads, _lanes
 from salience.boxes._heads import Head
-from salience.boxes._module import digest, opened, quiet, unwrapped
-from salience.boxes._options import prepared
+from salience.boxes._module import digest, opened, quiet, saved, unwrapped
+from salience.boxes._options import prepared, published
+from salience.boxes._redrawn import shuffled, weighted
 from salience.engine.layers import find
 from salience.engine.slope import read
 from salience.engine.tap import expect_maps, tap, unmaps
-from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.types import Anatomy, Features, Images, Probabilities, Reading, Scale, Target
 
@@ -130,6 +130,19 @@ class TorchBox:
         with opened(self.module) as inner:
             return read(inner, self.logits, lambda raw: _heads.scaled(raw, self.head, of), images, targets, layers)
 
+    def weighted(self) -> tuple[str, ...]:
+        """Name the modules that hold weights, in the order in which an image meets them."""
+        image = torch.zeros(1, 3, *self.size, device=self.device)
+        with torch.no_grad(), opened(self.module) as inner:
+            return weighted(inner, lambda: self._run(image, "exact"))
+
+    def redrawn(self, names: Sequence[str], seed: int = 0) -> TorchBox:
+        """Give a box, in the same lane, whose named modules had their weights shuffled; this one stays as it is."""
+        box = self.bare()
+        with opened(self.module) as inner:
+            box.module, box.head, box.name = shuffled(inner, names, seed), self.head, f"{self.name}, redrawn"
+        return box
+
     def settle(self, images: Images) -> None:
         """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""
         if self.settled:
@@ -171,30 +184,11 @@ def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str =
     Other options: `weights` (a torchvision weights enum, for its transforms and class names), `size` (a side or
     height and width), `resize`, `filter`, `mean`, `std`, `head`, `lane`, `channels`.
     """
-    base: Preparation | None = None
-    published = options.pop("weights", None)
-    if published is not None:
-        from salience.boxes.torchvision import preparation
-
-        base, classes = preparation(published), classes or published.meta["categories"]
-    elif hasattr(module, "pretrained_cfg"):
-        from salience.boxes.timm import labels, preparation_of
-
-        base, classes = preparation_of(module), classes or labels(module)
-    elif hasattr(module, "config") and hasattr(module.config, "id2label"):
-        from salience.boxes.hf import labels_of, published_preparation
-
-        base = None if "size" in options else published_preparation(str(getattr(module.config, "_name_or_path", "")))
-        classes = classes or labels_of(module)
+    base, classes = published(module, classes, options)
     ready, rest = prepared(base, options)
     return TorchBox(module, ready, classes, name=name, **rest)
 
 
 def load(name: str, **options: Any) -> TorchBox:
     """`torch:FILE.pt2` or `torch:FILE.pt`: a network saved with `torch.export.save` or `torch.jit.save`."""
-    try:
-        module = torch.export.load(name).module() if name.endswith(".pt2") else torch.jit.load(name, map_location="cpu")
-    except Exception as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise BoxError(f"expected a saved network in {name}, got {reason}: save it with torch.export.save") from problem
-    return wrap(module, name=name, **options)
+    return wrap(saved(name), name=name, **options)

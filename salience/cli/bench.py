@@ -59,26 +59,18 @@ def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) ->
             if tick is not None:
                 tick(done, len(cells))
             found.append(spread.estimate(grid, cell, place))
-    passes, seconds = sum(each.pictures * each.passes for each in found), sum(each.pictures * each.seconds for each in found)
+    rows = [(each.cell.name, each.pictures, each.pictures * each.passes, each.pictures * each.seconds) for each in found]
+    pictures, passes, seconds = (sum(column) for column in list(zip(*rows, strict=True))[1:])
     if json:
-        rows = [
-            {"cell": each.cell.name, "pictures": each.pictures, "passes": each.passes, "seconds": each.seconds}
-            for each in found
-        ]
-        sys.stdout.write(notation.dumps({"cells": rows, "passes": passes, "seconds": seconds}) + "\n")
+        said = [dict(zip(("cell", "pictures", "passes", "seconds"), row, strict=True)) for row in rows]
+        sys.stdout.write(notation.dumps({"cells": said, "passes": passes, "seconds": seconds}) + "\n")
         return 0
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
-    table.add_column("cell", footer=f"{len(found)} cells", no_wrap=True)
-    for head, foot in (
-        ("pictures", f"{sum(each.pictures for each in found):,}"),
-        ("passes", f"{passes:,}"),
-        ("time", _clock(seconds)),
-    ):
-        table.add_column(head, footer=foot, justify="right", no_wrap=True)
-    for each in found:
-        table.add_row(
-            each.cell.name, f"{each.pictures:,}", f"{each.pictures * each.passes:,}", _clock(each.pictures * each.seconds)
-        )
+    feet = (f"{len(rows)} cells", f"{pictures:,}", f"{passes:,}", _clock(seconds))
+    for head, foot in zip(("cell", "pictures", "passes", "time"), feet, strict=True):
+        table.add_column(head, footer=foot, justify="left" if head == "cell" else "right", no_wrap=True)
+    for name, count, cost, time in rows:
+        table.add_row(name, f"{count:,}", f"{cost:,}", _clock(time))
     Console(file=sys.stdout).print(table, soft_wrap=True)
     return 0
 
@@ -107,7 +99,7 @@ def _tell(out: Path, file: Path, *, json: bool) -> None:
 def _progress() -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar with the time left on standard error; nothing where nobody watches."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:

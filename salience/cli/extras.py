@@ -11,6 +11,5 @@ def needed(extra: str, *modules: str) -> None:
     """Refuse to begin without the packages of an extra."""
     missing = [each for each in modules if find_spec(each) is None]
     if missing:
-        raise SettingError(
-            f"expected the packages of this command, got no {', '.join(missing)}: pip install 'salience[{extra}]'"
-        )
+        said = f"expected the packages of this command, got no {', '.join(missing)}"
+        raise SettingError(f"{said}: pip install 'salience[{extra}]'")

@@ -32,7 +32,7 @@ def measure(
     from salience.cli import files
     from salience.errors import SettingError
 
-    wanted = [registry_spec for registry_spec in measures.split(",") if registry_spec]
+    wanted = [each for each in measures.split(",") if each]
     measuring.measures(wanted)
     named = list(given) or [str(files.SAMPLE)]
     if truth is not None and len(named) > 1:
@@ -62,9 +62,7 @@ def _tell(name: str, why: Explanation, figures: list[Figure], *, json: bool) -> 
     from salience.cli import words
 
     if json:
-        rows = [
-            {key: getattr(each, key) for key in ("protocol", "value", "better", "passes", "seconds")} for each in figures
-        ]
+        rows = [{key: value for key, value in vars(each).items() if key != "evidence"} for each in figures]
         about = {"image": name, "method": why.called, "target": why.target.name, "box": why.box["name"]}
         sys.stdout.write(notation.dumps(words.plain(about | {"figures": rows})) + "\n")
         sys.stdout.flush()

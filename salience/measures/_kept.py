@@ -1,23 +1,95 @@
-"""What the score becomes when only the highest pixels are kept: Drop % and Increase %, as SISE's paper takes them."""
+"""What the score becomes when the image is shown through a mask that its map makes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 
+from salience.case import Case, Measured
 from salience.engine import fill, masks, probe
-from salience.measures._overlap import top
-from salience.types import BlackBox, Image, Map, Target
+from salience.errors import SettingError
+from salience.measures._levels import scaled, top
+from salience.types import Map, OpenBox
+
+Protocol = Literal[
+    "score-cam",
+    "sise-15",
+    "ptame-100",
+    "ptame-50",
+    "ptame-15",
+    "torchcam",
+    "grad-cam-logit",
+    "grad-cam-softmax",
+    "relevance-cam",
+]
 
 
-def kept(box: BlackBox, image: Image, target: Target, saliency: Map, share: float = 0.15) -> tuple[float, float]:
-    """Score the image whole, and with all but the highest `share` of its pixels at the mean colour. Cost: two passes."""
-    shown = top(saliency, round(share * saliency.numel())).float()
-    lot = masks.Drawn(torch.stack([torch.ones_like(shown), shown]))
-    behind = fill.of("mean", box, image)
-    before, after = torch.cat([each for _, _, each in probe.each(box, image, target, [lot], behind, least=2)]).tolist()
+@dataclass(frozen=True)
+class Rule:
+    """What of the image stays, what the rest shows, and which score is read."""
+
+    keep: Callable[[Map], Map]
+    fill: str = "mean"
+    logit: bool = False
+
+
+def highest(saliency: Map, share: float) -> Map:
+    """Keep exactly this share of the pixels, whole."""
+    return top(saliency, round(share * saliency.numel())).double()
+
+
+def _above(saliency: Map, place: int) -> Map:
+    """Keep the scaled values above the one at this place from below; what ties with it goes."""
+    soft = scaled(saliency)
+    return soft * (soft > soft.flatten().kthvalue(place).values)
+
+
+RULES: dict[Protocol, Rule] = {
+    "score-cam": Rule(scaled),
+    "sise-15": Rule(lambda saliency: highest(saliency, 0.15)),
+    "ptame-100": Rule(scaled, "black"),
+    "ptame-50": Rule(lambda saliency: _above(saliency, int(saliency.numel() * (1 - 0.5))), "black"),
+    "ptame-15": Rule(lambda saliency: _above(saliency, int(saliency.numel() * (1 - 0.15))), "black"),
+    "torchcam": Rule(scaled),
+    "grad-cam-logit": Rule(scaled, logit=True),
+    "grad-cam-softmax": Rule(scaled),
+    "relevance-cam": Rule(lambda saliency: _above(saliency, (saliency.numel() + 1) // 2 + 1), "black"),
+}
+
+
+def kept(case: Case, protocol: Protocol) -> tuple[float, float] | None:
+    """Score the image before and after, by a protocol; None where a flat map gives no mask."""
+    rule, box = RULES[protocol], case.box
+    mask = rule.keep(case.saliency)
+    if not bool(torch.isfinite(mask).all()):
+        return None
+    if rule.logit:
+        if not isinstance(box, OpenBox):
+            raise SettingError(f"expected a box with logits for {protocol}, got {box.name}: take another protocol")
+        box = box.bare()
+    return through(Case(box, case.image, case.target, case.saliency), mask, rule.fill)
+
+
+def through(case: Case, mask: Map, show: str) -> tuple[float, float]:
+    """Score the image whole and through a mask: two passes."""
+    lot = masks.Drawn(torch.stack([torch.ones_like(mask), mask]))
+    behind = fill.of(show, case.box, case.image)
+    asked = probe.each(case.box, case.image, case.target, [lot], behind, least=2)
+    before, after = torch.cat([scores for _, _, scores in asked]).tolist()
     return before, after
 
 
-def drop(before: float, after: float) -> float:
-    """Return the share of the score that is lost; 0 where it rises."""
-    return max(0.0, before - after) / before if before > 0 else 0.0
+def relative(case: Case, mask: Map) -> Measured:
+    """Give the score through a mask over the mean colour as a part of the whole image's score."""
+    before, after = through(case, mask, "mean")
+    return Measured(after / before if before > 0 else float("nan"), {"before": before, "after": after})
+
+
+def share_of(share: float | None) -> float:
+    """Return the share of the pixels that is meant: a tenth unless another is given."""
+    if share is not None and not 0 < share < 1:
+        raise SettingError(f"expected 0 < share < 1, got {share:g}: give 0.1 for a tenth of the pixels")
+    return 0.1 if share is None else share

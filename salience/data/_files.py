@@ -21,10 +21,10 @@ def there(path: Any, what: str) -> Path:
     raise DataError(f"expected {what} at {found}, got nothing there: " + (_meant(close) if close else "check the path"))
 
 
-def first(picture: Path, option: str) -> None:
+def first(picture: Path, advice: str) -> None:
     """Look whether the first picture of an index is where it should be: if not, none will be."""
     if not picture.exists():
-        raise DataError(f"expected the pictures of the index, got no {picture}: give {option}=FOLDER")
+        raise DataError(f"expected the pictures of the index, got no {picture}: {advice}")
 
 
 def natural(text: str) -> tuple[Any, ...]:

@@ -62,7 +62,7 @@ def load(
         one.boxes += _box(row, corners, f"row {number} of {path}")
         one.mask = one.mask or (row[drawn] if drawn else "")
     base = path.parent if root is None else _files.there(root, "the folder of the pictures")
-    _files.first(base / table[0][at], "root")
+    _files.first(base / table[0][at], "give root=FOLDER")
     given = {"file": file, "labels": labels, "box": box, "mask": mask, "root": root, "where": where}
     return Data(_options.spec("csv", name, **given), _samples(found, base))
 

@@ -16,9 +16,11 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience import registry
+from salience.case import Case
 from salience.engine import probe
 from salience.measures import _curves as deletion
-from salience.measures import _localisation as localisation
+from salience.measures.energy import Energy
+from salience.measures.pointing_game import PointingGame
 from salience.types import Sampler
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -66,8 +68,8 @@ def main() -> None:
                 "insertion ↑": inserted,
                 "deletion ↓": deleted,
                 "ins − del ↑": inserted - deleted,
-                "energy ↑": localisation.energy(found.saliency, truth),
-                "pointing ↑": float(localisation.hit(found.saliency, truth)),
+                "energy ↑": Energy()(Case(box, image, top, found.saliency, truth)).value,
+                "pointing ↑": PointingGame("strict")(Case(box, image, top, found.saliency, truth)).value,
                 **({"stability": found.stability or 0.0} if given.access == "scores" else {}),
                 "passes": run.passes,
             }

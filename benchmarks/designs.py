@@ -15,9 +15,10 @@ import torch
 from rich.progress import track
 
 from benchmarks import data, table
+from salience.case import Case
 from salience.engine import fill, masks, probe
 from salience.measures import _curves as deletion
-from salience.measures import _localisation as localisation
+from salience.measures.energy import Energy
 from salience.methods import _attention
 from salience.methods._coarse_to_fine import product, unit
 from salience.types import BlackBox, Image, Map, Masks
@@ -39,7 +40,7 @@ def main() -> None:
         for name, saliency in designs(box, image, top):
             deleted = deletion.curve("deletion", box, image, top, saliency, 1792).area
             inserted = deletion.curve("insertion", box, image, top, saliency, 1792).area
-            energy = localisation.energy(saliency, truth)
+            energy = Energy()(Case(box, image, top, saliency, truth)).value
             row = {"insertion ↑": inserted, "deletion ↓": deleted, "ins − del ↑": inserted - deleted, "energy ↑": energy}
             rows.setdefault(name, []).append(row)
     print(table.heading(box, f"N = {len(chosen)} pictures with boxes, 800 passes"))

@@ -19,9 +19,11 @@ import torch
 from rich.progress import track
 
 from benchmarks import data, table
+from salience.case import Case
 from salience.engine import fill, masks, probe
 from salience.measures import _curves as deletion
-from salience.measures import _localisation as localisation
+from salience.measures.energy import Energy
+from salience.measures.pointing_game import PointingGame
 from salience.methods import _attention, iassa
 from salience.types import BlackBox, Found, Image, Region
 
@@ -94,8 +96,8 @@ def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Found)
         "insertion ↑": inserted,
         "deletion ↓": deleted,
         "ins − del ↑": inserted - deleted,
-        "pointing ↑": float(localisation.hit(saliency, truth)),
-        "energy ↑": localisation.energy(saliency, truth),
+        "pointing ↑": PointingGame("strict")(Case(box, image, top, saliency, truth)).value,
+        "energy ↑": Energy()(Case(box, image, top, saliency, truth)).value,
         "passes": sum(each["windows"] for each in rounds) + 1,
         "kept windows": sum(each["windows"] for each in rounds[1:]) / max(1, sum(each["grid"] for each in rounds[1:])),
     }

@@ -23,10 +23,8 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience import registry
+from salience.case import Case
 from salience.engine import probe
-from salience.measures import _kept as kept
-from salience.measures import _localisation as localisation
-from salience.measures import _overlap as overlap
 from salience.types import BlackBox, Image, Region
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,6 +41,15 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "layer-cam": ("layer-cam", {}),
     "rise": ("rise", {}),
     "extremal-perturbation, 100 steps": ("extremal-perturbation", {"steps": 100}),
+}
+
+
+MEASURES = {
+    "EBPG ↑": "energy/score-cam",
+    "mIoU ↑": "iou/sise-20",
+    "Bbox ↑": "bounding-box/schulz-2020",
+    "Drop % ↓": "average-drop/sise-15",
+    "Increase % ↑": "increase/sise-15",
 }
 
 
@@ -86,15 +93,9 @@ def measured(box: BlackBox, image: Image, truth: Region, top: int, name: str, ri
         settings = {"masks": rise}
     with probe.running() as run:
         saliency = registry.make(method, **settings)(box, image, top)
-    before, after = kept.kept(box, image, top, saliency)
-    return {
-        "EBPG ↑": 100 * localisation.energy(saliency, truth),
-        "mIoU ↑": 100 * overlap.iou(saliency, truth),
-        "Bbox ↑": 100 * overlap.covered(saliency, truth),
-        "Drop % ↓": 100 * kept.drop(before, after),
-        "Increase % ↑": 100.0 * (after > before),
-        "passes": run.passes,
-    }
+    case = Case(box, image, top, saliency, truth)
+    row = {name: 100 * registry.measure(spec)(case).value for name, spec in MEASURES.items()}
+    return {**row, "passes": run.passes}
 
 
 def read(file: Path) -> list[dict[str, Any]]:

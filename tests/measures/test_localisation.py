@@ -22,7 +22,7 @@ TIED = (noise(SIDE, SIDE, seed=5) * 6).floor() + TRUTH.double()  # many pixels o
 
 def case(saliency: Map, truth: Region = TRUTH) -> Case:
     """Make a case."""
-    return Case(toy.load("colour", size=SIDE), toy.picture(SIDE), 0, saliency, truth)
+    return Case(toy.load("colour"), torch.zeros(3, *saliency.shape), 0, saliency, truth)
 
 
 def value(spec: str, saliency: Map, truth: Region = TRUTH) -> float:

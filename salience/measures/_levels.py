@@ -1,0 +1,30 @@
+"""The levels of a map: brought to 0…1, its highest pixels, and each of its values as a threshold for a truth."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.types import Map, Region
+
+
+def scaled(saliency: Map) -> Map:
+    """Bring a map to 0…1: (map − min) / (max − min). A flat map has no levels and becomes NaN."""
+    low, high = saliency.double().aminmax()
+    return (saliency - low) / (high - low)
+
+
+def top(saliency: Map, count: int) -> Region:
+    """Mark the `count` highest pixels; among equal ones the first in reading order, so that exactly so many are marked."""
+    marked = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
+    marked[torch.argsort(saliency.flatten(), descending=True, stable=True)[:count]] = True
+    return marked.reshape(saliency.shape)
+
+
+def thresholds(saliency: Map, truth: Region) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+    """Count for each value of the map, the highest first, the pixels that reach it and those of them in the truth."""
+    values, order = saliency.flatten().sort(descending=True)
+    last = torch.cat([values[1:] != values[:-1], torch.ones_like(truth.flatten()[:1])])  # equal pixels come together
+    hits = truth.flatten()[order].cumsum(0)
+    return torch.nonzero(last)[:, 0].double() + 1, hits[last].double()

@@ -1,0 +1,34 @@
+"""Bounding box metric. Schulz, Sixt, Tombari and Landgraf, Restricting the flow, ICLR 2020."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from salience.case import Better, Case, Measured, Need
+from salience.measures._levels import top
+
+
+@dataclass(frozen=True)
+class BoundingBox:
+    """Mark as many of the highest pixels as the object has, and say which part of them lies on it.
+
+    covered = |H ∩ object| / |object|        H = the |object| highest pixels
+
+    "schulz-2020": exactly as many, among equal ones the first in reading order. It fits itself to the object's size;
+    a map without meaning gets the object's share of the image.
+
+    Range 0 to 1; NaN without an object. Cost: no pass. Departs: the paper takes pictures whose object covers at most a
+    third of them, which is for whoever chooses the pictures.
+    """
+
+    protocol: Literal["schulz-2020"] = "schulz-2020"  # how many pixels are marked
+    better: ClassVar[Better] = "higher"
+    needs: ClassVar[tuple[Need, ...]] = ("truth",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        count = int(case.place.sum())
+        if count == 0:
+            return Measured(float("nan"))
+        return Measured(float((top(case.saliency, count) & case.place).sum()) / count)

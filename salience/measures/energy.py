@@ -1,0 +1,36 @@
+"""Energy-based pointing game. Wang et al., Score-CAM, CVPR workshops 2020."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from salience.case import Better, Case, Measured, Need
+from salience.measures._levels import scaled
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Say which part of the map lies on the object.
+
+    energy = Σ over the object's pixels of S / Σ over all pixels of S
+
+    "score-cam": S is the map in 0…1, (map − min) / (max − min), so that an offset changes nothing. "sise": S is the
+    map as it is, which must not go below 0 (SISE, AAAI 2021: its maps begin at 0 anyhow). A map without meaning gets
+    the object's share of the image: read it beside that.
+
+    Range 0 to 1. NaN without an object, where S sums to 0, for a flat map under "score-cam" and for a map with
+    values below 0 under "sise". Cost: no pass. Departs in nothing.
+    """
+
+    protocol: Literal["score-cam", "sise"] = "score-cam"  # whether the map is scaled first
+    better: ClassVar[Better] = "higher"
+    needs: ClassVar[tuple[Need, ...]] = ("truth",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        high = scaled(case.saliency) if self.protocol == "score-cam" else case.saliency.double()
+        total = float(high.sum())
+        if not bool(case.place.any()) or not total > 0 or float(high.min()) < 0:
+            return Measured(float("nan"))
+        return Measured(float(high[case.place].sum()) / total, {"area": float(case.place.double().mean())})

@@ -1,0 +1,38 @@
+"""Intersection over union. Sattarzadeh et al., SISE, AAAI 2021."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from salience.case import Better, Case, Measured, Need
+from salience.engine import maps
+from salience.measures._levels import thresholds, top
+
+
+@dataclass(frozen=True)
+class Iou:
+    """Hold the highest pixels against the object: what they have in common, of what either covers.
+
+    iou = |H ∩ object| / |H ∪ object|        H = the highest pixels
+
+    "sise-20": H is the highest 20 % of the pixels, exactly; among equal ones the first in reading order. An object of
+    another size cannot be matched, so a perfect map stays below 1. "best": the highest iou over every threshold of the
+    map. It is an oracle, for the truth chooses the threshold: read it as what the map's order would allow.
+
+    Range 0 to 1; NaN without an object. Cost: no pass. Departs: "best" is no protocol of the paper.
+    """
+
+    protocol: Literal["sise-20", "best"] = "sise-20"  # which pixels count as the map's
+    better: ClassVar[Better] = "higher"
+    needs: ClassVar[tuple[Need, ...]] = ("truth",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        if not bool(case.place.any()):
+            return Measured(float("nan"))
+        if self.protocol == "sise-20":
+            return Measured(maps.overlap(top(case.saliency, round(0.2 * case.saliency.numel())), case.place))
+        marked, hits = thresholds(case.saliency, case.place)
+        found = hits / (marked + case.place.sum() - hits)
+        return Measured(float(found.max()), {"share": float(marked[found.argmax()]) / case.saliency.numel()})

@@ -1,0 +1,37 @@
+"""Pixel average precision. Choe et al., Evaluating weakly supervised object localization methods right, CVPR 2020."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from salience.case import Better, Case, Measured, Need
+from salience.measures._levels import thresholds
+
+
+@dataclass(frozen=True)
+class PixelPrecision:
+    """Take the map as a detector of the object's pixels and give its average precision over all thresholds.
+
+    AP = Σ over the map's values t, the highest first, of (recall(t) − recall before t) · precision(t)
+
+    "average-precision": every value of the map is a threshold, pixels of one value come together, and nothing is
+    interpolated. A map without meaning gets the object's share of the image.
+
+    Range 0 to 1; NaN without an object. Cost: no pass. Departs: the paper pools the pixels of all pictures before it
+    counts; here each picture has its own figure, so that a mean has an interval and a large object weighs no more.
+    """
+
+    protocol: Literal["average-precision"] = "average-precision"  # how the thresholds are taken together
+    better: ClassVar[Better] = "higher"
+    needs: ClassVar[tuple[Need, ...]] = ("truth",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        if not bool(case.place.any()):
+            return Measured(float("nan"))
+        marked, hits = thresholds(case.saliency, case.place)
+        recall = hits / hits[-1]
+        return Measured(float((torch.diff(recall, prepend=recall.new_zeros(1)) * hits / marked).sum()))

@@ -1,0 +1,123 @@
+"""`webdataset:SHARD-{000..003}.tar`: WebDataset's tars, samples by key. Local files; the package itself is not needed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from salience.case import Data, Sample
+from salience.data import _files, _options
+from salience.data._lazy import Lazy
+from salience.data._tables import LABELS, Label, labels
+from salience.errors import DataError
+from salience.picture import SUFFIXES
+
+TEXTS = ("cls", "json", "txt")
+BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The files of a key, by ending: where each begins in the tar, and how long it is."""
+
+    shard: Path
+    key: str
+    parts: Mapping[str, tuple[int, int]]
+
+    def read(self, ending: str) -> bytes:
+        """Read a file at its place."""
+        begin, length = self.parts[ending]
+        with self.shard.open("rb") as opened:
+            opened.seek(begin)
+            return opened.read(length)
+
+
+def load(
+    name: str, *, image: Any = None, label: Any = None, field: Any = None, mask: Any = "mask.png", **unknown: Any
+) -> Data:
+    """Open tars; `{000..003}` and `{train,val}` stand for several. Their heads are read, the pictures when they are wanted.
+
+    `image` is the ending of the picture, by default the first that is one; `label` of the right answer, by default
+    cls, json or txt; `field` its name in JSON; `mask` of the object's mask, where there is one.
+    """
+    _options.refuse(load, unknown)
+    shards = [_files.there(each, "a tar") for each in expanded(str(name))]
+    groups = [group for shard in shards for group in _groups(shard)]
+    endings = list(dict.fromkeys(ending for group in groups for ending in group.parts))
+    shown = [(group, ending) for group in groups if (ending := _picture(group, image))]
+    if not shown:
+        raise DataError(
+            f"expected pictures in {name}, got files that end in {', '.join(endings) or 'nothing'}: give image=ENDING"
+        )
+    answers = label or next((each for each in TEXTS if each in endings), None)
+    if answers is not None and answers not in endings:
+        raise DataError(f"expected labels that end in {answers} in {name}, got {', '.join(endings)}: give label=ENDING")
+
+    def sample(one: tuple[_Group, str]) -> Sample:
+        group, ending = one
+        said = _labels(group, str(answers), field) if answers in group.parts else ()
+        place = group.read(str(mask)) if mask in group.parts else None
+        return Sample(f"{group.shard.stem}/{group.key}", group.read(ending), said, mask=place)
+
+    given = {"image": image, "label": label, "field": field, "mask": None if mask == "mask.png" else mask}
+    return Data(_options.spec("webdataset", name, **given), Lazy(sample, shown))
+
+
+def expanded(text: str) -> list[str]:
+    """Write out what braces stand for; numbers keep their width."""
+    found = BRACES.search(text)
+    if found is None:
+        return [text]
+    low, high, words = found.groups()
+    parts = words.split(",") if words else [str(each).zfill(len(low)) for each in range(int(low), int(high) + 1)]
+    return [each for part in parts for each in expanded(text[: found.start()] + part + text[found.end() :])]
+
+
+def _groups(shard: Path) -> list[_Group]:
+    """Read the heads of a tar; files that follow one another and have one name before the first dot belong together."""
+    try:
+        with tarfile.open(shard, "r:") as opened:
+            members = [each for each in opened if each.isfile() and not Path(each.name).name.startswith(".")]
+            end = opened.offset
+    except tarfile.TarError as problem:
+        raise DataError(
+            f"expected a whole, uncompressed tar in {shard}, got something else ({problem}): get it anew"
+        ) from None
+    if shard.stat().st_size < end + tarfile.BLOCKSIZE:
+        raise DataError(f"expected an end mark in {shard}, got none: the tar is cut short, get it anew")
+    split = [(*_split(each.name), (each.offset_data, each.size)) for each in members]
+    together = itertools.groupby(split, key=lambda each: each[0])
+    return [_Group(shard, key, {ending: place for _, ending, place in parts}) for key, parts in together]
+
+
+def _picture(group: _Group, image: Any) -> str | None:
+    """Return the ending of the key's picture."""
+    return next((each for each in group.parts if (each == image if image else f".{each}".lower() in SUFFIXES)), None)
+
+
+def _split(name: str) -> tuple[str, str]:
+    folder, slash, file = name.rpartition("/")
+    key, _, ending = file.partition(".")
+    return folder + slash + key, ending
+
+
+def _labels(group: _Group, ending: str, field: Any) -> tuple[Label, ...]:
+    text = group.read(ending).decode()
+    if not ending.endswith("json"):
+        return labels(text)
+    try:
+        said = json.loads(text)
+    except ValueError as problem:
+        raise DataError(f"expected JSON in {group.key}.{ending} of {group.shard}, got something else ({problem})") from None
+    if not isinstance(said, dict):
+        return labels(said)
+    wanted = [field] if field else [each for each in LABELS if each in said]
+    if not wanted or wanted[0] not in said:
+        raise DataError(f"expected a label in {group.key}.{ending} of {group.shard}, got {', '.join(said)}: give field=NAME")
+    return labels(said[wanted[0]])

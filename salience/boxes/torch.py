@@ -17,7 +17,7 @@ from salience.boxes import _heads, _lanes
 from salience.boxes._heads import Head
 from salience.boxes._module import digest, opened, quiet, saved, unwrapped
 from salience.boxes._options import prepared, published
-from salience.boxes._redrawn import shuffled, weighted
+from salience.boxes._redrawn import drawn, weighted
 from salience.engine.layers import find
 from salience.engine.slope import read
 from salience.engine.tap import expect_maps, tap, unmaps
@@ -137,10 +137,10 @@ class TorchBox:
             return weighted(inner, lambda: self._run(image, "exact"))
 
     def redrawn(self, names: Sequence[str], seed: int = 0) -> TorchBox:
-        """Give a box, in the same lane, whose named modules had their weights shuffled; this one stays as it is."""
+        """Give a box, in the same lane, with the weights of the named modules drawn anew; this one stays as it is."""
         box = self.bare()
         with opened(self.module) as inner:
-            box.module, box.head, box.name = shuffled(inner, names, seed), self.head, f"{self.name}, redrawn"
+            box.module, box.head, box.name = drawn(inner, names, seed), self.head, f"{self.name}, redrawn"
         return box
 
     def settle(self, images: Images) -> None:

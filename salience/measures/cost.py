@@ -1,0 +1,34 @@
+"""Cost, in passes of the network as black-box methods count it: Petsiuk, Das and Saenko, RISE, BMVC 2018."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from salience.case import Better, Case, Measured, Need
+from salience.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Say what the map cost.
+
+    cost = passes, seconds or bytes spent on one map
+
+    "passes" counts the images that the box was shown, each forward pass as one. "seconds" is the time of the whole
+    call on the machine that made the map. "memory" is the peak in bytes above what was there before; not defined
+    where nobody looked.
+
+    Range 0 and up. Cost: no pass.
+    """
+
+    protocol: Literal["passes", "seconds", "memory"] = "passes"  # what is counted
+    better: ClassVar[Better] = "lower"
+    needs: ClassVar[tuple[Need, ...]] = ("spent",)
+
+    def __call__(self, case: Case) -> Measured:
+        """Measure one case."""
+        if case.spent is None:
+            raise SettingError("expected a case that knows what its map cost, got none: leave the measure out")
+        value = getattr(case.spent, self.protocol)
+        return Measured(float("nan") if value is None else float(value))

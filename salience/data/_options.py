@@ -18,7 +18,7 @@ def refuse(load: Callable[..., Data], unknown: Mapping[str, Any]) -> None:
     """Name an option that a kind does not have, with close matches."""
     for each in unknown:
         known = [name for name, one in inspect.signature(load).parameters.items() if one.kind is one.KEYWORD_ONLY]
-        raise UnknownName.of(f"option of {load.__module__.rpartition('.')[2]}:", each, known)
+        raise UnknownName.of(f"setting of {load.__module__.rpartition('.')[2]}:", each, known)
 
 
 def flag(name: str, value: Any) -> bool:

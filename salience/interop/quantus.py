@@ -1,0 +1,67 @@
+"""A method as Quantus' `explain_func`, so that all of its metrics run on our maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from salience import api, registry
+from salience.boxes.torch import TorchBox
+from salience.errors import SettingError
+from salience.picture import Preparation
+from salience.types import Batched, BlackBox
+
+
+def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[..., Any]:
+    """Make `explain_func(model, inputs, targets, **settings) -> maps (n 1 h w)` of a method.
+
+    `method` and `settings` are those of `salience.explain`; Quantus' `explain_func_kwargs` win over `settings`. As
+    anywhere in Quantus, `inputs` are what the network takes, normalised already, as (n c h w) with one or three
+    channels. Without `box`, the model that Quantus hands over is explained, a torch module that puts out logits; what
+    is masked shows 0, the mean colour of normalised data. With a `box` the model is passed over, so that metrics which
+    change the model see no change, and the inputs are brought back to 0…1 by the box's own normalisation.
+    """
+    fixed = None if box is None else registry.box(box)
+
+    def explain(model: nn.Module, inputs: Any, targets: Any, **more: Any) -> Any:
+        images = _images(inputs)
+        asked = wrapped(model, images, np.shape(inputs)[1]) if fixed is None else fixed
+        images = images if fixed is None else _raw(fixed, images)
+        made = api.prepared(method, None, settings | {key: value for key, value in more.items() if key != "device"})
+        wanted = [int(each) for each in np.asarray(targets).reshape(-1)]
+        if isinstance(made, Batched):
+            maps = [found.saliency for found in made.many(asked, images.to(asked.device), wanted)]
+        else:
+            maps = [made(asked, *each) for each in zip(images.to(asked.device), wanted, strict=True)]
+        return torch.stack(maps)[:, None].float().cpu().numpy()
+
+    return explain
+
+
+def wrapped(model: nn.Module, images: Tensor, channels: int) -> TorchBox:
+    """Make a box of a network whose inputs are normalised already."""
+    size = (int(images.shape[-2]), int(images.shape[-1]))
+    box = TorchBox(model, Preparation(size), lane="exact", channels=channels)
+    box.mean = (0.0, 0.0, 0.0)
+    return box
+
+
+def _images(inputs: Any) -> Tensor:
+    images = torch.as_tensor(np.asarray(inputs), dtype=torch.float32)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        shape = tuple(images.shape)
+        raise SettingError(f"expected inputs (n c h w) of one or three channels, got {shape}: put the channels first")
+    return images.expand(-1, 3, -1, -1)
+
+
+def _raw(box: BlackBox, images: Tensor) -> Tensor:
+    """Undo the normalisation that the box will do again."""
+    preparation = getattr(box, "preparation", None)
+    if preparation is None:
+        return images
+    mean, std = (images.new_tensor(each)[:, None, None] for each in (preparation.mean, preparation.std))
+    return images * std + mean

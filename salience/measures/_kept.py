@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -62,15 +62,15 @@ RULES: dict[Protocol, Rule] = {
 
 def kept(case: Case, protocol: Protocol) -> tuple[float, float] | None:
     """Score the image before and after, by a protocol; None where a flat map gives no mask."""
-    rule, box = RULES[protocol], case.box
+    rule = RULES[protocol]
     mask = rule.keep(case.saliency)
     if not bool(torch.isfinite(mask).all()):
         return None
     if rule.logit:
-        if not isinstance(box, OpenBox):
-            raise SettingError(f"expected a box with logits for {protocol}, got {box.name}: take another protocol")
-        box = box.bare()
-    return through(Case(box, case.image, case.target, case.saliency), mask, rule.fill)
+        if not isinstance(case.box, OpenBox):
+            raise SettingError(f"expected a box with logits for {protocol}, got {case.box.name}: take another protocol")
+        case = replace(case, box=case.box.bare())
+    return through(case, mask, rule.fill)
 
 
 def through(case: Case, mask: Map, show: str) -> tuple[float, float]:

@@ -18,8 +18,9 @@ from benchmarks import data, table
 from salience import registry
 from salience.case import Case
 from salience.engine import probe
-from salience.measures import _curves as deletion
+from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
+from salience.measures.insertion import Insertion
 from salience.measures.pointing_game import PointingGame
 from salience.types import Sampler
 
@@ -62,14 +63,14 @@ def main() -> None:
                 made = registry.make(method, **settings)
                 watched = made.watch(box, image, top) if isinstance(made, Sampler) else made.many(box, image[None], [top])
                 found = probe.last(iter(watched))
-            deleted = deletion.curve("deletion", box, image, top, found.saliency, 1792).area
-            inserted = deletion.curve("insertion", box, image, top, found.saliency, 1792).area
+            explained = Case(box, image, top, found.saliency, truth)
+            deleted, inserted = (each(step=1792)(explained).value for each in (Deletion, Insertion))
             row = {
                 "insertion ↑": inserted,
                 "deletion ↓": deleted,
                 "ins − del ↑": inserted - deleted,
-                "energy ↑": Energy()(Case(box, image, top, found.saliency, truth)).value,
-                "pointing ↑": PointingGame("strict")(Case(box, image, top, found.saliency, truth)).value,
+                "energy ↑": Energy()(explained).value,
+                "pointing ↑": PointingGame("strict")(explained).value,
                 **({"stability": found.stability or 0.0} if given.access == "scores" else {}),
                 "passes": run.passes,
             }

@@ -17,8 +17,9 @@ from rich.progress import track
 from benchmarks import data, table
 from salience.case import Case
 from salience.engine import fill, masks, probe
-from salience.measures import _curves as deletion
+from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
+from salience.measures.insertion import Insertion
 from salience.methods import _attention
 from salience.methods._coarse_to_fine import product, unit
 from salience.types import BlackBox, Image, Map, Masks
@@ -38,9 +39,9 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for _, image, truth, top in track(chosen, "pictures"):
         for name, saliency in designs(box, image, top):
-            deleted = deletion.curve("deletion", box, image, top, saliency, 1792).area
-            inserted = deletion.curve("insertion", box, image, top, saliency, 1792).area
-            energy = Energy()(Case(box, image, top, saliency, truth)).value
+            explained = Case(box, image, top, saliency, truth)
+            deleted, inserted = (each(step=1792)(explained).value for each in (Deletion, Insertion))
+            energy = Energy()(explained).value
             row = {"insertion ↑": inserted, "deletion ↓": deleted, "ins − del ↑": inserted - deleted, "energy ↑": energy}
             rows.setdefault(name, []).append(row)
     print(table.heading(box, f"N = {len(chosen)} pictures with boxes, 800 passes"))

@@ -21,8 +21,9 @@ from rich.progress import track
 from benchmarks import data, table
 from salience.case import Case
 from salience.engine import fill, masks, probe
-from salience.measures import _curves as deletion
+from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
+from salience.measures.insertion import Insertion
 from salience.measures.pointing_game import PointingGame
 from salience.methods import _attention, iassa
 from salience.types import BlackBox, Found, Image, Region
@@ -90,14 +91,14 @@ def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Found)
     """Measure one map."""
     saliency = found.saliency
     rounds = found.evidence["rounds"]
-    deleted = deletion.curve("deletion", box, image, top, saliency, 1792).area
-    inserted = deletion.curve("insertion", box, image, top, saliency, 1792).area
+    explained = Case(box, image, top, saliency, truth)
+    deleted, inserted = (each(step=1792)(explained).value for each in (Deletion, Insertion))
     return {
         "insertion ↑": inserted,
         "deletion ↓": deleted,
         "ins − del ↑": inserted - deleted,
-        "pointing ↑": PointingGame("strict")(Case(box, image, top, saliency, truth)).value,
-        "energy ↑": Energy()(Case(box, image, top, saliency, truth)).value,
+        "pointing ↑": PointingGame("strict")(explained).value,
+        "energy ↑": Energy()(explained).value,
         "passes": sum(each["windows"] for each in rounds) + 1,
         "kept windows": sum(each["windows"] for each in rounds[1:]) / max(1, sum(each["grid"] for each in rounds[1:])),
     }

@@ -1,72 +1,109 @@
-"""Deletion and insertion. Petsiuk, Das and Saenko, RISE, BMVC 2018, as its public code computes them."""
+"""What the curves of perturbation share: pixels change in the order of a map, and the score is read on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from salience.engine import masks, probe
-from salience.types import BlackBox, Image, Map, Scores, Target
+from salience.case import Case, Measured
+from salience.engine import probe
+from salience.errors import SettingError
+from salience.types import BlackBox, Image, Map, Masks, Scores
 
-# One axis of the code's 11×11 kernel: a unit impulse under a Gaussian (σ = 5) whose window exceeds the array and is
+Protocol = Literal["rise-2018", "torchcam", "blur-51"]
+STEP = {"rise-2018": 224, "torchcam": None, "blur-51": 448}  # pixels; None: a twentieth of them, rounded up
+
+# One axis of RISE's 11×11 kernel: a unit impulse under a Gaussian (σ = 5) whose window exceeds the array and is
 # mirrored at its borders. It sums to 1 and is nearly flat; it is not a truncated Gaussian.
 _AXIS = (0.08796, 0.08890, 0.09047, 0.09219, 0.09349, 0.09398, 0.09349, 0.09219, 0.09047, 0.08890, 0.08796)
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The score at each step and the area under it; x runs from 0 to 1."""
+class Ordered:
+    """Masks that hide the first pixels of an order, or show only those; they travel as counts."""
 
-    scores: Scores
-    area: float
-    protocol: str
+    counts: Int[Tensor, " n"]
+    ranks: Int[Tensor, "n h w"]  # one map of ranks, seen n times
+    insert: bool
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, part: slice) -> Ordered:
+        return Ordered(self.counts[part], self.ranks[part], self.insert)
+
+    def draw(self, like: Tensor) -> Masks:
+        """Compare the ranks with the counts."""
+        counts = self.counts[:, None, None]
+        return (self.ranks < counts if self.insert else self.ranks >= counts).to(like)
 
 
-def curve(
-    kind: Literal["deletion", "insertion"], box: BlackBox, image: Image, target: Target, saliency: Map, step: int = 224
-) -> Curve:
-    """Delete the most important pixels first, toward the mean colour, or insert them into a blurred image.
-
-    Pixels go `step` at a time, all channels together, by a stable descending sort. The area is the trapezoid's.
-    Deletion: lower is better. Insertion: higher is better. Cost: ceil(h·w / step) + 1 passes.
-    """
-    height, width = saliency.shape
+def rank(saliency: Map) -> Int[Tensor, "h w"]:
+    """Count the pixels from the highest to the lowest; equal ones in reading order."""
     order = torch.argsort(saliency.flatten(), descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    mean = image.new_tensor(box.mean)[:, None, None].expand_as(image)
-    behind = mean if kind == "deletion" else blurred(image, box)
-    steps = -(-height * width // step)
-    lots = _steps(rank.reshape(height, width), steps, step, insert=kind == "insertion")
-    scores = torch.cat([part.float().cpu() for _, _, part in probe.each(box, image, target, lots, behind)])
-    area = float((scores.double().sum() - (scores[0] + scores[-1]).double() / 2) / steps)
-    return Curve(scores, area, f"{kind}/rise-2018, {step} pixels a step")
+    ranks = torch.empty_like(order, dtype=torch.int32)
+    ranks[order] = torch.arange(len(order), dtype=torch.int32, device=order.device)
+    return ranks.reshape(saliency.shape)
 
 
-def blurred(image: Image, box: BlackBox) -> Image:
-    """Blur as RISE's code does: zero padding in normalised space, which is the mean colour."""
-    mean = image.new_tensor(box.mean)[:, None, None]
-    axis = kernel().to(image)
-    weight = (axis[:, None] * axis[None, :])[None, None]
-    return functional.conv2d((image - mean)[:, None], weight, padding=5)[:, 0] + mean
+def curve(case: Case, ranks: Int[Tensor, "h w"], counts: Sequence[int], behind: Image, *, insert: bool = False) -> Scores:
+    """Score the image after each count of changes, in double precision; BudgetError where not all can be asked."""
+    many, device = len(counts), case.box.device
+    probe.plan(many, many, many, "a curve")
+    lot = Ordered(torch.tensor(counts, device=device), ranks.to(device).expand(many, -1, -1), insert)
+    asked = probe.each(case.box, case.image, case.target, [lot], behind, least=many)
+    return torch.cat([scores.double().cpu() for _, _, scores in asked])
+
+
+def walk(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> Measured:
+    """Delete the image's pixels in the order of the map, or insert them, and return the area under the score."""
+    if not bool(torch.isfinite(case.saliency).all()):
+        return Measured(float("nan"))
+    pixels = case.saliency.numel()
+    wide = step or STEP[protocol] or -(-pixels // 20)
+    counts = [*range(0, pixels, wide), pixels]
+    behind = start(protocol, case.image, case.box) if insert else mean(case.image, case.box)
+    scores = curve(case, rank(case.saliency), counts, behind, insert=insert)
+    even = torch.linspace(0, 1, len(counts), dtype=torch.float64)  # RISE's code gives a last, shorter step as much
+    x = torch.tensor(counts, dtype=torch.float64) / pixels if protocol == "torchcam" else even
+    return Measured(float(torch.trapezoid(scores, x)), {"curve": {"x": x.tolist(), "y": scores.tolist()}})
+
+
+def mean(image: Image, box: BlackBox) -> Image:
+    """Return the box's mean colour as an image: zero in its normalised space."""
+    return image.new_tensor(box.mean)[:, None, None].expand_as(image)
+
+
+def start(protocol: Protocol, image: Image, box: BlackBox) -> Image:
+    """Return the image that insertion begins with."""
+    middle = mean(image, box)
+    if protocol == "torchcam":
+        return middle
+    if protocol == "rise-2018":
+        return smoothed(image - middle, kernel(), "constant") + middle
+    if min(image.shape[-2:]) < 26:
+        side = min(image.shape[-2:])
+        raise SettingError(f"expected an image of 26 pixels a side or more for blur-51, got {side}: take rise-2018")
+    line = torch.arange(-25, 26, dtype=torch.float64)
+    return smoothed(image, torch.softmax(-(line**2) / (2 * 50**2), 0), "reflect")
+
+
+def smoothed(image: Image, axis: Float[Tensor, " k"], border: Literal["constant", "reflect"]) -> Image:
+    """Convolve along both axes; beyond the border is zero, or the image mirrored."""
+    ready, wide = axis.to(image), len(axis) // 2
+    padded = functional.pad(image[:, None], (wide,) * 4, mode=border)
+    return functional.conv2d(functional.conv2d(padded, ready.reshape(1, 1, -1, 1)), ready.reshape(1, 1, 1, -1))[:, 0]
 
 
 @cache
 def kernel() -> Float[Tensor, " 11"]:
-    """Return one axis of the kernel, summing to 1."""
+    """Return one axis of RISE's kernel, summing to 1."""
     axis = torch.tensor(_AXIS, dtype=torch.float64)
     return axis / axis.sum()
-
-
-def _steps(rank: Tensor, steps: int, step: int, *, insert: bool) -> Iterator[masks.Drawn]:
-    for begin in range(0, steps + 1, 32):
-        shown = torch.arange(begin, min(begin + 32, steps + 1), device=rank.device)[:, None, None] * step
-        changed = rank < shown
-        yield masks.Drawn((changed if insert else ~changed).float())

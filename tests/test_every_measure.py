@@ -20,6 +20,7 @@ from tests.helpers import apart
 
 SIDE = 64
 MORE = {"randomisation/labels": "?other=toy:colour%3Fsize=64"}  # what a protocol cannot do without
+AGREEMENT = ("road/lerf-2022", "road/ptame-lerf")  # a few red pixels left are enough to agree, so both maps may reach all
 NO_WORD_ON_PLACE = ("increase", "infidelity/gaussian")  # no score that can rise; all pixels go at once, so flat maps fit
 
 
@@ -68,6 +69,8 @@ def test_a_good_map_beats_a_random_one_in_the_declared_direction(measure: Measur
         return  # says nothing about the map itself
     if math.isnan(poor) or good == poor == 0 or registry.stamp(measure).startswith(NO_WORD_ON_PLACE):
         return  # not defined for a map without meaning
+    if registry.stamp(measure) in AGREEMENT and good == poor:
+        return
     assert good > poor if measure.better == "higher" else good < poor
 
 

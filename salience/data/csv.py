@@ -53,7 +53,7 @@ def load(
     at = _tables.column(table, file, FILES, path)
     if at is None:
         raise DataError(f"expected a column of files in {path}, got {', '.join(table[0])}: give file=COLUMN")
-    said = _tables.column(table, labels, LABELS, path)
+    said = _tables.column(table, labels, (each for each in LABELS if each != at), path)
     corners = _corners(table, box, path)
     drawn = None if mask == "none" else _tables.column(table, mask, MASKS, path)
     found: dict[tuple[str, tuple[Label, ...]], _Picture] = {}

@@ -32,8 +32,6 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
         reason = " ".join(str(problem).split())[:200]
         raise DataError(f"expected to load hf:{name}, got {reason}: check the name, or give a saved folder") from problem
     table = _split(opened, split if saved else None, name)
-    if not len(table):
-        raise DataError(f"expected rows in hf:{name}, got none: choose another split")
     pictures = _column(table, image, IMAGES, name, "image")
     answers = _column(table, label, LABELS, name, "label")
     if pictures is None:

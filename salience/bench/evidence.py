@@ -1,0 +1,136 @@
+"""What was kept beside the rows: read once, a picture at a time, and averaged."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from salience.bench.grid import slug
+from salience.bench.panel import Panel
+
+POINTS = 101  # of a mean curve
+Small = UInt8[ndarray, "y x"]
+Curve = Float[ndarray, "2 n"]
+Maker = tuple[str, int]  # a method and a seed
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The evidence of one picture in one cell."""
+
+    steps: Small  # the map in 256 steps
+    span: tuple[float, float]  # the values of the first and the last step
+    curves: Mapping[str, Curve]  # by measure: x and y
+
+    @property
+    def saliency(self) -> Float[ndarray, "y x"]:
+        """Return the map's values."""
+        low, high = self.span
+        return low + self.steps.astype(np.float64) / 255 * (high - low)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A panel's evidence, averaged over its pictures."""
+
+    curves: Mapping[str, Mapping[str, Curve]]  # by measure and method
+    methods: tuple[str, ...]  # those with maps
+    agreement: Float[ndarray, "m m"]  # Spearman's ρ of the maps of two methods, each by its first seed
+    seeds: Mapping[str, float]  # the same of the maps of two seeds, by method
+    pictures: int
+
+
+def opened(run: Path, cell: str, picture: str) -> Kept | None:
+    """Read a file of evidence; None where there is none that can be read."""
+    try:
+        with np.load(run / "evidence" / cell / f"{slug(picture)}.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        low, high = arrays["range"].tolist()
+        curves = {name.removeprefix("curve|"): each for name, each in arrays.items() if name.startswith("curve|")}
+        return Kept(arrays["map"], (low, high), curves)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def cells(panel: Panel) -> dict[Maker, str]:
+    """Name the cells of a panel, in the order of its methods."""
+    found = {(row["method"], row["seed"]): row["cell"] for row in panel.rows}
+    return {each: found[each] for each in sorted(found, key=lambda one: (panel.methods.index(one[0]), one[1]))}
+
+
+def seen(run: Path, panel: Panel) -> Seen | None:
+    """Read all; None where nothing is left."""
+    makers = cells(panel)
+    names = list(makers)
+    total, times, pictures = np.zeros((len(names),) * 2), np.zeros((len(names),) * 2), 0
+    curves = defaultdict[str, defaultdict[str, _Sum]](lambda: defaultdict(_Sum))
+    for picture in sorted({row["picture"] for row in panel.rows}):
+        kept = {at: one for at, name in enumerate(names) if (one := opened(run, makers[name], picture)) is not None}
+        for at, one in kept.items():
+            for measure, curve in one.curves.items():
+                curves[measure][names[at][0]].add(_even(curve))
+        there = np.ix_(np.array(list(kept), int), np.array(list(kept), int))
+        total[there] += agreement([each.steps for each in kept.values()])
+        times[there] += 1
+        pictures += bool(kept)
+    if not pictures:
+        return None
+    mean = np.where(times > 0, total / np.maximum(times, 1), np.nan)
+    first = {name: at for at, (name, _) in reversed(list(enumerate(names))) if times[at, at]}
+    shown = np.array([first[each] for each in panel.methods if each in first])
+    drawn = {key: {name: one.mean for name, one in by.items() if one.count} for key, by in sorted(curves.items())}
+    methods = tuple(each for each in panel.methods if each in first)
+    return Seen(drawn, methods, mean[np.ix_(shown, shown)], _between(names, mean), pictures)
+
+
+@dataclass
+class _Sum:
+    """A mean in the making."""
+
+    total: Any = 0.0
+    count: int = 0
+
+    def add(self, curve: Curve) -> None:
+        if np.isfinite(curve).all():
+            self.total, self.count = self.total + curve, self.count + 1
+
+    @property
+    def mean(self) -> Curve:
+        found: Curve = self.total / self.count
+        return found
+
+
+def agreement(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
+    """Correlate the ranks of every two maps, as `maps.agreement` does: 256 steps are ranked by counting them."""
+    rows = np.zeros((len(maps), max((each.size for each in maps), default=1)), np.float32)
+    for row, each in zip(rows, maps, strict=True):
+        counts = np.bincount(each.ravel(), minlength=256)
+        ranks = (counts.cumsum() - (counts + 1) / 2)[each.ravel()] - (each.size - 1) / 2
+        row[: each.size] = ranks / (np.linalg.norm(ranks) or 1)
+    return (rows @ rows.T).astype(np.float64)
+
+
+def _between(names: Sequence[Maker], mean: Any) -> dict[str, float]:
+    """Average the agreement of the seeds of each method that has several."""
+    found = {}
+    for method in dict.fromkeys(name for name, _ in names):
+        at = np.array([number for number, (name, _) in enumerate(names) if name == method])
+        block = mean[np.ix_(at, at)][np.triu_indices(len(at), 1)]
+        if np.isfinite(block).any():
+            found[method] = float(np.nanmean(block))
+    return found
+
+
+def _even(curve: Curve) -> Curve:
+    """Read a curve at evenly spaced places."""
+    x, y = curve[:, np.argsort(curve[0], kind="stable")].astype(np.float64)
+    places = np.linspace(x[0], x[-1], POINTS)
+    return np.stack([places, np.interp(places, x, y)])

@@ -1,0 +1,127 @@
+"""A table of a report: all measures of all methods on one box over one data set, in the order in which they are read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from salience import measuring, registry
+from salience.bench import grid as grids
+from salience.bench import tally
+from salience.bench.controls import CONTROLS
+from salience.bench.tally import Pair, Row, Summary
+from salience.errors import SalienceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One box over one data set."""
+
+    data: str
+    box: str
+    measures: tuple[str, ...]  # in the order of the grid
+    methods: tuple[str, ...]  # the best by the first measure first, controls last
+    found: Mapping[tuple[str, str], Summary]  # by measure and method
+    rows: Sequence[Row]
+
+    @property
+    def title(self) -> str:
+        """Say what it is about."""
+        return f"{self.data} on {self.box}"
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Name the methods that look at no box."""
+        named = {row["method"]: json.loads(row["settings"] or "{}").get("name", row["method"]) for row in self.rows}
+        return tuple(method for method in self.methods if named[method] in CONTROLS)
+
+    @property
+    def pictures(self) -> int:
+        """Count the pictures."""
+        return len({row["picture"] for row in self.rows})
+
+    def of(self, measure: str) -> list[Summary]:
+        """Return a column, where it has something."""
+        return [self.found[measure, method] for method in self.methods if (measure, method) in self.found]
+
+    @property
+    def hollow(self) -> list[str]:
+        """Name the measures by which a control is best, or cannot be told from the best."""
+        marked = [(each, {one.method for one in self.of(each) if one.mark}) for each in self.measures]
+        return [measure for measure, methods in marked if methods & set(self.controls)]
+
+
+def panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
+    """Make the tables of a run, and all comparisons of two methods."""
+    rows = defaultdict[tuple[str, str], list[Row]](list)
+    for row in table.to_pylist():
+        rows[row["data"], row["box"]].append(row)
+    found, paired = defaultdict[tuple[str, str], list[Summary]](list), []
+    for column in tally.columns(table):
+        some = tally.pairs(column)
+        paired += some
+        found[column.key.data, column.key.box] += tally.summaries(column, some)
+    order = _order(run)
+    return [_panel(place, rows[place], found[place], order) for place in sorted(rows)], paired
+
+
+def _panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Summary], order: Sequence[str]) -> Panel:
+    by = {(each.key.measure, each.method): each for each in found}
+    known = sorted({measure for measure, _ in by})
+    measures = tuple(sorted(known, key=lambda each: order.index(each) if each in order else len(order)))
+    methods = tuple(sorted({row["method"] for row in rows}))
+    plain = Panel(*place, measures, methods, by, rows)
+
+    def rank(method: str) -> tuple[bool, bool, float]:
+        one = by.get((measures[0], method)) if measures else None
+        if one is None or not one.mean.n:
+            return method in plain.controls, True, 0.0
+        return method in plain.controls, False, one.mean.mean if one.better == "lower" else -one.mean.mean
+
+    return Panel(*place, measures, tuple(sorted(methods, key=rank)), by, rows)
+
+
+def _order(run: Path) -> list[str]:
+    """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
+    try:
+        said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
+        return [registry.stamp(each) for each in measuring.measures(said)]
+    except (OSError, ValueError, SalienceError):
+        return []
+
+
+def progress(run: Path) -> tuple[int, int] | None:
+    """Count the pictures of all cells, done and planned; None where the grid cannot be read any more."""
+    try:
+        grid = grids.of(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
+        done = planned = 0
+        for cell in grid.cells:
+            scene = run / "scenes" / f"{grids.slug(cell.box.label)}--{grids.slug(cell.data.label)}.json"
+            planned += len(json.loads(scene.read_text(encoding="utf-8"))["chosen"]) if scene.exists() else 1
+            book = run / "cells" / f"{cell.name}.jsonl"
+            done += len(book.read_bytes().splitlines()) - 1 if book.exists() else 0
+    except (OSError, ValueError, SalienceError):
+        return None
+    return done, planned
+
+
+def costs(panel: Panel) -> list[dict[str, Any]]:
+    """Average what a map took of each method, one a picture and seed, and how steady it was."""
+    found = []
+    for method, rows in itertools.groupby(sorted(panel.rows, key=lambda row: row["method"]), lambda row: row["method"]):
+        maps = {(row["cell"], row["picture"]): row for row in rows if row["map_passes"] is not None}
+        told: dict[str, Any] = {"method": method, "n": len(maps)}
+        for key in ("map_passes", "map_seconds", "stability"):
+            known = [each[key] for each in maps.values() if each[key] is not None]
+            told[key] = sum(known) / len(known) if known else None
+        found.append(told)
+    return sorted(found, key=lambda told: panel.methods.index(told["method"]))

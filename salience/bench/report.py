@@ -1,0 +1,137 @@
+"""A run as one page that needs nothing else, with the same tables as CSV and Markdown beside it.
+
+Made of rows, evidence and nothing else, so it can be made again tomorrow; without the evidence it is the tables alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from salience import registry
+from salience.bench import curves, evidence, panel, rows, sheets, tables
+from salience.bench.panel import Panel
+from salience.bench.tally import Row, Summary
+from salience.errors import GridError, SalienceError
+from salience.explanation import write as save
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+BLANK = re.compile(r"the map (is constant|has values that are not finite)")
+
+
+def write(run: Path, out: Path | None = None) -> Path:
+    """Report a run, finished or not; return the page. The tables lie beside it."""
+    table = rows.of(run) if run.is_dir() else None
+    if table is None or not len(table):
+        raise GridError(f"expected a run of `salience bench` with rows at {run}, got none: check the folder")
+    out = out or run / "report.html"
+    found, pairs = panel.panels(table, run)
+    about = _about(run)
+    heading = "; ".join([*(f"{name} {about[name]}" for name in VERSIONS if name in about), *_where(about), *_state(run)])
+    save(out.with_suffix(".csv"), tables.summaries(found).encode())
+    save(out.with_name("pairs.csv"), tables.pairs(pairs).encode())
+    save(out.with_suffix(".md"), tables.markdown(found, heading).encode())
+    return save(out, _page(run, found, heading).encode())
+
+
+VERSIONS = ("salience", "torch", "python")
+
+
+def _where(about: dict[str, Any]) -> list[str]:
+    return [str(about[key]) for key in ("machine", "begun") if key in about]
+
+
+def _about(run: Path) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said
+
+
+def _state(run: Path) -> list[str]:
+    """Say that a run is not finished; nothing for one that is."""
+    counted = panel.progress(run)
+    if counted is None or counted[0] >= counted[1]:
+        return []
+    done, planned = counted
+    return [f"not finished: {done:,} of {planned:,} pictures of all cells are there"]
+
+
+def _page(run: Path, found: Sequence[Panel], heading: str) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    known = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    known.filters |= {"number": tables.number}
+    grid = run / "grid.toml"
+    every = dict.fromkeys(measure for one in found for measure in one.measures)
+    return known.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        heading=heading,
+        state=_state(run),
+        measures=[(each, _idea(each)) for each in every],
+        views=[_view(run, one) for one in found],
+        said=_said([row for one in found for row in one.rows]),
+        grid=grid.read_text(encoding="utf-8") if grid.exists() else "",
+        wide=max(len(one.methods) for one in found),
+        chart=curves,
+    )
+
+
+def _view(run: Path, one: Panel) -> dict[str, Any]:
+    """Collect what the page shows of a panel."""
+    seen = evidence.seen(run, one)
+    columns = [one.of(measure) for measure in one.measures]
+    return {
+        "panel": one,
+        "heads": [
+            (*measure.partition("/")[::2], tables.ARROWS[column[0].better])
+            for measure, column in zip(one.measures, columns, strict=True)
+        ],
+        "lines": [[_cell(one, method, column) for column in columns] for method in one.methods],
+        "costs": panel.costs(one),
+        "seen": seen,
+        "charts": [curves.chart(measure, found) for measure, found in seen.curves.items() if found] if seen else [],
+        "strips": sheets.strips(run, one) if seen else [],
+        "extremes": sheets.extremes(run, one) if seen else None,
+    }
+
+
+def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
+    """Write a number of the table, with how good it is in its column: 0 the worst, 1 the best."""
+    found = one.found.get((column[0].key.measure, method))
+    if found is None or not found.mean.n:
+        return {"found": found, "shade": 0.0}
+    means = [each.mean.mean for each in column if each.mean.n]
+    shade = (found.mean.mean - min(means)) / ((max(means) - min(means)) or 1.0)
+    shade = {"higher": shade, "lower": 1 - shade}.get(found.better, 0.0) if max(means) > min(means) else 0.0
+    return {"found": found, "shade": round(shade, 3), "digits": tables.digits(column)}
+
+
+def _idea(measure: str) -> str:
+    """Return the first sentences of a measure's manual; nothing where it is not installed here."""
+    try:
+        manual = inspect.getdoc(type(registry.measure(measure))) or ""
+    except (SalienceError, ImportError):
+        return ""
+    return " ".join(manual.split("\n\n")[0].split())
+
+
+def _said(every: Iterable[Row]) -> list[tuple[str, str, int, str]]:
+    """Group what went wrong or was noted by its sentence: what it is, the sentence, how often, and of which methods."""
+    found = defaultdict[tuple[str, str], list[str]](list)
+    noted = set()
+    for row in every:
+        if row["failure"]:
+            found[f"failed: {row['measure'] or 'explaining'}", row["failure"]].append(row["method"])
+        where = (row["cell"], row["picture"])
+        if row["notes"] and where not in noted:
+            noted.add(where)
+            for note in row["notes"].split("; "):
+                kind = "blank map" if BLANK.match(note) else "note"
+                found[kind, re.sub(r"\(\S+ everywhere\)", "", note) if kind == "blank map" else note].append(row["method"])
+    return [(*key, len(some), ", ".join(sorted(set(some)))) for key, some in sorted(found.items())]

@@ -1,0 +1,133 @@
+"""Maps over their pictures, small enough to travel inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as pil
+
+from salience.bench import evidence
+from salience.bench.evidence import Kept
+from salience.bench.grid import slug
+from salience.bench.panel import Panel
+from salience.draw import blend
+from salience.draw.blend import Look, Pixels
+from salience.engine import chance
+
+PICTURES, EXTREMES = 6, 4
+SIDE = 128  # pixels of a thumbnail
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A picture for the page."""
+
+    caption: str
+    source: str  # a data URI
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A picture and the maps of all methods over it."""
+
+    picture: str
+    target: str
+    thumbs: tuple[Thumb, ...]  # the picture first, if it was kept
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Where a method does best and worst by a measure."""
+
+    method: str
+    measure: str
+    best: tuple[tuple[str, float, tuple[Thumb, ...]], ...]  # picture, value, the picture and its map
+    worst: tuple[tuple[str, float, tuple[Thumb, ...]], ...]
+
+
+def strips(run: Path, panel: Panel) -> list[Strip]:
+    """Draw some pictures by seed, each with the maps of all methods by their first seeds."""
+    first: dict[str, str] = {}
+    for (method, _), cell in evidence.cells(panel).items():
+        first.setdefault(method, cell)
+    targets = {row["picture"]: row["target"] for row in panel.rows}
+    names = sorted(targets)
+    drawn = torch.randperm(len(names), generator=chance.generator(0, "sheet")).tolist()[:PICTURES]
+    found = [Strip(names[at], targets[names[at]], _thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
+    return [each for each in found if len(each.thumbs) > 1]
+
+
+def extremes(run: Path, panel: Panel) -> Extremes | None:
+    """Pick pictures by the first measure that has a better direction, for the method that is best by it."""
+    measure = next((each for each in panel.measures if panel.of(each)[0].better != "neither"), None)
+    if measure is None:
+        return None
+    sign = -1 if panel.of(measure)[0].better == "lower" else 1
+    known = [each for each in panel.of(measure) if each.mean.n and each.method not in panel.controls]
+    if not known:
+        return None
+    method = max(known, key=lambda each: sign * each.mean.mean).method
+    rows = [row for row in panel.rows if row["method"] == method and row["measure"] == measure]
+    rows = [row for row in rows if row["seed"] == rows[0]["seed"] and np.isfinite(row["value"] or np.nan)]
+    rows.sort(key=lambda row: (-sign * row["value"], row["picture"]))
+    count = min(EXTREMES, len(rows) // 2)
+    drawn = [
+        tuple((row["picture"], row["value"], _thumbs(run, panel, row["picture"], {method: row["cell"]})) for row in some)
+        for some in (rows[:count], rows[::-1][:count])
+    ]
+    return Extremes(method, measure, *drawn) if count and any(thumbs for _, _, thumbs in drawn[0]) else None
+
+
+def _thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -> tuple[Thumb, ...]:
+    """Draw a picture and the maps of some cells over it."""
+    whole = _picture(run / "pictures" / f"{slug(panel.box)}--{slug(panel.data)}" / f"{slug(picture)}.jpg")
+    found = [] if whole is None else [Thumb("picture", _uri(whole))]
+    for method, cell in cells.items():
+        kept = evidence.opened(run, cell, picture)
+        if kept is not None:
+            under = np.full((*_size(kept.steps.shape), 3), 0.5, np.float32) if whole is None else whole
+            found.append(Thumb(method, _uri(overlay(kept, under))))
+    return tuple(found)
+
+
+def overlay(kept: Kept, under: Pixels) -> Pixels:
+    """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank."""
+    values = kept.saliency
+    look = Look().of(values)
+    low, high = look.span(values)
+    if not high > low:
+        return under
+    position = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+    large = pil.fromarray(position).resize(under.shape[1::-1], pil.Resampling.BILINEAR)
+    colour, weight = look.tint(np.asarray(large))
+    calm = 0.35 * under + 0.65 * (under @ blend.GREY)[..., None]  # as in `draw`
+    laid: Pixels = ((1 - weight) * calm + weight * colour).astype(np.float32)
+    return laid
+
+
+def _picture(file: Path) -> Pixels | None:
+    try:
+        with pil.open(file) as opened:
+            small = opened.convert("RGB")
+    except OSError:
+        return None
+    shrunk: Pixels = np.asarray(small.resize(_size(small.size), pil.Resampling.LANCZOS), np.float32) / 255
+    return shrunk
+
+
+def _size(sides: Sequence[int]) -> tuple[int, int]:
+    longest = max(sides)
+    one, other = (max(1, round(side * SIDE / longest)) for side in sides)
+    return one, other
+
+
+def _uri(pixels: Pixels) -> str:
+    file = io.BytesIO()
+    pil.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,111 @@
+"""The tables of a report as Markdown and as CSV, and numbers as people read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from salience.bench.panel import Panel
+from salience.bench.tally import Pair, Summary
+
+ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
+MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
+
+
+def digits(column: Sequence[Summary]) -> int:
+    """Choose decimals for a column: as many as give half an interval two digits that count."""
+    halves = [each.mean.half for each in column if each.mean.half > 0]
+    size = median(halves) if halves else 0.01
+    return min(max(1 - math.floor(math.log10(size)), 0), 6)
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """Write a number; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def markdown(panels: Iterable[Panel], heading: str) -> str:
+    """Write one table a panel: rows are methods, columns are measures."""
+    parts = ["# Report", heading, EXPLAINED]
+    for panel in panels:
+        heads = [f"{measure} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
+        parts += [f"## {_plain(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
+        lines = [_line(["method", *heads]), _line(["---", *["---:"] * len(heads)])]
+        decimals = {measure: digits(panel.of(measure)) for measure in panel.measures}
+        for method in panel.methods:
+            name = f"{_plain(method)} (control)" if method in panel.controls else _plain(method)
+            some = [panel.found.get((measure, method)) for measure in panel.measures]
+            lines.append(_line([name, *(_cell(one, decimals, panel.pictures) for one in some)]))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(one: Summary | None, decimals: dict[str, int], pictures: int) -> str:
+    if one is None or not one.mean.n:
+        return "–"
+    places = decimals[one.key.measure]
+    said = f"{number(one.mean.mean, places)} ± {number(one.mean.half, places)}"
+    return MARKED[one.mark].format(said) + ("" if one.mean.n == pictures else f" (n {one.mean.n})")
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+EXPLAINED = (
+    "Means over pictures ± half the 95 % bootstrap interval (seeds are averaged first). ↑ higher is better, ↓ lower. "
+    "**Bold**: the best; =: cannot be told from the best on the pictures that both have (Wilcoxon's signed ranks, "
+    "Holm's correction over all pairs of the column, p > 0.05). Controls look at no box."
+)
+
+
+def summaries(panels: Iterable[Panel]) -> str:
+    """Write all means as CSV."""
+    head = (
+        "data",
+        "box",
+        "measure",
+        "better",
+        "method",
+        "control",
+        "n",
+        "mean",
+        "low",
+        "high",
+        "undefined",
+        "failed",
+        "mark",
+    )
+    lines = []
+    for panel in panels:
+        for one in (one for measure in panel.measures for one in panel.of(measure)):
+            about = (*one.key, one.better, one.method, one.method in panel.controls)
+            lines.append((*about, one.mean.n, one.mean.mean, one.mean.low, one.mean.high, *one.lost, one.mark))
+    return _csv(head, lines)
+
+
+def pairs(found: Iterable[Pair]) -> str:
+    """Write all comparisons as CSV."""
+    head = ("data", "box", "measure", "method", "other", "n", "difference", "low", "high", "p", "p_holm")
+    lines = [
+        [*one.key, one.method, one.other, one.gap.n, one.gap.mean, one.gap.low, one.gap.high, one.p, one.holm]
+        for one in found
+    ]
+    return _csv(head, lines)
+
+
+def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in line] for line in lines)
+    return made.getvalue()

@@ -58,9 +58,10 @@ def load(
     """
     _options.refuse(load, unknown)
     path = _files.there(name, "a COCO file")
-    drawn, least = _options.flag("masks", masks), _options.number("min_area", min_area, 0, 1)
+    drawn, crowds = _options.flag("masks", masks), _options.flag("crowd", crowd)
+    least = _options.number("min_area", min_area, 0, 1)
     try:
-        pairs = _pairs(_files.read_json(path), crowd=_options.flag("crowd", crowd))
+        pairs = _pairs(_files.read_json(path), crowd=crowds)
         known = translated({each.category for each in pairs}, labels, column) if pairs else {}
         wanted = [each for each in pairs if each.category in known and each.share >= least]
         root = path.parent if images is None else _files.there(images, "the folder of the pictures")
@@ -73,7 +74,7 @@ def load(
         raise DataError(f"expected objects in {path}, got none with these options: loosen them")
     _files.first(root / files[0], "give images=FOLDER")
     given = {"images": images, "labels": labels, "column": column}
-    given |= {"masks": None if drawn else "no", "crowd": None if crowd is True else crowd, "min_area": least or None}
+    given |= {"masks": None if drawn else "no", "crowd": None if crowds else "no", "min_area": least or None}
     return Data(_options.spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, drawn=drawn), wanted))
 
 

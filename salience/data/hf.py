@@ -24,7 +24,7 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
     try:
         import datasets
     except ImportError as problem:
-        raise DataError("expected the package datasets for hf: data, got none: install datasets") from problem
+        raise DataError("expected the package datasets for hf: data, got none: install salience[datasets]") from problem
     saved = any((Path(name) / each).exists() for each in ("dataset_dict.json", "state.json"))
     try:
         opened = datasets.load_from_disk(name) if saved else datasets.load_dataset(name, config, split=split)

@@ -91,5 +91,5 @@ def test_wrong_columns_and_names_are_said(tmp_path: Path) -> None:
 def test_without_the_package_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not among the dependencies."""
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match="expected the package datasets for hf: data, got none: install datasets"):
+    with pytest.raises(DataError, match="expected the package datasets for hf: data, got none: install salience.datasets."):
         registry.data("hf:some/name")

@@ -1,0 +1,56 @@
+"""One map, many numbers: the same Grad-CAM maps of the same pictures, by every protocol of a measure's name.
+
+    python -m benchmarks.average_drop
+
+The predicted class of Imagenette pictures that the box gets right, drawn by seed. A mean leaves out the pictures for
+which a protocol gives no number; N says how many are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from typing import get_args
+
+from rich.progress import track
+
+from benchmarks import data, table
+from salience import measuring, registry
+from salience.case import Case, Measure
+
+NAMES = ("average-drop", "increase", "insertion", "deletion")
+
+
+def main() -> None:
+    """Explain, measure, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--pictures", type=int, default=30)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    given = options.parse_args()
+    box = data.BOXES[given.box]()
+    pool = data.recognised(data.drawn(data.cases("imagenette"), 200), box)
+    chosen = list(itertools.islice(pool, given.pictures))
+    measures = [measure for name in NAMES for measure in protocols(name)]
+    values: dict[str, list[float]] = {registry.stamp(each): [] for each in measures}
+    for _, image, truth, top in track(chosen, "pictures"):
+        case = Case(box, image, top, registry.make("grad-cam")(box, image, top), truth)
+        for measure in measures:
+            figure = measuring.measured(case, measure)
+            values[figure.protocol].append(figure.value)
+    print(table.heading(box, f"Grad-CAM, predicted class, {len(chosen)} pictures"))
+    print("| measure | better | mean | N |\n|---|---|---|---|")
+    for measure in measures:
+        found = [each for each in values[registry.stamp(measure)] if not math.isnan(each)]
+        mean = f"{sum(found) / len(found):.3f} ± {table.interval(found):.3f}" if found else "not defined"
+        print(f"| {registry.stamp(measure)} | {measure.better} | {mean} | {len(found)} |")
+
+
+def protocols(name: str) -> list[Measure]:
+    """Make a measure by each of its protocols."""
+    (protocol, *_) = registry.settings(type(registry.measure(name)))
+    return [registry.measure(f"{name}/{each}") for each in get_args(protocol.type)]
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import tarfile
 from collections.abc import Mapping
@@ -56,14 +57,19 @@ def load(
             f"expected pictures in {name}, got files that end in {', '.join(endings) or 'nothing'}: give image=ENDING"
         )
     answers = label or next((each for each in TEXTS if each in endings), None)
-    if answers is not None and answers not in endings:
-        raise DataError(f"expected labels that end in {answers} in {name}, got {', '.join(endings)}: give label=ENDING")
+    for option, ending in (("label", answers), ("mask", mask)):
+        if ending not in (None, "none", "mask.png", *endings):
+            raise DataError(
+                f"expected files that end in {ending} in {name}, got {', '.join(endings)}: change {option}=ENDING"
+            )
+    base = Path(os.path.commonpath([shard.parent for shard in shards]))
 
     def sample(one: tuple[_Group, str]) -> Sample:
         group, ending = one
         said = _labels(group, str(answers), field) if answers in group.parts else ()
         place = group.read(str(mask)) if mask in group.parts else None
-        return Sample(f"{group.shard.stem}/{group.key}", group.read(ending), said, mask=place)
+        shard = group.shard.relative_to(base).with_suffix("").as_posix()
+        return Sample(f"{shard}/{group.key}", group.read(ending), said, mask=place)
 
     given = {"image": image, "label": label, "field": field, "mask": None if mask == "mask.png" else mask}
     return Data(_options.spec("webdataset", name, **given), Lazy(sample, shown))
@@ -93,7 +99,10 @@ def _groups(shard: Path) -> list[_Group]:
         raise DataError(f"expected an end mark in {shard}, got none: the tar is cut short, get it anew")
     split = [(*_split(each.name), (each.offset_data, each.size)) for each in members]
     together = itertools.groupby(split, key=lambda each: each[0])
-    return [_Group(shard, key, {ending: place for _, ending, place in parts}) for key, parts in together]
+    found = [_Group(shard, key, {ending: place for _, ending, place in parts}) for key, parts in together]
+    if len({each.key for each in found}) < len(found):
+        raise DataError(f"expected the files of a sample one after another in {shard}, got them apart: sort the tar by name")
+    return found
 
 
 def _picture(group: _Group, image: Any) -> str | None:

@@ -72,6 +72,24 @@ def test_a_mask_and_a_choice_of_pictures(tmp_path: Path) -> None:
     assert (sample.picture, sample.mask) == (png("dog"), None)
 
 
+def test_shards_of_one_name_in_two_folders_keep_their_ids_apart(tmp_path: Path) -> None:
+    """A sample's id says the folder then."""
+    for name in ("train", "val"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "0.tar", {"png": png()})
+    found = registry.data(f"webdataset:{tmp_path}/{{train,val}}/0.tar").samples
+    assert [each.id for each in found] == ["train/0/s0", "val/0/s0"]
+
+
+def test_a_tar_that_is_not_sorted_is_said(tmp_path: Path) -> None:
+    """A picture would miss its label."""
+    with tarfile.open(tmp_path / "one.tar", "w") as opened:
+        for name in ("a.png", "b.png", "a.cls", "b.cls"):
+            opened.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(DataError, match="expected the files of a sample one after another in .*one.tar, got them apart"):
+        registry.data(f"webdataset:{tmp_path}/one.tar")
+
+
 def test_braces_stand_for_several_names() -> None:
     """Numbers keep their width; words and more than one brace do as well."""
     assert expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
@@ -98,7 +116,8 @@ def test_wrong_shards_are_said(tmp_path: Path) -> None:
     for spec, said in (
         (f"{tmp_path}/one-{{0..1}}.tar", "expected a tar at .*one-0.tar, got nothing there: did you mean one.tar?"),
         (f"{path}?image=jpg", "expected pictures in .*, got files that end in json, png: give image=ENDING"),
-        (f"{path}?label=cls", "expected labels that end in cls in .*, got json, png: give label=ENDING"),
+        (f"{path}?label=cls", "expected files that end in cls in .*, got json, png: change label=ENDING"),
+        (f"{path}?mask=seg.png", "expected files that end in seg.png in .*, got json, png: change mask=ENDING"),
         (f"{tmp_path}/{{1..0}}.tar", "expected pictures in .*, got files that end in nothing"),
     ):
         with pytest.raises(DataError, match=said):

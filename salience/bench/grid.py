@@ -140,6 +140,10 @@ def _entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
 
 
 def _check(grid: Grid) -> None:
+    if not grid.seeds or not all(isinstance(each, int) for each in grid.seeds):
+        raise GridError(f"expected seeds as whole numbers, got {list(grid.seeds)}: write seeds = [0, 1, 2]")
+    if not isinstance(grid.batch, int) or grid.batch < 1:
+        raise GridError(f"expected a batch of one image or more, got {grid.batch!r}")
     for entry in grid.methods:
         method(entry, grid.seeds[0])
         Budget.of(entry.given.get("budget"))
@@ -149,10 +153,6 @@ def _check(grid: Grid) -> None:
             if label not in labels:
                 raise UnknownName.of("box of the grid", label, labels)
     measuring.measures(grid.measures)
-    if not grid.seeds or not all(isinstance(each, int) for each in grid.seeds):
-        raise GridError(f"expected seeds as whole numbers, got {list(grid.seeds)}: write seeds = [0, 1, 2]")
-    if not isinstance(grid.batch, int) or grid.batch < 1:
-        raise GridError(f"expected a batch of one image or more, got {grid.batch!r}")
     names = [each.name for each in grid.cells]
     if not names:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")

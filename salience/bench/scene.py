@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,9 @@ from salience.errors import GridError, SalienceError
 from salience.explanation import write
 from salience.picture import Preparation, read
 from salience.types import BlackBox, Image
+
+MOST = 8  # scenes that a worker keeps open: it comes back to the same few
+_known: dict[str, Scene] = {}
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class Scene:
 
 def of(grid: Grid, cell: Cell, out: Path) -> Scene:
     """Open the scene of a cell, as it was decided on; decide if nobody has."""
-    return _opened(repr((cell.box, cell.data)), grid, cell.box, cell.data, out)
+    key = repr((cell.box, cell.data, out))
+    if key not in _known:
+        if len(_known) >= MOST:
+            _known.pop(next(iter(_known)))
+        _known[key] = _opened(grid, cell.box, cell.data, out)
+    return _known[key]
 
 
-@lru_cache(maxsize=8)  # a worker comes back to the same few boxes
-def _opened(_key: str, grid: Grid, box: Entry, data: Entry, out: Path) -> Scene:
+def _opened(grid: Grid, box: Entry, data: Entry, out: Path) -> Scene:
     made = registry.box(box.name, **box.given)
     opened = registry.data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
     file = out / "scenes" / f"{slug(box.label)}--{slug(data.label)}.json"

@@ -48,8 +48,8 @@ def run(grid: Grid, cells: Sequence[Cell], out: Path, *, workers: int = 1, text:
 
 def planned(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:
     """List the units, the first pictures of all cells first: whenever a run is stopped, its tables are in balance."""
-    lengths = {cell: len(scenes.of(grid, cell, out).chosen) for cell in cells}
-    units = [Unit(cell, begin) for cell in cells for begin in range(0, lengths[cell], grid.batch)]
+    counts = [(cell, len(scenes.of(grid, cell, out).chosen)) for cell in cells]
+    units = [Unit(cell, begin) for cell, count in counts for begin in range(0, count, grid.batch)]
     return sorted(units, key=lambda unit: unit.begin)
 
 

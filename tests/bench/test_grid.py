@@ -1,0 +1,90 @@
+"""Grid files: axes, cells, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from salience.bench import grid as grids
+from salience.errors import GridError, SalienceError
+from tests.bench.tiny import RAW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_cells_are_the_product_of_the_axes_with_controls() -> None:
+    """Seeds multiply only what chance plays a part in: RISE and the random order."""
+    names = [cell.name for cell in grids.of(RAW).cells]
+    assert len(names) == len(set(names)) == 3 + 3 + 1 + 1
+    assert [name for name in names if name.endswith("--1")] == ["rise--colour--scenes--1", "random-order--colour--scenes--1"]
+    assert not [cell for cell in grids.of(RAW | {"controls": False}).cells if cell.method.name == "edge-detector"]
+
+
+def test_a_method_may_be_kept_to_some_boxes() -> None:
+    """Attention has no place in a convolutional network."""
+    boxes = {"one": "toy:colour", "two": "toy:corner"}
+    methods = {"gradient": {"boxes": ["two"]}, "occlusion": {}}
+    found = grids.of(RAW | {"boxes": boxes, "methods": methods, "controls": False}).cells
+    assert {(cell.method.label, cell.box.label) for cell in found} == {
+        ("gradient", "two"), ("occlusion", "one"), ("occlusion", "two")
+    }  # fmt: skip
+
+
+def test_two_settings_of_one_method_are_two_entries() -> None:
+    """The label is free, the name says which method."""
+    entries = {"rise 64": {"name": "rise", "masks": 64}, "rise 128": {"name": "rise", "masks": 128}}
+    grid = grids.of(RAW | {"methods": entries})
+    assert [grids.method(each, 3).masks for each in grid.methods[:2]] == [64, 128]
+    assert grids.method(grid.methods[0], 3).seed == 3
+
+
+def test_the_digest_of_a_cell_follows_what_its_rows_depend_on() -> None:
+    """Another measure, batch or setting gives other rows; another method beside it does not."""
+    one = grids.of(RAW)
+    cell = one.cells[0]
+    for changed in ({"measures": ["energy"]}, {"batch": 2}, {"target": "runner-up"}, {"right": True}):
+        other = grids.of(RAW | changed)
+        assert other.digest(other.cells[0]) != one.digest(cell)
+    more = grids.of(RAW | {"methods": {"gradient": {}, "occlusion": {}}})
+    assert more.digest(more.cells[0]) == one.digest(cell)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"method": {}}, "key of a grid, got 'method': did you mean methods"),
+    ({"methods": {}}, r"expected a table \[methods\] with at least one entry"),
+    ({"methods": {"ris": {}}}, "name of a method, got 'ris': did you mean rise"),
+    ({"methods": {"rise": {"mask": 3}}}, "setting of rise, got 'mask': did you mean masks"),
+    ({"methods": {"rise": {"budget": "often"}}}, "expected a budget like"),
+    ({"methods": {"rise": {"boxes": ["color"]}}}, "box of the grid, got 'color': did you mean colour"),
+    ({"measures": ["deletio"]}, "name of a measure, got 'deletio': did you mean deletion"),
+    ({"measures": ["energy", "energy"]}, "expected each measure once"),
+    ({"boxes": {"a": 3}}, "expected boxes.a to say its spec"),
+    ({"boxes": {"a": "toy:$NOWHERE_AT_ALL"}}, "expected the variables in boxes.a"),
+    ({"seeds": []}, "expected seeds as whole numbers"),
+    ({"batch": 0}, "expected a batch of one image or more"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), WRONG, ids=[each[1] for each in WRONG])
+def test_a_wrong_grid_is_refused_before_any_pass(changed: dict[str, Any], said: str) -> None:
+    """One sentence: what was expected, what came, what to do."""
+    with pytest.raises(SalienceError, match=said):
+        grids.of(RAW | changed)
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    """So is one that is not there."""
+    (tmp_path / "a.toml").write_text("methods = [", encoding="utf-8")
+    with pytest.raises(GridError, match="expected TOML in"):
+        grids.read(tmp_path / "a.toml")
+    with pytest.raises(GridError, match="expected a grid file at"):
+        grids.read(tmp_path / "b.toml")
+
+
+def test_names_of_files_hold_no_sign_that_a_disk_refuses() -> None:
+    """And two labels never share one."""
+    slugs = [grids.slug(each) for each in ("a/b", "a:b", "a b", "a-b", "µ = 0.3", "x" * 300)]
+    assert len(set(slugs)) == len(slugs)
+    assert all(len(each) < 100 and not set(each) & set('/\\:*?"<>| ') for each in slugs)

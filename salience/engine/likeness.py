@@ -17,7 +17,7 @@ Kind = Literal["spearman", "ssim", "top-k"]
 SHARE = 0.1  # of the pixels, for top-k
 
 
-def between(one: Map, other: Map, kind: Kind = "spearman") -> float:
+def between(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> float:
     """Compare two maps; 1 for a map with itself, NaN where one is constant or not finite.
 
     "spearman" correlates ranks; "ssim" is the structural similarity of the maps scaled to 0…1; "top-k" is the

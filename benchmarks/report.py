@@ -85,7 +85,7 @@ def made(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
         left, top = (int(chance.integers(0, full - side + 1)) for full in whole.size)
         seen = whole.crop((left, top, left + side, top + side)).resize((SEEN, SEEN))
         seen.save(run / "pictures/lite0--photographs" / f"{slug(name)}.jpg", quality=85)
-    chosen = [{"number": number, "id": name, "target": 0, "right": True} for number, name in enumerate(names)]
+    chosen = [{"number": at, "id": name, "target": 0, "right": True} for at, name in enumerate(names)]
     (run / "scenes/lite0--photographs.json").write_text(json.dumps({"chosen": chosen}))
     about = {"salience": salience.__version__, "torch": torch.__version__, "machine": "a made-up run", "begun": "2026-01-01"}
     (run / "run.json").write_text(json.dumps(about))
@@ -93,14 +93,14 @@ def made(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
     (run / "grid.toml").write_text(GRID.format(measures=json.dumps(list(MEASURES)), methods=lines))
     every = (*methods, *CONTROLS)
     objects = chance.uniform(0.3, 0.7, (pictures, 2)), chance.normal(0, 0.05, pictures)
-    for number, method in enumerate(every):
-        skill = 0.1 if method in CONTROLS else 0.9 - 0.5 * number / len(every)
+    for at, method in enumerate(every):
+        skill = 0.1 if method in CONTROLS else 0.9 - 0.5 * at / len(every)
         _cell(run, method, skill, names, objects)
     return len(every) * pictures * len(MEASURES)
 
 
 def _cell(run: Path, method: str, skill: float, names: list[str], objects: tuple[Any, Any]) -> None:
-    chance = np.random.default_rng(abs(hash_of(method)))
+    chance = np.random.default_rng(number(method))
     cell = f"{slug(method)}--lite0--photographs--0"
     (run / "evidence" / cell).mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"cell": cell, "digest": ""})]
@@ -111,15 +111,15 @@ def _cell(run: Path, method: str, skill: float, names: list[str], objects: tuple
     (run / "cells" / f"{cell}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def hash_of(text: str) -> int:
-    """Number a text, the same in every process."""
+def number(text: str) -> int:
+    """Turn a text into a number that is the same in every process."""
     return sum(ord(letter) * 31**at for at, letter in enumerate(text)) % 2**32
 
 
 def _rows(cell: str, method: str, name: str, quality: float) -> list[dict[str, Any]]:
     about = {"cell": cell, "method": method, "box": "lite0", "data": "photographs", "picture": name, "seed": 0}
     about |= {"fingerprint": "made-up", "lane": "exact", "target": "dog", "right": True, "settings": "{}", "notes": ""}
-    about |= {"map_passes": 100 + hash_of(method) % 4000, "map_seconds": 0.5 + quality, "probability": 0.9}
+    about |= {"map_passes": 100 + number(method) % 4000, "map_seconds": 0.5 + quality, "probability": 0.9}
     signs = {"higher": quality, "lower": 1 - quality, "neither": 100.0}
     return [
         about | {"measure": measure, "better": better, "value": signs[better], "passes": 225, "seconds": 0.1}

@@ -8,6 +8,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,13 @@ class Panel:
         """Say what it is about."""
         return f"{self.data} on {self.box}"
 
-    @property
+    @cached_property
     def controls(self) -> tuple[str, ...]:
         """Name the methods that look at no box."""
-        named = {row["method"]: json.loads(row["settings"] or "{}").get("name", row["method"]) for row in self.rows}
-        return tuple(method for method in self.methods if named[method] in CONTROLS)
+        said = {row["method"]: row["settings"] for row in self.rows}
+        return tuple(each for each in self.methods if json.loads(said[each] or "{}").get("name", each) in CONTROLS)
 
-    @property
+    @cached_property
     def pictures(self) -> int:
         """Count the pictures."""
         return len({row["picture"] for row in self.rows})

@@ -2,9 +2,81 @@
 
 from __future__ import annotations
 
+import json as notation
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from salience.bench.compare import Change, Comparison
 
 
-def compare(run: Path) -> int:
-    """Make the compare of a run."""
-    raise NotImplementedError(run)
+def compare(
+    a: Annotated[Path, Parameter(help="a run's folder, or its rows as Parquet: how it was")],
+    b: Annotated[Path, Parameter(help="another: how it is")],
+    *,
+    drift: Annotated[float, Parameter(help="how much worse a mean may become, in the measure's own unit")] = 0.05,
+    json: Annotated[bool, Parameter(negative="", help="print one JSON object a line of the table")] = False,
+) -> int:
+    """Compare two runs picture by picture; exit code 1 if a measure became worse by more than --drift, and not by chance.
+
+    Where neither direction of a measure is better, a change in either is a drift.
+    """
+    from salience.bench import compare as compared
+    from salience.cli.extras import needed
+    from salience.errors import SettingError
+
+    needed("bench", "pyarrow", "scipy")
+    if not drift >= 0:
+        raise SettingError(f"expected a --drift of 0 or more, got {drift:g}")
+    found = compared.compare(a, b)
+    worse = found.drifted(drift)
+    for change in found.changes if json else ():
+        sys.stdout.write(notation.dumps(_facts(change, worse=change in worse)) + "\n")
+    if not json:
+        _table(found, worse)
+    _tell(found, worse, drift)
+    return 1 if worse else 0
+
+
+def _facts(change: Change, *, worse: bool) -> dict[str, object]:
+    from salience.cli import words
+
+    gap = change.gap
+    facts = change.kind._asdict() | {"better": change.better, "n": gap.n, "a": change.means[0], "b": change.means[1]}
+    facts |= {"difference": gap.mean, "low": gap.low, "high": gap.high, "p": change.p, "p_holm": change.holm}
+    plain: dict[str, object] = words.plain(facts | {"drift": change.drift, "drifted": worse})
+    return plain
+
+
+def _table(found: Comparison, worse: list[Change]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from salience.bench.tables import ARROWS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in ("box", "data", "measure", "method"):
+        table.add_column(head, no_wrap=True)
+    for head in ("n", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", ""):
+        table.add_column(head, justify="right", no_wrap=True)
+    for each in found.changes:
+        box, data, measure, method = each.kind
+        gap = each.gap
+        cells = [f"{value:.4f}" for value in each.means] + [f"{gap.mean:+.4f}", f"{gap.low:+.4f} … {gap.high:+.4f}"]
+        last = [f"{each.p:.3g}", f"{each.holm:.3g}", "drift" if each in worse else ""]
+        table.add_row(box, data, f"{measure} {ARROWS[each.better]}", method, f"{gap.n:,}", *cells, *last)
+    Console(file=sys.stdout, width=1000).print(table, soft_wrap=True)  # a line stays one line, in a pipe too
+
+
+def _tell(found: Comparison, worse: list[Change], most: float) -> None:
+    """Say in words what the table does not."""
+    said = [f"{box} is another model: fingerprint {one} in A, {other} in B" for box, (one, other) in found.models.items()]
+    if any(found.alone):
+        said.append(f"left out: {found.alone[0]:,} rows with a value in A only, {found.alone[1]:,} in B only")
+    if worse:
+        names = [f"{each.kind.measure} of {each.kind.method} on {each.kind.box} ({each.gap.mean:+.4f})" for each in worse]
+        said.append(f"drift of more than {most:g}: {', '.join(names)}")
+    sys.stderr.write("".join(f"salience: {line}\n" for line in said))

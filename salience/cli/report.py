@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def report(run: Path) -> int:
-    """Make the report of a run."""
-    raise NotImplementedError(run)
+def report(
+    run: Annotated[Path, Parameter(help="the folder of a run of `salience bench`, finished or not")],
+    *,
+    out: Annotated[Path | None, Parameter(help="the page; none given: report.html in the run's folder")] = None,
+) -> int:
+    """Make one page of a run that needs nothing else, with its tables as CSV and Markdown beside it."""
+    from salience.bench import report as reports
+    from salience.cli.extras import needed
+
+    needed("bench", "pyarrow", "jinja2", "scipy")
+    sys.stdout.write(f"{reports.write(run, out)}\n")
+    return 0

@@ -1,0 +1,119 @@
+"""Two runs against each other, picture by picture: what has become worse."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from salience.bench import rows, stats
+from salience.bench.stats import Mean
+from salience.errors import GridError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Kind(NamedTuple):
+    """What a line of a comparison is about."""
+
+    box: str
+    data: str
+    measure: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A method's mean in run A and in run B, over the pictures that both have."""
+
+    kind: Kind
+    better: str
+    means: tuple[float, float]
+    gap: Mean  # B - A, a mean over pictures
+    p: float
+    holm: float  # corrected over the methods of a box, data and measure
+
+    @property
+    def drift(self) -> float:
+        """How much worse B is; either way where neither direction is better."""
+        return {"higher": -self.gap.mean, "lower": self.gap.mean}.get(self.better, abs(self.gap.mean))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All changes, and what could not be compared."""
+
+    changes: tuple[Change, ...]
+    alone: tuple[int, int]  # rows with a value that only A, only B has
+    models: Mapping[str, tuple[str, str]]  # boxes with other fingerprints in A and B
+
+    def drifted(self, most: float) -> list[Change]:
+        """Pick what became worse by more than `most`, and not by chance: the interval leaves zero out."""
+        return [each for each in self.changes if each.drift > most and each.gap.sure]
+
+
+def compare(one: Path, other: Path) -> Comparison:
+    """Pair the rows of two runs by method, box, data, picture, seed and measure, and average seeds, then pictures."""
+    tables = rows.of(one), rows.of(other)
+    first, second = (_values(table) for table in tables)
+    both = first.keys() & second.keys()
+    if not both:
+        raise GridError(f"expected runs with rows in common, got none in {one} and {other}: were they of one grid?")
+    found = defaultdict[Kind, defaultdict[str, list[tuple[float, float]]]](lambda: defaultdict(list))
+    for kind, picture, seed in sorted(both):
+        found[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
+    better = {_kind(row): row["better"] for table in tables for row in _rows(table, "better")}
+    alone = len(first.keys() - both), len(second.keys() - both)
+    return Comparison(_changes(found, better), alone, _models(*tables))
+
+
+def _changes(
+    found: Mapping[Kind, Mapping[str, Sequence[tuple[float, float]]]], better: Mapping[Kind, str]
+) -> tuple[Change, ...]:
+    means = {kind: np.array([np.mean(some, axis=0) for some in by.values()]).T for kind, by in found.items()}
+    gaps = {kind: b - a for kind, (a, b) in means.items()}
+    p = dict(zip(gaps, stats.wilcoxon(list(gaps.values())).tolist(), strict=True))
+    holm: dict[Kind, float] = {}
+    for family in {kind[:3] for kind in gaps}:
+        members = [kind for kind in gaps if kind[:3] == family]
+        holm |= dict(zip(members, stats.holm([p[kind] for kind in members]).tolist(), strict=True))
+    sides = {kind: (float(a.mean()), float(b.mean())) for kind, (a, b) in means.items()}
+    return tuple(
+        Change(kind, better[kind], sides[kind], gap, p[kind], holm[kind])
+        for kind, gap in zip(gaps, stats.means(list(gaps.values())), strict=True)
+    )
+
+
+def _values(table: pa.Table) -> dict[tuple[Kind, str, int], float]:
+    """Return the values that are there: a row that failed or is not defined has none."""
+    return {
+        (_kind(row), row["picture"], row["seed"]): row["value"]
+        for row in _rows(table, "picture", "seed", "value")
+        if row["value"] is not None and np.isfinite(row["value"])
+    }
+
+
+def _rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = table.select([*Kind._fields, *names]).to_pylist()
+    except KeyError as problem:
+        raise GridError(f"expected rows of `salience bench`, got a table without the column {problem}") from None
+    return [row for row in found if row["measure"] is not None]
+
+
+def _kind(row: Mapping[str, Any]) -> Kind:
+    return Kind(*(row[name] for name in Kind._fields))
+
+
+def _models(one: pa.Table, other: pa.Table) -> dict[str, tuple[str, str]]:
+    """Name the boxes that answer otherwise than before."""
+    first, second = (
+        {row["box"]: row["fingerprint"] for row in table.select(["box", "fingerprint"]).to_pylist()}
+        for table in (one, other)
+    )
+    return {box: (first[box], second[box]) for box in sorted(first.keys() & second.keys()) if first[box] != second[box]}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -149,8 +150,13 @@ def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
         "settings": asdict(method),
         "seed": getattr(method, "seed", None),
         "box": _described(box),
-        "versions": {name: version(name) for name in ("salience", "torch", "numpy", "pillow")},
+        "versions": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return {name: version(name) for name in ("salience", "torch", "numpy", "pillow")}
 
 
 def fitted(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib import import_module
@@ -38,9 +38,7 @@ class Setting:
 
 def names(folder: str) -> tuple[str, ...]:
     """List what a folder of the package registers, by the names that people use, plus the entry points."""
-    package = import_module(f"salience.{folder}")
-    own = [_spoken(found.name) for found in iter_modules(package.__path__) if not found.name.startswith("_")]
-    return tuple(sorted([*own, *(point.name for point in entry_points(group=f"salience.{folder}"))]))
+    return tuple(sorted([*_own(folder), *(point.name for point in entry_points(group=f"salience.{folder}"))]))
 
 
 def method(name: str) -> type[Any]:
@@ -79,16 +77,22 @@ def stamp(measure: Any) -> str:
 
 def _class(folder: str, name: str) -> type[Any]:
     name = name.lower().replace("_", "-")
+    if name in _own(folder):  # the package's own first: asking what is installed takes longer
+        written = name.replace("++", "-plus-plus")
+        module = import_module(f"salience.{folder}.{written.replace('-', '_')}")
+        found: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
+        return found
     for point in entry_points(group=f"salience.{folder}"):
         if point.name == name:
-            found: type[Any] = point.load()
-            return found
-    if name not in names(folder):
-        raise UnknownName.of(folder.removesuffix("s"), name, names(folder))
-    written = name.replace("++", "-plus-plus")
-    module = import_module(f"salience.{folder}.{written.replace('-', '_')}")
-    cls: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
-    return cls
+            loaded: type[Any] = point.load()
+            return loaded
+    raise UnknownName.of(folder.removesuffix("s"), name, names(folder))
+
+
+@cache
+def _own(folder: str) -> tuple[str, ...]:
+    package = import_module(f"salience.{folder}")
+    return tuple(_spoken(found.name) for found in iter_modules(package.__path__) if not found.name.startswith("_"))
 
 
 def _made(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
@@ -189,11 +193,10 @@ def data(spec: Any, **options: Any) -> Data:
 
 
 def _kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
-    loaded: Mapping[str, Any] = {point.name: point for point in entry_points(group=f"salience.{folder}")}
-    if kind in loaded:
-        return loaded[kind].load()
-    kinds: Iterable[str] = names(folder)
-    if kind not in kinds:
-        what = "box" if folder == "boxes" else folder
-        raise UnknownName.of(f"{what} kind (kind:name)", spec, kinds, f"one of {', '.join(kinds)}")
-    return import_module(f"salience.{folder}.{kind}")
+    if kind in _own(folder):
+        return import_module(f"salience.{folder}.{kind}")
+    for point in entry_points(group=f"salience.{folder}"):
+        if point.name == kind:
+            return point.load()
+    kinds, what = names(folder), "box" if folder == "boxes" else folder
+    raise UnknownName.of(f"{what} kind (kind:name)", spec, kinds, f"one of {', '.join(kinds)}")

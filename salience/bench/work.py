@@ -6,14 +6,13 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from salience import explaining, measuring, registry, samples
+from salience import __version__, explaining, measuring, registry, samples
 from salience.bench import grid as grids
 from salience.bench import scene as scenes
 from salience.bench.book import Book, Row
@@ -150,7 +149,7 @@ def _about(cell: Cell, scene: Scene, one: Chosen) -> Row:
         "seed": cell.seed,
         "target": targets.name(one.target, box.classes),
         "right": one.right,
-        "salience": version("salience"),
+        "salience": __version__,
         "torch": torch.__version__,
     }
 

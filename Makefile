@@ -20,8 +20,9 @@ fix: ## format, and repair what the linter can
 test: ## run all tests
 	uv run pytest
 
-docs: ## write docs/cli.md from the program's help
+docs: ## write docs/cli.md and docs/measures.md from the program's help
 	uv run python -m salience.cli.page docs/cli.md
+	uv run python -m salience.cli.measures_page docs/measures.md
 
 bench: ## measure; BENCH names a module of benchmarks/
 	uv run python -m benchmarks$(if $(BENCH),.$(BENCH))

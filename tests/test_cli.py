@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as pil
 
 from salience import Explanation, registry
-from salience.cli import files, main, page
+from salience.cli import files, main, measures_page, page
 from salience.cli.options import Options
 
 TOY = ("--box", "toy:colour")
@@ -207,6 +207,35 @@ def test_list_shows_a_methods_settings(capsys: pytest.CaptureFixture[str]) -> No
     assert "Petsiuk" in said
 
 
+def test_list_says_what_each_measure_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them, each protocol with its direction and needs."""
+    assert main(["list", "measures", "--json"]) == 0
+
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(registry.names("measures"))
+    assert rows["stability"]["protocols"][0] == {"name": "noise", "better": "lower", "needs": ["method"]}
+    assert main(["list", "measures"]) == 0
+    assert "Say whether the map's highest point lies on the object" in capsys.readouterr().out
+
+
+def test_list_shows_a_measures_protocols_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the specs that make them, with the paper."""
+    main(["list", "measures", "randomisation"])
+
+    said = capsys.readouterr().out
+    assert "randomisation/cascade" in said
+    assert "lower is better" in said
+    assert "the method, gradients" in said
+    assert "of the weights or of the class" in said
+    assert "NeurIPS 2018." in said
+
+
+def test_a_wrong_measure_is_answered_with_close_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """As any name."""
+    assert main(["list", "measures", "stabilty"]) == 2
+    assert "expected the name of a measure, got 'stabilty': did you mean stability" in capsys.readouterr().err
+
+
 def test_list_finds_boxes_and_classes_by_pattern(capsys: pytest.CaptureFixture[str]) -> None:
     """A pattern without wildcards matches anywhere in a class's name."""
     main(["list", "boxes", "toy:co*"])
@@ -240,6 +269,12 @@ def test_the_documented_defaults_are_the_librarys() -> None:
 def test_the_help_page_is_up_to_date() -> None:
     """Made by `make docs`."""
     assert (Path(__file__).parent.parent / "docs" / "cli.md").read_text(encoding="utf-8") == page.text()
+
+
+def test_the_catalogue_of_measures_is_up_to_date() -> None:
+    """Made by `make docs`."""
+    said = (Path(__file__).parent.parent / "docs" / "measures.md").read_text(encoding="utf-8")
+    assert said == measures_page.text()
 
 
 def test_the_program_starts_without_torch() -> None:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Json = Annotated[bool, Parameter(negative="", help="print JSON")]
+BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
 NEEDS = {"BlackBox": "any box", "GreyBox": "inner layers", "OpenBox": "gradients"}
 
 
 def app() -> App:
     """Make the three lists."""
-    made = App(name="list", help="List methods, boxes or classes.", help_format="plaintext")
-    for each in (methods, boxes, classes):
+    made = App(name="list", help="List methods, measures, boxes or classes.", help_format="plaintext")
+    for each in (methods, measures, boxes, classes):
         made.command(each)
     return made
 
@@ -38,6 +39,17 @@ def methods(name: str | None = None, /, *, json: Json = False) -> int:
         return _show(method(name), json, _manual)
     found = [{key: method(each)[key] for key in ("name", "needs", "about")} for each in registry.names("methods")]
     return _show(found, json, lambda rows: _table([(row["name"], row["needs"], row["about"]) for row in rows]))
+
+
+def measures(name: str | None = None, /, *, json: Json = False) -> int:
+    """List the measures; with a NAME, its manual, protocols and settings."""
+    from salience import registry
+    from salience.cli.measures_page import facts
+
+    if name is not None:
+        return _show(facts(name), json, _measure)
+    found = [{key: facts(each)[key] for key in ("name", "about", "protocols")} for each in registry.names("measures")]
+    return _show(found, json, lambda rows: _table([(row["name"], row["about"]) for row in rows]))
 
 
 def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
@@ -120,9 +132,21 @@ def _manual(facts: dict[str, Any]) -> Any:
     return _table(rows)
 
 
+def _measure(facts: dict[str, Any]) -> Any:
+    """Print a measure's page."""
+    from salience.cli.measures_page import needed
+
+    console = Console(file=sys.stdout)
+    console.print(Text(f"{facts['name']}\n{facts['source']}\n\n{facts['manual']}\n\nProtocols"), soft_wrap=True)
+    name = facts["name"]
+    console.print(_table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", needed(one)) for one in facts["protocols"]]))
+    console.print(Text(f"\nSettings, as in {name}/{facts['protocols'][0]['name']}?setting=value"), soft_wrap=True)
+    return _table([(each["name"], default(each["default"]), each["help"]) for each in facts["settings"]])
+
+
 def default(value: Any) -> str:
     """Say a default."""
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "-" if value in (None, "") else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Table:

@@ -16,6 +16,7 @@ HEAD = """# The command line
 ```
 salience explain [PICTURE or FOLDER ...]        explain; without a picture, a sample photograph
 salience list methods [NAME]                    what there is and what it needs; with a name, its manual
+salience list measures [NAME]                   measures and their protocols; with a name, its manual
 salience list boxes [PATTERN]                   kinds of boxes; with a pattern like "timm:*resnet*", their names
 salience list classes [PATTERN] [--box BOX]     the classes of a box
 salience --version

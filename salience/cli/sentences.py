@@ -17,7 +17,7 @@ def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
         return _option(problem, words)
     if isinstance(problem, UnknownCommandError) or (words and words[0] not in COMMANDS):
         unused = list(getattr(problem, "unused_tokens", None) or [words[0]])
-        known = ("methods", "boxes", "classes") if words[0] == "list" else COMMANDS
+        known = ("methods", "measures", "boxes", "classes") if words[0] == "list" else COMMANDS
         return UnknownName.of("command", unused[0], known, "see `salience --help`")
     if isinstance(problem, CoercionError) and problem.token is not None and problem.argument is not None:
         given, name = problem.token.value, problem.argument.name

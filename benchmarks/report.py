@@ -32,10 +32,10 @@ MEASURES = {
     "increase/score-cam": "higher",
     "pointing-game/torchray": "higher",
     "energy/score-cam": "higher",
-    "iou/mean": "higher",
+    "iou/sise-20": "higher",
     "sparsity/gini": "higher",
-    "complexity/entropy": "lower",
-    "cost/passes": "neither",
+    "complexity/png": "lower",
+    "agreement/spearman": "neither",
 }
 CURVES = tuple(MEASURES)[:2]
 SIDE, SEEN = 112, 224  # pixels of a stored map and of what the box saw
@@ -120,7 +120,7 @@ def _rows(cell: str, method: str, name: str, quality: float) -> list[dict[str, A
     about = {"cell": cell, "method": method, "box": "lite0", "data": "photographs", "picture": name, "seed": 0}
     about |= {"fingerprint": "made-up", "lane": "exact", "target": "dog", "right": True, "settings": "{}", "notes": ""}
     about |= {"map_passes": 100 + number(method) % 4000, "map_seconds": 0.5 + quality, "probability": 0.9}
-    signs = {"higher": quality, "lower": 1 - quality, "neither": 100.0}
+    signs = {"higher": quality, "lower": 1 - quality, "neither": quality / 2}
     return [
         about | {"measure": measure, "better": better, "value": signs[better], "passes": 225, "seconds": 0.1}
         for measure, better in MEASURES.items()

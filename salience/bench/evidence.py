@@ -17,8 +17,8 @@ from salience.bench.grid import slug
 from salience.bench.panel import Panel
 
 POINTS = 101  # of a mean curve
-Small = UInt8[ndarray, "y x"]
-Curve = Float[ndarray, "2 n"]
+Small = UInt8[ndarray, "_ _"]
+Curve = Float[ndarray, "2 _"]  # x and y
 Maker = tuple[str, int]  # a method and a seed
 
 
@@ -51,8 +51,8 @@ class Seen:
 def opened(run: Path, cell: str, picture: str) -> Kept | None:
     """Read a file of evidence; None where there is none that can be read."""
     try:
-        with np.load(run / "evidence" / cell / f"{slug(picture)}.npz") as file:
-            arrays = {name: file[name] for name in file.files}
+        with (run / "evidence" / cell / f"{slug(picture)}.npz").open("rb") as file, np.load(file) as kept:
+            arrays = dict(kept)
         low, high = arrays["range"].tolist()
         curves = {name.removeprefix("curve|"): each for name, each in arrays.items() if name.startswith("curve|")}
         return Kept(arrays["map"], (low, high), curves)

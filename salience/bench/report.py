@@ -102,13 +102,14 @@ def _view(run: Path, one: Panel) -> dict[str, Any]:
 
 
 def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
-    """Write a number of the table, with how good it is in its column: 0 the worst, 1 the best."""
+    """Write a number of the table, with how good it is among the methods: 0 the worst, 1 the best; controls may be worse."""
     found = one.found.get((column[0].key.measure, method))
-    if found is None or not found.mean.n:
-        return {"found": found, "shade": 0.0}
-    means = [each.mean.mean for each in column if each.mean.n]
-    shade = (found.mean.mean - min(means)) / ((max(means) - min(means)) or 1.0)
-    shade = {"higher": shade, "lower": 1 - shade}.get(found.better, 0.0) if max(means) > min(means) else 0.0
+    means = [each.mean.mean for each in column if each.mean.n and each.method not in one.controls]
+    if found is None or not found.mean.n or not means:
+        return {"found": found, "shade": 0.0, "digits": 3}
+    low, high = min(means), max(means)
+    share = min(max((found.mean.mean - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    shade = {"higher": share, "lower": 1 - share}.get(found.better, 0.0) if high > low else 0.0
     return {"found": found, "shade": round(shade, 3), "digits": tables.digits(column)}
 
 
@@ -133,5 +134,5 @@ def _said(every: Iterable[Row]) -> list[tuple[str, str, int, str]]:
             noted.add(where)
             for note in row["notes"].split("; "):
                 kind = "blank map" if BLANK.match(note) else "note"
-                found[kind, re.sub(r"\(\S+ everywhere\)", "", note) if kind == "blank map" else note].append(row["method"])
+                found[kind, re.sub(r" \(\S+ everywhere\)", "", note) if kind == "blank map" else note].append(row["method"])
     return [(*key, len(some), ", ".join(sorted(set(some)))) for key, some in sorted(found.items())]

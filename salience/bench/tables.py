@@ -16,10 +16,11 @@ MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
 
 
 def digits(column: Sequence[Summary]) -> int:
-    """Choose decimals for a column: as many as give half an interval two digits that count."""
+    """Choose decimals for a column: as many as give half an interval two digits that count; none for whole numbers."""
     halves = [each.mean.half for each in column if each.mean.half > 0]
-    size = median(halves) if halves else 0.01
-    return min(max(1 - math.floor(math.log10(size)), 0), 6)
+    if not halves:
+        return 0 if all(each.mean.mean.is_integer() for each in column if each.mean.n) else 3
+    return min(max(1 - math.floor(math.log10(median(halves))), 0), 6)
 
 
 def number(value: float | None, decimals: int = 3) -> str:

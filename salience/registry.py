@@ -82,10 +82,8 @@ def _class(folder: str, name: str) -> type[Any]:
         module = import_module(f"salience.{folder}.{written.replace('-', '_')}")
         found: type[Any] = getattr(module, "".join(word.capitalize() for word in written.split("-")))
         return found
-    for point in entry_points(group=f"salience.{folder}"):
-        if point.name == name:
-            loaded: type[Any] = point.load()
-            return loaded
+    for point in (each for each in entry_points(group=f"salience.{folder}") if each.name == name):
+        return point.load()  # type: ignore[no-any-return]  # a class
     raise UnknownName.of(folder.removesuffix("s"), name, names(folder))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from salience import measuring, registry
 from salience.bench import grid as grids
 from salience.bench import tally
 from salience.bench.controls import CONTROLS
-from salience.bench.tally import Pair, Row, Summary
+from salience.bench.tally import LEVEL, Pair, Row, Summary
 from salience.errors import SalienceError
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Panel:
     def pictures(self) -> int:
         """Count the pictures."""
         return len({row["picture"] for row in self.rows})
+
+    @property
+    def wanted(self) -> int:
+        """Count the pictures it takes until signed ranks can tell any two methods apart, after Holm's correction."""
+        pairs = len(self.methods) * (len(self.methods) - 1) / 2
+        return math.ceil(1 + math.log2(pairs / LEVEL)) if pairs else 0
 
     def of(self, measure: str) -> list[Summary]:
         """Return a column, where it has something."""

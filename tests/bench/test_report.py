@@ -213,6 +213,17 @@ def test_mean_curves_are_means_at_shared_places() -> None:
     assert (total.count, y.tolist()) == (2, pytest.approx(slow))
 
 
+def test_a_table_says_when_it_has_too_few_pictures_to_tell_methods_apart(whole: Path, run: Path) -> None:
+    """Signed ranks of n differences reach 2^(1 − n) at best; times 15 pairs, 8 pictures leave 0.12 and ten 0.03."""
+    found, pairs = panel.panels(rows.of(whole), whole)
+    assert found[0].wanted == 10
+    assert min(each.holm for each in pairs) == pytest.approx(15 * 2**-7)
+    assert "at least 10 pictures" in report.write(run).read_text()
+    made(run, 10, METHODS)
+    assert min(each.holm for each in panel.panels(rows.of(run), run)[1]) == pytest.approx(15 * 2**-9)
+    assert "pictures would be needed" not in report.write(run).read_text()
+
+
 @pytest.mark.parametrize(("ends", "count"), [((0, 1), 6), ((0, 0.9), 5), ((-0.2, 0.31), 6), ((0, 1234), 7), ((3, 3), 1)])
 def test_ticks_are_few_round_and_within(ends: tuple[float, float], count: int) -> None:
     """Between four and nine of them."""
@@ -228,7 +239,7 @@ def test_a_line_runs_from_corner_to_corner() -> None:
     assert drawn.axes[0] == "share of pixels removed"
 
 
-@pytest.mark.parametrize(("half", "places"), [(0.0123, 3), (0.2, 2), (4, 1), (70, 0), (1e-9, 6), (0, 0)])
+@pytest.mark.parametrize(("half", "places"), [(0.0123, 3), (0.2, 2), (4, 1), (70, 0), (1e-8, 6), (1e-16, 0), (0, 0)])
 def test_decimals_follow_the_interval(half: float, places: int) -> None:
     """Half an interval keeps two digits that count."""
     column = [Summary(Key("d", "b", "m"), "a", "higher", Mean(5.0, 5 - half, 5 + half, 9), (0, 0), "")]

@@ -37,7 +37,8 @@ class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, no
         near = get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)  # the closest first
         close = [spelt[each] for each in near] or (names if len(names) <= 12 else [])
         offer = f"did you mean {', '.join(close)}?" if close else hint or "see `salience list`"
-        return cls(f"expected the name of a {kind}, got {name!r}: {offer}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        return cls(f"expected the name of {article} {kind}, got {name!r}: {offer}")
 
 
 class TargetError(SalienceError):

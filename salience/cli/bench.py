@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def bench(
     grid: Annotated[Path, Parameter(help="a grid file (TOML): methods, boxes, data, measures, seeds")],
+    /,
     *,
     out: Annotated[Path, Parameter(help="the folder for rows and evidence; a run that is there goes on")],
     workers: Annotated[int, Parameter(help="processes, which share the cores")] = 1,

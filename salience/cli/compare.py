@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def compare(
     a: Annotated[Path, Parameter(help="a run's folder, or its rows as Parquet: how it was")],
     b: Annotated[Path, Parameter(help="another: how it is")],
+    /,
     *,
     drift: Annotated[float, Parameter(help="how much worse a mean may become, in the measure's own unit")] = 0.05,
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a line of the table")] = False,

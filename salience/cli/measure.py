@@ -23,7 +23,7 @@ def measure(
     target: Annotated[str, Parameter(help="the class that pictures are explained for")] = "predicted",
     budget: Annotated[str | None, Parameter(help="what explaining a picture may cost")] = None,
     truth: Annotated[str | None, Parameter(help="a mask of where the object is, white on black, of one picture")] = None,
-    seed: int = 0,
+    seed: Annotated[int, Parameter(help="of explaining pictures")] = 0,
     batch: Annotated[int | None, Parameter(help="images a pass through the box")] = None,
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a file")] = False,
 ) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from salience import registry
+from salience.cli.bench import bench
+from salience.cli.compare import compare
 from salience.cli.listing import NEEDS, default
+from salience.cli.measure import measure
 from salience.cli.options import Options
+from salience.cli.report import report
 
 HEAD = """# The command line
 
@@ -15,6 +21,10 @@ HEAD = """# The command line
 
 ```
 salience explain [PICTURE or FOLDER ...]        explain; without a picture, a sample photograph
+salience measure [RECORD or PICTURE ...]        measure explanations, each number by a named protocol
+salience bench GRID.toml --out DIR              explain and measure a grid of methods, boxes and data; goes on after a kill
+salience report DIR                             one page of it, with tables as CSV and Markdown
+salience compare A B                            two runs, picture by picture; exit code 1 past a drift
 salience list methods [NAME]                    what there is and what it needs; with a name, its manual
 salience list measures [NAME]                   measures and their protocols; with a name, its manual
 salience list boxes [PATTERN]                   kinds of boxes; with a pattern like "timm:*resnet*", their names
@@ -45,11 +55,27 @@ salience explain photographs/ --budget 10s --json > results.jsonl
 def text() -> str:
     """Write the page."""
     parts = [HEAD, _rows(list(registry.settings(Options)))]
+    parts += [
+        f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_rows(_options(command))}"
+        for command in (measure, bench, report, compare)
+    ]
+    parts.append("\n## Settings of the methods of salience explain\n")
     for name in registry.names("methods"):
         cls = registry.method(name)
         own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
         parts.append(f"\n### Settings of {name}\n\nNeeds: {NEEDS[registry.need(cls).__name__]}.\n\n{_rows(own)}")
     return "\n".join(parts)
+
+
+def _options(command: Callable[..., int]) -> list[registry.Setting]:
+    """Read a command's options off its function."""
+    found = []
+    for name, each in inspect.signature(command, eval_str=True).parameters.items():
+        if each.kind is inspect.Parameter.KEYWORD_ONLY:
+            said = [more.help for more in getattr(each.annotation, "__metadata__", ()) if more.help]
+            default = None if each.default is inspect.Parameter.empty else each.default
+            found.append(registry.Setting(name, each.annotation, default, " ".join(said)))
+    return found
 
 
 def _rows(settings: list[registry.Setting]) -> str:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 def report(
     run: Annotated[Path, Parameter(help="the folder of a run of `salience bench`, finished or not")],
+    /,
     *,
     out: Annotated[Path | None, Parameter(help="the page; none given: report.html in the run's folder")] = None,
 ) -> int:

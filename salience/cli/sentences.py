@@ -8,7 +8,7 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError, Unknown
 
 from salience.errors import SalienceError, SettingError, UnknownName
 
-COMMANDS = ("explain", "list")
+COMMANDS = ("explain", "measure", "bench", "report", "compare", "list")
 
 
 def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
@@ -35,11 +35,25 @@ def _option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
 
     given = (problem.token.keyword or problem.token.value).lstrip("-").removeprefix("no-")
     if words[0] != "explain":
-        return UnknownName.of("option", given, ("json", "box", "help"), "see `salience list --help`")
+        return UnknownName.of("option", given, _known(words), f"see `salience {words[0]} --help`")
     method = chosen(words) or str(api.DEFAULT["method"])
     settings = [each.name for each in registry.settings(registry.method(method))]
     known = sorted({name.replace("_", "-") for name in (*Options.__dataclass_fields__, *settings)})
     return UnknownName.of(f"setting of {method}", given, known, f"see `salience explain --method {method} --help`")
+
+
+def _known(words: Sequence[str]) -> list[str]:
+    """List the options of a command whose function says them all."""
+    import inspect
+
+    from salience.cli import app
+
+    made = app()[words[0]]
+    if words[0] == "list":
+        made = made[words[1]]
+    function = made.default_command
+    names = inspect.signature(function).parameters if function is not None else ()
+    return [*(name.replace("_", "-") for name in names), "help"]
 
 
 def _type(hint: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from salience import api, measuring, registry
 from salience.bench.controls import CONTROLS
 from salience.engine.budget import Budget
-from salience.errors import GridError, SalienceError, UnknownName
+from salience.errors import GridError, UnknownName
 
 MEASURES = ("deletion", "insertion", "average-drop", "pointing-game", "energy", "sparsity")
 AXES = {"methods": "name", "boxes": "spec", "data": "spec"}  # and the key that a plain text stands for
@@ -68,7 +68,7 @@ class Grid:
             kept = [each.given.get("boxes") for each in (data, method)]
             if any(only is not None and box.label not in only for only in kept):
                 continue
-            found += [Cell(method, box, data, seed) for seed in (self.seeds if _random(method) else self.seeds[:1])]
+            found += [Cell(method, box, data, seed) for seed in (self.seeds if _seeded(_class(method)) else self.seeds[:1])]
         return tuple(found)
 
     def digest(self, cell: Cell) -> str:
@@ -110,8 +110,12 @@ def method(entry: Entry, seed: int) -> Any:
     """Make the method of an entry."""
     settings = {key: value for key, value in entry.given.items() if key not in ("budget", "boxes")}
     if entry.name in CONTROLS:
-        return CONTROLS[entry.name](**settings)
+        return api.prepared(CONTROLS[entry.name](**settings), seed if _seeded(CONTROLS[entry.name]) else None, {})
     return api.prepared(entry.name, seed, settings)
+
+
+def _class(entry: Entry) -> type[Any]:
+    return CONTROLS[entry.name] if entry.name in CONTROLS else registry.method(entry.name)
 
 
 def slug(text: str) -> str:
@@ -158,11 +162,8 @@ def _check(grid: Grid) -> None:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
 
 
-def _random(entry: Entry) -> bool:
-    try:
-        return any(each.name == "seed" for each in registry.settings(type(method(entry, 0))))
-    except SalienceError:
-        return False
+def _seeded(cls: type[Any]) -> bool:
+    return any(each.name == "seed" for each in registry.settings(cls))
 
 
 def subset(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:

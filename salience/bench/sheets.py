@@ -105,10 +105,7 @@ def overlay(kept: Kept, under: Pixels) -> Pixels:
         return under
     position = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
     large = pil.fromarray(position).resize(under.shape[1::-1], pil.Resampling.BILINEAR)
-    colour, weight = look.tint(np.asarray(large))
-    calm = 0.35 * under + 0.65 * (under @ blend.GREY)[..., None]  # as in `draw`
-    laid: Pixels = ((1 - weight) * calm + weight * colour).astype(np.float32)
-    return laid
+    return blend.laid(under, np.asarray(large), look)
 
 
 def _picture(file: Path) -> Pixels | None:

@@ -112,10 +112,7 @@ def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None =
         values = explanation.saliency.double().numpy()
         look = look.of(values)
         low, high = look.span(values)
-        position = np.nan_to_num(((raw - low) / (high - low)).clip(0, 1))
-        colour, weight = look.tint(position)
-        calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence
-        over = (1 - weight) * calm + weight * colour
+        over = laid(under, np.nan_to_num(((raw - low) / (high - low)).clip(0, 1)), look)
     else:
         over = under
     if unseen.any():
@@ -124,6 +121,14 @@ def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None =
         _outline(over, unseen)
     final: Pixels = over.clip(0, 1)
     return final
+
+
+def laid(under: Pixels, position: Values, look: Look) -> Pixels:
+    """Lay positions 0…1 of a settled look's scale over pixels."""
+    colour, weight = look.tint(position)
+    calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence
+    over: Pixels = (1 - weight) * calm + weight * colour
+    return over
 
 
 def _outline(pixels: Pixels, unseen: Any) -> None:

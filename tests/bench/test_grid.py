@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from salience.bench import grid as grids
+from salience.boxes import toy
 from salience.errors import GridError, SalienceError
 from tests.bench.tiny import RAW
+from tests.helpers import apart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +23,13 @@ def test_cells_are_the_product_of_the_axes_with_controls() -> None:
     assert len(names) == len(set(names)) == 3 + 3 + 1 + 1
     assert [name for name in names if name.endswith("--1")] == ["rise--colour--scenes--1", "random-order--colour--scenes--1"]
     assert not [cell for cell in grids.of(RAW | {"controls": False}).cells if cell.method.name == "edge-detector"]
+
+
+def test_every_seed_has_its_own_random_order() -> None:
+    """A control has as many rows as the methods that it is held against."""
+    one, other = (each for each in grids.of(RAW).cells if each.method.name == "random-order")
+    orders = [grids.method(each.method, each.seed)(toy.load("colour", size=8), torch.zeros(3, 8, 8), 0) for each in (one, other)]
+    assert apart(*orders) > 0.5
 
 
 def test_a_method_may_be_kept_to_some_boxes() -> None:

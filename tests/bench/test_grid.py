@@ -27,8 +27,9 @@ def test_cells_are_the_product_of_the_axes_with_controls() -> None:
 
 def test_every_seed_has_its_own_random_order() -> None:
     """A control has as many rows as the methods that it is held against."""
-    one, other = (each for each in grids.of(RAW).cells if each.method.name == "random-order")
-    orders = [grids.method(each.method, each.seed)(toy.load("colour", size=8), torch.zeros(3, 8, 8), 0) for each in (one, other)]
+    box, image = toy.load("colour", size=8), torch.zeros(3, 8, 8)
+    cells = [each for each in grids.of(RAW).cells if each.method.name == "random-order"]
+    orders = [grids.method(each.method, each.seed)(box, image, 0) for each in cells]
     assert apart(*orders) > 0.5
 
 

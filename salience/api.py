@@ -38,6 +38,7 @@ def explain(
     target: Any = None,
     budget: Any = None,
     seed: int | None = None,
+    tolerance: float | None = None,
     batch: int | None = None,
     progress: probe.Progress | None = None,
     **settings: Any,
@@ -47,12 +48,13 @@ def explain(
     `box` and `image` are whatever `load` and `picture.read` take. `method` is a name or a method object; `settings`
     are its fields. `target` is None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
     function of the probabilities. A list of targets is one for each of several pictures, or several for one picture,
-    which then share what passes they can. `budget` is 2000, "2000 passes" or "10s", for each map.
+    which then share what passes they can. `budget` is 2000, "2000 passes" or "10s", for each map. `tolerance` stops a
+    method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 
     Returns an `Explanation`, or a list of them in the order of the pictures or targets.
     """
     box, made = registry.box(box), prepared(method, seed, settings)
-    given = {"budget": budget, "batch": batch, "progress": progress}
+    given = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
         each = target if isinstance(target, list) else [target] * len(image)
         if len(each) != len(image):
@@ -74,13 +76,15 @@ def watch(
     target: Any = None,
     budget: Any = None,
     seed: int | None = None,
+    tolerance: float | None = None,
     batch: int | None = None,
     progress: probe.Progress | None = None,
     **settings: Any,
 ) -> Iterator[Explanation]:
     """Yield the explanation as it grows; stop whenever it is good enough. The last one is what `explain` returns."""
     box, made = registry.box(box), prepared(method, seed, settings)
-    return explaining.steps(box, image, made, target=target, budget=budget, batch=batch, progress=progress)
+    given = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
+    return explaining.steps(box, image, made, target=target, **given)
 
 
 def measure(

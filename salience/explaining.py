@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -32,19 +32,39 @@ def last(found: Iterator[Explanation]) -> Explanation:
 
 
 def steps(
-    box: BlackBox, source: Any, method: Any, *, target: Any, budget: Any, batch: int | None, progress: Any
+    box: BlackBox,
+    source: Any,
+    method: Any,
+    *,
+    target: Any,
+    budget: Any,
+    batch: int | None,
+    progress: Any,
+    tolerance: float | None = None,
 ) -> Iterator[Explanation]:
-    """Explain one picture, yielding the record as it grows."""
+    """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
+    probe.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
     run = probe.Run(Budget.of(budget), batch, progress)
     case = _cases(box, [source], method, [target], run)[0]
     found = _watched(method, box, case)
+    trace: list[tuple[int, float | None]] = []  # passes, stability
     began = time.perf_counter()
     while True:
         with probe.resumed(run):
             one = next(found, None)
         if one is None:
             return
+        if isinstance(method, Sampler):
+            trace += [(run.passes, one.stability)] if not trace or run.passes > trace[-1][0] else []
+            one = replace(one, evidence={**one.evidence, "trace": list(trace)})
         yield case.record(one, run.passes, time.perf_counter() - began)
+        if tolerance is not None and _still(trace, tolerance):
+            return
+
+
+def _still(trace: list[tuple[int, float | None]], tolerance: float) -> bool:
+    """Say whether the halves agreed well enough twice in a row: once may be luck."""
+    return len(trace) > 1 and all(stable is not None and stable >= 1 - tolerance for _, stable in trace[-2:])
 
 
 def pictures(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:

@@ -70,7 +70,14 @@ def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
     for path, stem in zip(pictures, files.stems(pictures), strict=True):
         with _progress(path.name) as progress:
             why: Explanation = api.explain(
-                box, path, method, target=target, budget=options.budget, batch=options.batch, progress=progress
+                box,
+                path,
+                method,
+                target=target,
+                budget=options.budget,
+                tolerance=options.tolerance,
+                batch=options.batch,
+                progress=progress,
             )
         facts = words.facts(why, str(path))
         kept = [str(each) for each in files.keep(why, out, stem, facts, record=options.record)]

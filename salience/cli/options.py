@@ -14,6 +14,7 @@ class Options:
     target: str = "predicted"  # the class: predicted, runner-up, an index, or a name (see `salience list classes`)
     versus: str | None = None  # a second class: explain what speaks for the target rather than for this one
     budget: str | None = None  # what a picture may cost, as in 2000, "2000 passes" or 10s; none given: the method's own
+    tolerance: float | None = None  # stop sampling when the halves' maps agree in rank by 1 minus this, as in 0.1
     seed: int = 0  # the same seed gives the same map
     out: str = "salience-out"  # the folder for pictures and records; made where it is missing
     json: bool = False  # print one JSON object a picture on standard output, and nothing else

@@ -57,7 +57,7 @@ def curve(case: Case, ranks: Int[Tensor, "h w"], counts: Sequence[int], behind: 
     """Score the image after each count of changes, in double precision; BudgetError where not all can be asked."""
     many, device = len(counts), case.box.device
     probe.plan(many, many, many, "a curve")
-    lot = Ordered(torch.tensor(counts, device=device), ranks.to(device).expand(many, -1, -1), insert)
+    lot = Ordered(torch.tensor(counts, dtype=torch.int32, device=device), ranks.to(device).expand(many, -1, -1), insert)
     asked = probe.each(case.box, case.image, case.target, [lot], behind, least=many)
     return torch.cat([scores.double().cpu() for _, _, scores in asked])
 

@@ -36,6 +36,9 @@ SMALL = {
     "iassa-official": {**WINDOWS, "features": "none"},
     "iassa-intent": WINDOWS,
     "rise": {"masks": 600},
+    "mc-rise": {"masks": 600},
+    "sobol": {"designs": 8},
+    "hsic": {"masks": 512},
     "extremal-perturbation": {"areas": (0.06,), "steps": 24, "cell": 4, "sigma": 3.0, "blur": 0.0},
 }
 

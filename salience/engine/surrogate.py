@@ -87,7 +87,7 @@ class Regression:
 
     def found(self, cut: Cut, base: float = 0.0) -> Found:
         """Fold what has been seen into a map of β + base. Stability compares every fourth pixel of the halves' maps."""
-        whole, used = self.products.sum(0), min(GROUPS, (self.count + 1) // 2)
+        whole, used = self.products.sum(0), max(1, min(GROUPS, (self.count + 1) // 2))
         halves = torch.stack([self.products[0::2].sum(0), self.products[1::2].sum(0)])
         solved = self.solve(torch.cat([whole[None], halves, whole - self.products[:used]]))
         values, one, other, without = solved[0] + base, solved[1], solved[2], solved[3:]

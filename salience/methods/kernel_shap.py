@@ -63,7 +63,8 @@ class KernelShap:
         share = float(whole - none) / cut.count
         known = 2**cut.count <= (PASSES if count == 2**31 else count)  # seconds alone allow 2³¹
         seen = Regression(cut.count, 0.0 if known else self.ridge, intercept=False)
-        for part, _, scores in probe.each(box, image, target, self.lots(cut, count - 2, known), behind, least=4):
+        lots = every(cut) if known else self.lots(cut, (count - 2) // 2 * 2)
+        for part, _, scores in probe.each(box, image, target, lots, behind, least=4):
             size = part.bits.double().sum(1)
             x = part.bits.double() - size[:, None] / cut.count  # what is left to say once all have equal shares
             weights = kernel(size, cut.count) if known else torch.ones_like(size)
@@ -74,11 +75,8 @@ class KernelShap:
         done = known and seen.count == 2**cut.count - 2
         yield replace(found, error=torch.zeros_like(found.saliency), stability=1.0) if done else found
 
-    def lots(self, cut: Cut, count: int, known: bool) -> Iterator[Shown]:
-        """Draw the choices by number, or go through them all."""
-        if known:
-            yield from every(cut)
-            return
+    def lots(self, cut: Cut, count: int) -> Iterator[Shown]:
+        """Draw choices by number."""
         sizes = torch.arange(1, cut.count)
         odds = 1 / (sizes * (cut.count - sizes))  # of a number of regions: π times how many choices have it
         for number in range(math.ceil(count / masks.LOT)):

@@ -26,10 +26,11 @@ class Lime:
     over 32 groups of masks. Cost: one pass a mask.
 
     What is known: paper and formula. The paper leaves the images' D and width open; cosine distance, width 0.25, the
-    2 under the width, ridge 1 and 1,000 masks are those of the authors' public package, whose text was not copied.
+    2 under the width, ridge 1, 1,000 masks and the whole image first are the authors' package's, read and not copied.
 
-    Departs from the paper: all regions stay in the model, where the paper chooses K of them by the lasso and the
-    package keeps all too; regions come from SLIC, not quickshift.
+    Departs from both: regions come from SLIC, not quickshift, and hidden ones show the fill (grey in the paper, each
+    region's own mean in the package). From the paper: all regions stay in the model, as in the package by default,
+    where the paper lets the lasso choose K of them.
     """
 
     masks: int | None = None  # how many masks; none given: what the budget allows, or 1000

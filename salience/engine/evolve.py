@@ -77,8 +77,9 @@ class Shade(Search):
 
     x_pbest is one of the best tenth, x_r2 also one of the parents that were replaced (the archive). A generation with
     successes writes the weighted Lehmer means of its F and CR into one of six memories, from which later ones draw. The
-    population shrinks linearly to four over `total` values. Departs from the paper: a mutant outside the cube is put
-    halfway between its parent and the border, as there; the population begins at any size.
+    population shrinks linearly to four over `total` values. Departs from the paper: memories are kept to two decimals,
+    for through them the last digits of a score would grow, generation by generation, until the search is another one;
+    the population begins at any size.
     """
 
     MEMORIES, ARCHIVE, LEAST, BEST = 6, 2.6, 4, 0.1
@@ -131,6 +132,7 @@ class Shade(Search):
         self.factors[self.cursor] = (weight * f**2).sum() / (weight * f).sum()
         ended = bool(self.rates[self.cursor].isnan()) or float(cr.max()) == 0
         self.rates[self.cursor] = math.nan if ended else (weight * cr**2).sum() / (weight * cr).sum()
+        self.factors, self.rates = (each.mul(100).round().div(100) for each in (self.factors, self.rates))
         self.cursor = (self.cursor + 1) % self.MEMORIES
 
     def _some(self, people: People, most: int) -> Float[Tensor, "m d"]:

@@ -100,7 +100,7 @@ def test_the_three_others_are_distinct_and_equally_likely() -> None:
 
 
 def test_l_shade_learns_from_what_succeeded() -> None:
-    """The memory takes Σ w F² / Σ w F, weighted by the gains; the replaced parents go to the archive."""
+    """The memory takes Σ w F² / Σ w F, weighted by the gains, to two decimals; the replaced parents go to the archive."""
     search = evolve.Shade(start(2, 12), 0, TOTAL)
     for _ in range(2):
         search.tell(-sphere(search.ask()))
@@ -113,7 +113,7 @@ def test_l_shade_learns_from_what_succeeded() -> None:
     for i in range(12):
         if gain[i] > 0:
             up, below = up + float(gain[i] * search.factor[i] ** 2), below + float(gain[i] * search.factor[i])
-    assert float(search.factors[memory]) == pytest.approx(up / below)
+    assert float(search.factors[memory]) == pytest.approx(up / below, abs=0.005)
     assert same(search.archive[archived:], parents[gain > 0])
 
 

@@ -1,0 +1,159 @@
+"""DE-CAM's encodings: how a vector of the unit cube becomes a mask, what of the mask is regressed on, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from salience.engine import evolve, maps, masks
+from salience.engine.surrogate import Cut, Shown
+from salience.errors import SettingError
+from salience.types import Image, Map, Masks
+
+Name = Literal["grid", "regions", "blobs"]
+BLOBS = 4  # blobs where their number is not given
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """Between vectors and masks."""
+
+    wide: int  # numbers in a vector
+    numbers: int  # numbers in a row
+
+    def lot(self, people: evolve.People) -> masks.Lot:
+        """Turn vectors into masks, small until drawn."""
+        ...
+
+    def rows(self, people: evolve.People) -> Float[Tensor, "n 1 r"]:
+        """Say in a few numbers what each mask keeps; the map is a number for each of them."""
+        ...
+
+    def paint(self, values: Float[Tensor, " r"]) -> Map:
+        """Enlarge those numbers to a map."""
+        ...
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """Grids of opacities, enlarged bilinearly; what lies beyond the outer cells' centres is as they are."""
+
+    cells: Float[Tensor, "n s s"]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, part: slice) -> Smooth:
+        return Smooth(self.cells[part], self.size)
+
+    def draw(self, like: Tensor) -> Masks:
+        """Interpolate."""
+        return functional.interpolate(self.cells[:, None].to(like), self.size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Gaussian blobs, each (y, x, width, opacity) in 0…1: m = 1 − Π_k (1 − a_k exp(−r_k² / 2σ_k²)).
+
+    σ is 0.05 to 0.3 of the image's height.
+    """
+
+    blobs: Float[Tensor, "n k 4"]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.blobs)
+
+    def __getitem__(self, part: slice) -> Blobs:
+        return Blobs(self.blobs[part], self.size)
+
+    def draw(self, like: Tensor) -> Masks:
+        """Fold blob by blob: rows and columns of a Gaussian are made apart."""
+        height, width = self.size
+        y, x = (torch.arange(length, device=like.device) for length in self.size)
+        hidden = like.new_ones(len(self), height, width)
+        for blob in self.blobs.to(like).unbind(1):
+            down, right, wide, opacity = blob.T[:, :, None]
+            scale = -0.5 / ((0.05 + 0.25 * wide) * height) ** 2
+            rows, columns = torch.exp(scale * (y - down * height) ** 2), torch.exp(scale * (x - right * width) ** 2)
+            hidden = hidden * (1 - (opacity * rows)[:, :, None] * columns[:, None, :])
+        return 1 - hidden
+
+
+class OnGrid:
+    """Opacities of a grid's cells."""
+
+    def __init__(self, size: tuple[int, int], side: int) -> None:
+        self.size, self.side = size, side
+        self.wide = self.numbers = side**2
+
+    def lot(self, people: evolve.People) -> masks.Lot:
+        """Lay them out."""
+        return Smooth(people.unflatten(1, (self.side, self.side)), self.size)
+
+    def rows(self, people: evolve.People) -> Float[Tensor, "n 1 r"]:
+        """Give the cells themselves."""
+        return people[:, None]
+
+    def paint(self, values: Float[Tensor, " r"]) -> Map:
+        """Enlarge as the masks are."""
+        return maps.resize(values.reshape(self.side, self.side), self.size)
+
+
+class OnRegions:
+    """A number for each superpixel, which is shown from one half on: evolution moves in between."""
+
+    def __init__(self, image: Image, count: int, seed: int) -> None:
+        self.cut = Cut(image, count, seed)
+        self.wide = self.numbers = self.cut.count
+
+    def lot(self, people: evolve.People) -> masks.Lot:
+        """Show or hide each."""
+        return Shown(people >= 0.5, self.cut)
+
+    def rows(self, people: evolve.People) -> Float[Tensor, "n 1 r"]:
+        """Say which are shown."""
+        return (people >= 0.5).double()[:, None]
+
+    def paint(self, values: Float[Tensor, " r"]) -> Map:
+        """Give every pixel its region's number."""
+        return self.cut.paint(values)
+
+
+class OfBlobs:
+    """A few blobs; what the masks keep is read off them on a grid."""
+
+    def __init__(self, size: tuple[int, int], count: int) -> None:
+        self.size, self.wide, self.grid = size, 4 * count, OnGrid(size, 14)
+        self.numbers = self.grid.numbers
+
+    def lot(self, people: evolve.People) -> masks.Lot:
+        """Four numbers a blob."""
+        return Blobs(people.unflatten(1, (-1, 4)), self.size)
+
+    def rows(self, people: evolve.People) -> Float[Tensor, "n 1 r"]:
+        """Average over each cell."""
+        drawn = self.lot(people).draw(people.float())
+        return functional.adaptive_avg_pool2d(drawn, self.grid.side).flatten(1)[:, None].double()
+
+    def paint(self, values: Float[Tensor, " r"]) -> Map:
+        """Enlarge the grid."""
+        return self.grid.paint(values)
+
+
+def of(name: Name, image: Image, cells: int | None, usual: int, seed: int) -> Encoding:
+    """Make the encoding of that name; without a number of cells, with `usual` along a side, or four blobs."""
+    size = (image.shape[-2], image.shape[-1])
+    if name == "grid":
+        return OnGrid(size, cells or usual)
+    if name == "regions":
+        return OnRegions(image, min(cells or usual, *size) ** 2, seed)
+    if name == "blobs":
+        return OfBlobs(size, cells or BLOBS)
+    raise SettingError(f"expected an encoding, one of {', '.join(get_args(Name))}, got {name!r}: choose one of these")

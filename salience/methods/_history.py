@@ -1,0 +1,47 @@
+"""Regress the scores of all masks that were tried on what each kept: DE-CAM's map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.types import Map, Masks, Scores
+
+
+class History:
+    """The map is (Cov + k I)⁻¹ v, where Cov is the masks' covariance and v theirs with the scores.
+
+    k is 0.01, and 0.1 while there are fewer than ten masks a number. Errors are those of a regression whose masks are
+    given; that earlier scores chose the later masks is not in them. Running sums: no mask is kept.
+    """
+
+    def __init__(self, paint: Callable[[Float[Tensor, " r"]], Map], wide: int) -> None:
+        self.paint = paint
+        self.products = torch.zeros(wide + 2, wide + 2, dtype=torch.float64)  # 1, the row, the score
+
+    def add(self, masks: Masks, scores: Scores) -> None:
+        """Take in a batch; a row stands for its mask."""
+        rows = torch.cat([torch.ones_like(scores)[:, None], masks.flatten(1), scores[:, None]], dim=1)
+        self.products += rows.T @ rows
+
+    def merge(self, other: History) -> History:
+        """Return the history of both."""
+        both = History(self.paint, len(self.products) - 2)
+        both.products = self.products + other.products
+        return both
+
+    def fold(self) -> tuple[Map, Map]:
+        """Return the map and the standard error of each of its pixels."""
+        n = self.products[0, 0].clamp(min=1)
+        cov = self.products / n - torch.outer(self.products[0], self.products[0]) / n**2
+        xx, xy, yy = cov[1:-1, 1:-1], cov[1:-1, -1], cov[-1, -1]
+        penalty = 0.1 if n < 10 * len(xx) else 0.01
+        inverse = torch.linalg.inv(xx + penalty * torch.eye(len(xx), dtype=xx.dtype))
+        weights = inverse @ xy
+        residual = (yy - 2 * weights @ xy + weights @ xx @ weights).clamp(min=0) * n
+        noise = residual / (n - 1 - (inverse * xx).sum()).clamp(min=1)  # trace(inverse · xx): effective parameters
+        error = (noise / n * (inverse @ xx @ inverse).diagonal()).clamp(min=0).sqrt()
+        return self.paint(weights), self.paint(error)

@@ -36,6 +36,7 @@ SMALL = {
     "iassa-official": {**WINDOWS, "features": "none"},
     "iassa-intent": WINDOWS,
     "rise": {"masks": 600},
+    "de-cam-r1": {"cells": 7},
     "mc-rise": {"masks": 600},
     "sobol": {"designs": 8},
     "hsic": {"masks": 512},

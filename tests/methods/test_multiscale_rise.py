@@ -1,0 +1,84 @@
+"""Multi-scale RISE against its formula, its limits and its error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from salience.boxes import toy
+from salience.engine import masks, probe
+from salience.errors import BudgetError, SettingError
+from salience.methods.multiscale_rise import SCALES, MultiscaleRise, root, unit
+from salience.types import Map
+from tests.helpers import apart, noise
+
+SIDE = 32
+
+
+def slow(count: int, smooth: float, seed: int) -> Map:
+    """Compute the map mask by mask, in double precision."""
+    box, image = toy.load("colour"), toy.picture()
+    whole = np.zeros((SIDE, SIDE))
+    for cells, keep, many in SCALES:
+        drawn = torch.cat(
+            [lot.draw(image.double()) for lot in masks.grids(count * many // 25, (SIDE, SIDE), cells, keep, seed)]
+        )
+        scores = []
+        for mask in drawn:
+            shown = 0.5 + mask * (image.double() - 0.5)
+            scores.append(float(box(shown[None].float())[0, 0]) ** 0.5)
+        mean_score, mean_mask = sum(scores) / len(scores), drawn.mean(0)
+        part = sum((score - mean_score) * (mask - mean_mask) for score, mask in zip(scores, drawn, strict=True)) / len(
+            scores
+        )
+        whole += many / 25 * (part / part.std()).numpy()
+    return torch.from_numpy(gaussian_filter(whole, smooth * SIDE, mode="nearest", truncate=3.0) if smooth else whole)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.09375])
+def test_the_map_equals_its_formula_in_plain_loops(smooth: float) -> None:
+    """Covariance at each scale, in units of its spread, weighed by its share, smoothed."""
+    found = MultiscaleRise(masks=100, smooth=smooth, seed=3)(toy.load("colour"), toy.picture(), 0)
+    assert apart(found, slow(100, smooth, seed=3)) < 1e-4
+
+
+def test_a_box_that_never_changes_gives_a_flat_map() -> None:
+    """There is nothing to vary with."""
+    assert bool((MultiscaleRise(masks=50)(toy.load("constant"), toy.picture(), 0) == 0).all())
+
+
+def test_the_root_keeps_the_sign_and_the_unit_a_flat_map() -> None:
+    """A contrast may be below 0; a flat map has no spread to divide by."""
+    assert root(torch.tensor([-4.0, 0.0, 9.0])).tolist() == [-2, 0, 3]
+    assert unit(torch.full((3, 3), 2.0)).tolist() == [[0.0] * 3] * 3
+    assert float(unit(noise(5, 5)).std()) == pytest.approx(1)
+
+
+def test_its_error_is_the_spread_between_seeds() -> None:
+    """Over forty seeds, 95 % intervals around each map hold the mean of all maps at about 95 % of the pixels."""
+    box, image = toy.load("corner"), toy.picture()
+    found = [probe.last(MultiscaleRise(masks=400, seed=seed).watch(box, image, 1)) for seed in range(40)]
+    centre = torch.stack([each.saliency for each in found]).mean(0)
+    held = [((each.saliency - centre).abs() < 1.96 * each.error).float().mean() for each in found if each.error is not None]
+    assert len(held) == 40
+    assert 0.9 < float(torch.stack(held).mean()) < 0.98
+
+
+def test_every_round_has_masks_of_every_size() -> None:
+    """So a budget that ends early takes from all of them, and is kept to the pass."""
+    for budget in (25, 60, 137):
+        with probe.running(budget) as run:
+            probe.last(MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0))
+        assert budget - 2 <= run.passes <= budget
+
+
+def test_too_little_is_refused() -> None:
+    """One round is the least."""
+    with pytest.raises(BudgetError, match="expected a budget of at least 25 passes for multiscale-rise"), probe.running(10):
+        MultiscaleRise()(toy.load("colour"), toy.picture(), 0)
+    with pytest.raises(SettingError, match="expected 25 ≤ masks, got 3"):
+        MultiscaleRise(masks=3)
+    with pytest.raises(SettingError, match="expected 0 ≤ smooth ≤ 0.5, got 1"):
+        MultiscaleRise(smooth=1)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image as pil
 
 import salience
-from salience.draw import overlay, sheet
+from salience.draw import blend, overlay, sheet
 from salience.draw.blend import Look
 from salience.errors import SalienceError
 
@@ -188,3 +188,16 @@ def test_the_scale_suits_the_map_unless_one_is_asked_for() -> None:
     assert (both.scale, both.signed) == ("p99", True)
     assert Look(colours="magma").of(-towers).colours == "magma"
     assert Look(scale="signed").of(towers).scale == "signed"
+
+
+def test_a_best_mask_is_shown_between_photograph_and_map(why: salience.Explanation) -> None:
+    """The photograph through the mask, grey where it hides, and in words what it keeps; other methods have no such panel."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    masked = salience.explain("toy:colour", pixels, "de-cam", target="red", budget=200)
+    seen = blend.through(masked)
+    hidden = masked.evidence["mask"].numpy() < 1e-3
+    assert seen is not None
+    assert np.allclose(seen[hidden], 0.5, atol=1e-2)
+    assert f"best mask: mean opacity {masked.evidence['area']:.0%}" in words(overlay.figure(masked))
+    assert blend.through(why) is None
+    assert "best mask" not in words(overlay.figure(why))

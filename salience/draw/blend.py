@@ -123,6 +123,16 @@ def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None =
     return final
 
 
+def through(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels | None:
+    """Show the photograph through the mask that a method found, over grey; None where it found none."""
+    if "mask" not in explanation.evidence:
+        return None
+    place = geometry(explanation, size or explanation.geometry.photograph)
+    mask = np.nan_to_num(place.restore(explanation.evidence["mask"]).numpy())[..., None].clip(0, 1)
+    shown: Pixels = mask * photograph(explanation, size) + (1 - mask) * np.float32(0.5)
+    return shown
+
+
 def laid(under: Pixels, position: Values, look: Look) -> Pixels:
     """Lay positions 0…1 of a settled look's scale over pixels."""
     colour, weight = look.tint(position)

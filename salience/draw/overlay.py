@@ -6,6 +6,7 @@ Uses matplotlib's objects, never pyplot: nothing global changes and no window op
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALLEST, LARGEST = 420, 1400  # longest side of a panel, in pixels, where the photograph's own would be illegible or huge
+
+MASKED = {"kept": "with it alone", "left": "without it"}  # the score
 
 
 def image(
@@ -42,16 +45,19 @@ def figure(
 ) -> Figure:
     """Draw the overlay beside the photograph, with class, probability, cost and a colour bar of the raw values.
 
+    Between the two stands the photograph as seen through the best mask, where the method looked for one.
+
     `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Look`. `size` is the longest side of a panel in
     pixels; none given: the photograph's own, within 420…1400. A blank map is not drawn but said in words.
     """
     if size is not None and size < 64:
         raise SettingError(f"expected a size of 64 pixels at least, got {size}")
     look = Look(alpha, colours, scale)
-    page = _Page(explanation, size, 1 + side_by_side)
+    page = _Page(explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
     panels = [blend.overlay(explanation, look, page.shown)]
     if side_by_side:
-        panels.insert(0, blend.photograph(explanation, page.shown))
+        masked = blend.through(explanation, page.shown)
+        panels = [blend.photograph(explanation, page.shown), *([] if masked is None else [masked]), *panels]
     for number, pixels in enumerate(panels):
         page.panel(number, pixels)
     page.words(explanation, look, side_by_side=side_by_side)
@@ -116,10 +122,18 @@ class _Page:
             name = Path(explanation.image).name
             self.say(name, self.left(0), under, self.cell - self.gap)
             self.say(f"{width} × {height} pixels", self.left(0), under + 1.5 * self.letter, self.cell, 0.85, color=FAINT)
+            if self.count == 3:
+                self._seen(explanation.evidence, under)
         self._bar(explanation, look, under)
         if self.notes:
             for number, note in enumerate(explanation.notes):
                 self.say(f"Note: {note}", self.gap, under + (3.7 + 1.4 * number) * self.letter, room, 0.9)
+
+    def _seen(self, evidence: Mapping[str, Any], top: float) -> None:
+        """Say what the best mask does: the score of what it shows, and of what it hides, as far as they were asked."""
+        said = [f"{evidence[name]:.3f} {words}" for name, words in MASKED.items() if name in evidence]
+        self.say(f"best mask: mean opacity {evidence['area']:.0%}", self.left(1), top, self.cell - self.gap)
+        self.say(", ".join(said), self.left(1), top + 1.5 * self.letter, self.cell - self.gap, 0.85, color=FAINT)
 
     def _bar(self, explanation: Explanation, look: Look, top: float) -> None:
         left = self.gap + (self.count - 1) * (self.cell + self.gap)

@@ -1,0 +1,151 @@
+"""What a map is worth against what it cost: every black-box method at nested budgets, on pictures with truth.
+
+    python -m benchmarks.passes --box efficientnet-lite0 --pictures 20 --seeds 3 --out runs/passes.jsonl    # goes on
+    python -m benchmarks.passes --out runs/passes.jsonl --table                                             # prints
+
+A method is run at each budget with the same masks, which are scored once: a run of 4,000 passes has the one of 500 in
+it. `seeds` is the rank agreement of the maps of two seeds. All pictures that the box gets right: `--pictures 277`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.nn import functional
+
+from benchmarks import data, table
+from benchmarks.sise import read
+from salience import registry
+from salience.case import Case
+from salience.engine import maps, probe
+from salience.engine.memo import Answers
+from salience.errors import BudgetError
+from salience.types import BlackBox, Image, Map, Region
+
+FEW, MORE, MOST = (100, 250, 500, 1000), (100, 250, 500, 1000, 2000, 4000), (100, 250, 500, 1000, 2000, 4000, 8000)
+METHODS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "rise": ("rise", {}, MOST),
+    "rise, centred": ("rise", {"estimator": "centred"}, MORE),
+    "multiscale-rise": ("multiscale-rise", {}, MORE),
+    "iassa plus": ("iassa", {"variant": "plus"}, MORE),
+    "occlusion": ("occlusion", {}, FEW),
+    "de-cam": ("de-cam", {}, MORE),
+    "lime": ("lime", {}, FEW),
+    "kernel-shap": ("kernel-shap", {}, FEW),
+    "sobol": ("sobol", {}, FEW),
+    "hsic": ("hsic", {}, FEW),
+    "mc-rise": ("mc-rise", {}, MORE),
+    "hipe": ("hipe", {}, FEW),
+}
+MEASURES = {
+    "insertion ↑": "insertion?step=1792",
+    "deletion ↓": "deletion?step=1792",
+    "energy ↑": "energy",
+    "pixel AP ↑": "pixel-precision",
+    "pointing ↑": "pointing-game/strict",
+}
+
+
+def main() -> None:
+    """Make what is missing, then print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
+    options.add_argument("--pictures", type=int, default=20)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--methods", default="", help="of the table, with semicolons; none: all")
+    options.add_argument("--most", type=int, default=8000, help="no budget above this")
+    options.add_argument("--out", type=Path, default=Path("runs/passes.jsonl"))
+    options.add_argument("--table", action="store_true", help="print only")
+    given = options.parse_args()
+    if not given.table:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        fill(given)
+    show(given.out)
+
+
+def fill(given: argparse.Namespace) -> None:
+    """Append the rows of each method and picture that has none yet."""
+    there = {(row["box"], row["method"], row["picture"]) for row in read(given.out)}
+    box = data.BOXES[given.box]()
+    sources = ("imagenette",) if given.box == "vgg16" else ("imagenette", "coco")
+    wanted = [each for each in METHODS if not given.methods or each in given.methods.split(";")]
+    pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=11), box, fine=True)
+    for case, image, truth, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
+        for name in wanted:
+            if (box.name, name, case.file.stem) in there:
+                continue
+            rows = measured(box, image, truth, top, name, given)
+            about = {"box": box.name, "lane": box.lane, "method": name, "picture": case.file.stem}
+            with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
+                file.write(json.dumps(about | {"rows": rows}) + "\n")
+
+
+def measured(
+    box: BlackBox, image: Image, truth: Region, top: int, name: str, given: argparse.Namespace
+) -> list[dict[str, float]]:
+    """Explain at each budget and seed, and measure."""
+    method, settings, budgets = METHODS[name]
+    found: dict[int, list[tuple[Map, dict[str, float]]]] = defaultdict(list)
+    for seed in range(given.seeds):
+        made = registry.make(method, **settings)
+        seeded = any(each.name == "seed" for each in registry.settings(type(made)))
+        if seed and not seeded:
+            break
+        answers: Answers = {}
+        for budget in (each for each in budgets if each <= given.most):
+            changed = registry.make(method, **settings, **({"seed": seed} if seeded else {}))
+            try:
+                with probe.remembering(answers), probe.running(budget, 8) as run:
+                    saliency = changed(box, image, top)
+            except BudgetError:  # too little for this method
+                continue
+            found[budget].append((saliency, scored(box, image, truth, top, saliency) | {"passes": run.passes}))
+    return [row for budget, each in found.items() for row in together(budget, each)]
+
+
+def scored(box: BlackBox, image: Image, truth: Region, top: int, saliency: Map) -> dict[str, float]:
+    """Measure one map."""
+    case = Case(box, image, top, saliency, truth)
+    with probe.running(batch=8):
+        return {column: registry.measure(spec)(case).value for column, spec in MEASURES.items()}
+
+
+def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dict[str, float]]:
+    """Add to each seed's row how its map agrees with the other seeds'; 1 for a method without chance."""
+    small = [functional.adaptive_avg_pool2d(saliency[None].float(), 56)[0] for saliency, _ in found]
+    rows = []
+    for number, (_, row) in enumerate(found):
+        others = [maps.agreement(small[number], other) for at, other in enumerate(small) if at != number]
+        gap = row["insertion ↑"] - row["deletion ↓"]
+        rows.append({"budget": budget, "ins − del ↑": gap, **row, "seeds ↑": float(np.mean(others)) if others else 1.0})
+    return rows
+
+
+def show(file: Path) -> None:
+    """Print a table for each box: a line a method and budget, means over pictures of the means over seeds."""
+    boxes: dict[tuple[str, str], dict[tuple[str, int], list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    for line in read(file):
+        for budget, some in itertools.groupby(
+            sorted(line["rows"], key=lambda row: row["budget"]), lambda row: row["budget"]
+        ):
+            rows = list(some)
+            mean = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0] if key != "budget"}
+            boxes[line["box"], line["lane"]][line["method"], int(budget)].append(mean)
+    for (name, lane), methods in boxes.items():
+        ordered = {f"{method}, {budget:,} (N = {len(methods[method, budget])})": methods[method, budget]
+                   for method in METHODS for budget in MOST if (method, budget) in methods}  # fmt: skip
+        print(f"\n{name}, lane {lane}; {table.heading(None, 'predicted class, right answers only')}")
+        print(table.markdown(ordered, lead="method, passes allowed"))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

@@ -44,20 +44,22 @@ class MultiscaleRise:
         return probe.last(self.watch(box, image, target)).saliency
 
     def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
-        """Yield the running estimate after each round of masks."""
+        """Yield the running estimate after every hundred masks."""
         size = (image.shape[-2], image.shape[-1])
         count = probe.plan(self.masks, default=500, least=ROUND, what="multiscale-rise")
         behind = fill.of(self.fill, box, image, self.seed)
         kept = (min(SIDE, size[0]), min(SIDE, size[1]))
         scales = [Covariance(GROUPS, kept) for _ in SCALES]
-        for number in range(-(-count // ROUND)):
+        rounds = -(-count // ROUND)
+        for number in range(rounds):
             part = min(ROUND, count - number * ROUND) / ROUND  # the last round may be a smaller one
             for (cells, keep, many), seen in zip(SCALES, scales, strict=True):
                 begin = number * many
                 lots = masks.grids(begin + round(many * part), size, cells, keep, self.seed, start=begin)
                 for _, drawn, scores in probe.each(box, image, target, lots, behind, least=many if number == 0 else 0):
                     seen.add(number % GROUPS, drawn, root(scores))
-            yield self.found(scales, size)
+            if number % 4 == 3 or number == rounds - 1:
+                yield self.found(scales, size)
 
     def found(self, scales: list[Covariance], size: tuple[int, int]) -> Found:
         """Fold what has been seen; the halves are the groups of even and of odd number."""

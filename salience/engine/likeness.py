@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from salience.engine import maps
 from salience.errors import SettingError
-from salience.types import Map, Region
+from salience.types import Map
 
 Kind = Literal["spearman", "ssim", "top-k"]
 SHARE = 0.1  # of the pixels, for top-k
@@ -33,7 +33,9 @@ def between(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> f
     first, second = one.detach().double().cpu(), other.detach().double().cpu()
     if kind == "ssim":
         return ssim(first, second)
-    return maps.agreement(first, second) if kind == "spearman" else maps.overlap(top(first), top(second))
+    if kind == "spearman":
+        return maps.agreement(first, second)
+    return maps.overlap(*(maps.top(each, round(SHARE * each.numel())) for each in (first, second)))
 
 
 def change(before: Map, after: Map, *, relative: bool = True) -> float:
@@ -57,13 +59,6 @@ def ssim(one: Map, other: Map) -> float:
     c1, c2 = 0.01**2, 0.03**2
     found = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
     return float(found.mean())
-
-
-def top(saliency: Map, share: float = SHARE) -> Region:
-    """Mark the highest `share` of the pixels; among equal ones the first in reading order."""
-    marked = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
-    marked[torch.argsort(saliency.flatten(), descending=True, stable=True)[: round(share * saliency.numel())]] = True
-    return marked.reshape(saliency.shape)
 
 
 def _windowed(values: Float[Tensor, "n h w"]) -> Float[Tensor, "n y x"]:

@@ -37,6 +37,13 @@ def region(saliency: Map, threshold: float) -> Region:
     return saliency > low + threshold * (high - low)
 
 
+def top(saliency: Map, count: int) -> Region:
+    """Mark the `count` highest pixels; among equal ones the first in reading order, so that exactly so many are marked."""
+    marked = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
+    marked[torch.argsort(saliency.flatten(), descending=True, stable=True)[:count]] = True
+    return marked.reshape(saliency.shape)
+
+
 def dilate(marked: Region, pixels: int) -> Region:
     """Let a region grow by so many pixels in every direction."""
     if pixels < 1:

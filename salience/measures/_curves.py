@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from salience.case import Case, Measured
-from salience.engine import probe
+from salience.engine import fill, probe
 from salience.errors import SettingError
 from salience.types import BlackBox, Image, Map, Masks, Scores
 
@@ -69,21 +69,16 @@ def walk(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> M
     pixels = case.saliency.numel()
     wide = step or STEP[protocol] or -(-pixels // 20)
     counts = [*range(0, pixels, wide), pixels]
-    behind = start(protocol, case.image, case.box) if insert else mean(case.image, case.box)
+    behind = start(protocol, case.image, case.box) if insert else fill.of("mean", case.box, case.image)
     scores = curve(case, rank(case.saliency), counts, behind, insert=insert)
     even = torch.linspace(0, 1, len(counts), dtype=torch.float64)  # RISE's code gives a last, shorter step as much
     x = torch.tensor(counts, dtype=torch.float64) / pixels if protocol == "torchcam" else even
     return Measured(float(torch.trapezoid(scores, x)), {"curve": {"x": x.tolist(), "y": scores.tolist()}})
 
 
-def mean(image: Image, box: BlackBox) -> Image:
-    """Return the box's mean colour as an image: zero in its normalised space."""
-    return image.new_tensor(box.mean)[:, None, None].expand_as(image)
-
-
 def start(protocol: Protocol, image: Image, box: BlackBox) -> Image:
     """Return the image that insertion begins with."""
-    middle = mean(image, box)
+    middle = fill.of("mean", box, image)
     if protocol == "torchcam":
         return middle
     if protocol == "rise-2018":

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 
 from salience.case import Case, Measured
-from salience.engine import fill, masks, probe
+from salience.engine import fill, maps, masks, probe
 from salience.errors import SettingError
-from salience.measures._levels import scaled, top
+from salience.measures._levels import scaled
 from salience.types import Map, OpenBox
 
 Protocol = Literal[
@@ -38,7 +38,7 @@ class Rule:
 
 def highest(saliency: Map, share: float) -> Map:
     """Keep exactly this share of the pixels, whole."""
-    return top(saliency, round(share * saliency.numel())).double()
+    return maps.top(saliency, round(share * saliency.numel())).double()
 
 
 def _above(saliency: Map, place: int) -> Map:

@@ -15,13 +15,6 @@ def scaled(saliency: Map) -> Map:
     return (saliency - low) / (high - low)
 
 
-def top(saliency: Map, count: int) -> Region:
-    """Mark the `count` highest pixels; among equal ones the first in reading order, so that exactly so many are marked."""
-    marked = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
-    marked[torch.argsort(saliency.flatten(), descending=True, stable=True)[:count]] = True
-    return marked.reshape(saliency.shape)
-
-
 def thresholds(saliency: Map, truth: Region) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
     """Count for each value of the map, the highest first, the pixels that reach it and those of them in the truth."""
     values, order = saliency.flatten().sort(descending=True)

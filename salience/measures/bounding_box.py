@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from salience.case import Better, Case, Measured, Need
-from salience.measures._levels import top
+from salience.engine import maps
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,4 @@ class BoundingBox:
         count = int(case.place.sum())
         if count == 0:
             return Measured(float("nan"))
-        return Measured(float((top(case.saliency, count) & case.place).sum()) / count)
+        return Measured(float((maps.top(case.saliency, count) & case.place).sum()) / count)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from salience.case import Better, Case, Measured, Need
 from salience.engine import maps
-from salience.measures._levels import thresholds, top
+from salience.measures._levels import thresholds
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Iou:
         if not bool(case.place.any()):
             return Measured(float("nan"))
         if self.protocol == "sise-20":
-            return Measured(maps.overlap(top(case.saliency, round(0.2 * case.saliency.numel())), case.place))
+            return Measured(maps.overlap(maps.top(case.saliency, round(0.2 * case.saliency.numel())), case.place))
         marked, hits = thresholds(case.saliency, case.place)
         found = hits / (marked + case.place.sum() - hits)
         return Measured(float(found.max()), {"share": float(marked[found.argmax()]) / case.saliency.numel()})

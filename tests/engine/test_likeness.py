@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience.engine import likeness
+from salience.engine import likeness, maps
 from salience.errors import SettingError
 from tests.helpers import noise
 
@@ -52,7 +52,7 @@ def test_top_k_is_the_overlap_of_the_highest_tenths() -> None:
     first, second = (set(sorted(range(408), key=lambda at: -float(each.flatten()[at]))[:41]) for each in (ONE, OTHER))
     assert likeness.between(ONE, OTHER, "top-k") == pytest.approx(len(first & second) / len(first | second))
     tied = torch.zeros(4, 5)
-    assert likeness.top(tied, 0.2).flatten().nonzero().flatten().tolist() == [0, 1, 2, 3]
+    assert maps.top(tied, 4).flatten().nonzero().flatten().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", ["spearman", "ssim", "top-k"])

@@ -11,7 +11,7 @@ import torch
 from salience import registry
 from salience.boxes import toy
 from salience.case import Case
-from salience.measures._levels import top
+from salience.engine.maps import top
 from salience.types import Map, Region
 from tests.helpers import noise
 

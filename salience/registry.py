@@ -1,7 +1,6 @@
 """Names. A folder is a register: a file `de_cam.py` holds a class `DeCam`, called `de-cam` by people.
 
-Other packages join through entry points in the groups `salience.methods`, `salience.measures`,
-`salience.boxes` and `salience.data`.
+Other packages join through entry points in the groups `salience.methods`, `.measures`, `.boxes`, `.data`, `.trainers`.
 """
 
 from __future__ import annotations
@@ -51,6 +50,11 @@ def make(name: str, **settings: Any) -> Any:
     return _made(method(name), name, settings)
 
 
+def trainer(name: str, **settings: Any) -> Any:
+    """Make a trainer with settings."""
+    return _made(_class("trainers", name), name, settings)
+
+
 def measure(spec: Any) -> Any:
     """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is."""
     if not isinstance(spec, str):
@@ -95,9 +99,8 @@ def _own(folder: str) -> tuple[str, ...]:
 
 def _made(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
-    for given in settings:
-        if given not in known:
-            raise UnknownName.of(f"setting of {name}", given, known)
+    for given in (each for each in settings if each not in known):
+        raise UnknownName.of(f"setting of {name}", given, known)
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
 
 
@@ -114,9 +117,8 @@ def _read(setting: Setting, text: str) -> Any:
 
 
 def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(_written(each) for each in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    said = ",".join(map(_written, value)) if isinstance(value, tuple) else str(value)
+    return said.lower() if isinstance(value, bool) else said
 
 
 def need(cls: type[Any]) -> type[Any]:
@@ -146,8 +148,7 @@ def settings(cls: type[Any]) -> tuple[Setting, ...]:
 
 @cache
 def _comments(cls: type[Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    line = ""
+    found, line = dict[str, str](), ""
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(cls)).readline):
         if token.type == tokenize.NAME and not line:
             line = token.string
@@ -193,8 +194,7 @@ def data(spec: Any, **options: Any) -> Data:
 def _kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
     if kind in _own(folder):
         return import_module(f"salience.{folder}.{kind}")
-    for point in entry_points(group=f"salience.{folder}"):
-        if point.name == kind:
-            return point.load()
-    kinds, what = names(folder), "box" if folder == "boxes" else folder
-    raise UnknownName.of(f"{what} kind (kind:name)", spec, kinds, f"one of {', '.join(kinds)}")
+    for point in (each for each in entry_points(group=f"salience.{folder}") if each.name == kind):
+        return point.load()
+    what = "box" if folder == "boxes" else folder
+    raise UnknownName.of(f"{what} kind (kind:name)", spec, names(folder), f"one of {', '.join(names(folder))}")

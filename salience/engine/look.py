@@ -19,7 +19,7 @@ from salience.engine.pace import Pace
 from salience.engine.run import Run, current
 from salience.engine.target import pick
 from salience.errors import SettingError
-from salience.types import Features, Found, GreyBox, Image, Images, Map, OpenBox, Reading, Scale, Target
+from salience.types import BlackBox, Features, Found, GreyBox, Image, Images, Map, OpenBox, Reading, Scale, Target
 
 MOST = 64  # images that are differentiated at a time: their activations are all kept
 
@@ -135,7 +135,7 @@ def singly(
         yield images[number : number + 1], targets if len(images) == 1 else targets[number : number + 1]
 
 
-def expect_targets(box: GreyBox, images: Images, targets: Sequence[Target]) -> None:
+def expect_targets(box: BlackBox, images: Images, targets: Sequence[Target]) -> None:
     """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent."""
     expect_fitting(images, targets)
     for target in targets:

@@ -1,0 +1,71 @@
+"""Where an explainer's features come from: the layers of a box, of the explained one or of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from salience.engine import look
+from salience.engine.amortised import unmoved
+from salience.errors import BoxError
+from salience.types import BlackBox, GreyBox, Images
+
+OWN = "box"  # what stands for the explained box itself
+FINE = 64  # the largest side of feature maps that are read, unless a quarter of the image is more
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where features come from: a box's layers, one a resolution."""
+
+    box: GreyBox
+    layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, box: GreyBox) -> Source:
+        """Choose the layers, the finest first: not those that would only cost (see `FINE`)."""
+        images = torch.zeros(1, 3, *box.size)
+        seen = look.tap(box, images, look.layers(box, images))
+        most = max(FINE, max(box.size) // 4)
+        fine = {name: max(each.shape[-2:]) for name, each in seen.items() if max(each.shape[-2:]) <= most}
+        return cls(box, tuple(sorted(fine or {list(seen)[-1]: 1}, key=lambda name: -fine.get(name, 1))))
+
+    def told(self, spec: str) -> dict[str, Any]:
+        """Say in plain values how to find it again."""
+        return {"spec": spec, "fingerprint": self.box.fingerprint, "layers": list(self.layers)}
+
+    def __call__(self, images: Images) -> list[Tensor]:
+        """Read them: one pass an image."""
+        shown = images.float()
+        if tuple(shown.shape[-2:]) != tuple(self.box.size):
+            shown = functional.interpolate(shown, size=self.box.size, mode="bilinear", antialias=True).clamp(0, 1)
+        seen = look.tap(self.box, shown, self.layers)
+        return [seen[layer].to(images.device) for layer in self.layers]
+
+
+_given: dict[str, BlackBox] = {}
+
+
+def lend(box: BlackBox) -> str:
+    """Let explainers of this process find a network that was given as an object; return the spec that stands for it."""
+    spec = f"object:{box.fingerprint}"
+    _given[spec] = box
+    return spec
+
+
+def auxiliary(spec: str, make: Callable[[str], BlackBox]) -> BlackBox:
+    """Open the network of a spec, once a process."""
+    if spec.startswith("object:") and spec not in _given:
+        raise BoxError(
+            "expected a features' network that can be opened, got one that was given as an object when the explainer was "
+            "fitted: fit with its spec, as in py:FILE.py:NAME"
+        )
+    if spec not in _given:
+        with unmoved():
+            _given[spec] = make(spec)
+    return _given[spec]

@@ -1,0 +1,1 @@
+"""Trainers: a box and pictures in, something trained out."""

@@ -1,0 +1,48 @@
+"""The pictures that a trainer learns from, prepared for a box when they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from salience import registry
+from salience.case import Sample
+from salience.engine import probe
+from salience.errors import DataError
+from salience.picture import Preparation, read
+from salience.types import BlackBox, Image, Probabilities
+
+AT_ONCE = 32  # pictures that are read and scored together
+
+
+class Pictures:
+    """A data set, its spec, a list of pictures, or a batch of images that are ready."""
+
+    def __init__(self, source: Any, box: BlackBox) -> None:
+        self.source = registry.data(source) if isinstance(source, str) else source
+        self.name = str(getattr(self.source, "name", f"{len(self.source)} pictures"))
+        self.prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+        if len(self) == 0:
+            raise DataError("expected pictures to learn from, got none: name a folder or a table that has some")
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> Image:
+        """Prepare one."""
+        one = self.source[number]
+        if isinstance(one, torch.Tensor) and one.is_floating_point() and tuple(one.shape[1:]) == self.prepare.size:
+            return one.detach().float().cpu()
+        return self.prepare(read(one.picture if isinstance(one, Sample) else one))[0]
+
+    def scored(self, box: BlackBox) -> Probabilities:
+        """Score all as they are, part by part."""
+        rows = []
+        for begin in range(0, len(self), AT_ONCE):
+            images = torch.stack([self[number] for number in range(begin, min(begin + AT_ONCE, len(self)))])
+            if begin == 0:
+                probe.settle(box, images[0])
+            rows.append(probe.score(box, images.to(box.device)).float().cpu())
+        return torch.cat(rows)

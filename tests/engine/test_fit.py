@@ -1,0 +1,156 @@
+"""The training loop: the order of pictures, accumulation, early stop, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salience.engine import fit
+from salience.engine.fit import Loop
+from salience.engine.visits import Visit, visits
+from salience.errors import SettingError
+from tests.helpers import apart, noise
+
+ROOT = Path(__file__).parents[2]
+LOOP = Loop(steps=12, batch=4, save=5, check=0)
+
+
+class Line:
+    """Fit a line to points, with dropout, so that random states matter too."""
+
+    watched = "figure"
+
+    def __init__(self, steps: int = 12, figures: Sequence[float] = (0.0,)) -> None:
+        torch.manual_seed(0)
+        self.module: nn.Module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.3), nn.Linear(4, 1))
+        self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=0.01, total_steps=steps)
+        self.schedule: torch.optim.lr_scheduler.LRScheduler = schedule
+        self.points, self.count = noise(10, 3, dtype=torch.float32), 10
+        self.figures, self.seen = list(figures), list[int]()
+
+    def loss(self, module: nn.Module, visits: Sequence[Visit]) -> tuple[Tensor, dict[str, float]]:
+        """Ask for the sum of the coordinates."""
+        self.seen += [visit.number for visit in visits]
+        points = self.points[[visit.number for visit in visits]]
+        loss = (module(points)[:, 0] - points.sum(1)).square().mean()
+        return loss, {"loss": float(loss.detach())}
+
+    def check(self, module: nn.Module) -> dict[str, float]:
+        """Tell the next figure."""
+        assert not module.training
+        return {"figure": self.figures.pop(0)}
+
+
+def ran(learner: Any, loop: Loop, out: Path, tell: fit.Tell = lambda *_: None) -> list[dict[str, float]]:
+    """Run the loop on the CPU."""
+    return fit.run(learner, loop, out, {}, torch.device("cpu"), tell)
+
+
+def test_an_epoch_sees_every_picture_once_and_the_next_in_another_order() -> None:
+    """Steps need not end where epochs do."""
+    seen = [visit for step in range(6) for visit in visits(step, 5, 10, seed=0)]
+    epochs = [[visit.number for visit in seen[begin : begin + 10]] for begin in (0, 10, 20)]
+    assert all(sorted(each) == list(range(10)) for each in epochs)
+    assert epochs[0] != epochs[1]
+    assert [visit.place for visit in seen] == list(range(30))
+
+
+def test_a_run_that_is_interrupted_goes_on_exactly(tmp_path: Path) -> None:
+    """Weights, moments, schedule and random states come back; what came after the checkpoint is done again alike."""
+    whole = ran(learner := Line(), LOOP, tmp_path / "whole")
+
+    def stop(step: int, _steps: int, _row: dict[str, float]) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ran(Line(), LOOP, tmp_path / "cut", stop)
+    torch.manual_seed(99)
+    assert ran(again := Line(), LOOP, tmp_path / "cut") == whole
+    assert all(torch.equal(a, b) for a, b in zip(learner.module.parameters(), again.module.parameters(), strict=True))
+    assert [json.loads(line) for line in (tmp_path / "cut" / "history.jsonl").read_text().splitlines()] == whole
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.engine.test_fit import LOOP, Line, ran
+ran(Line(), LOOP, Path(sys.argv[1]), lambda step, steps, row: os.kill(os.getpid(), signal.SIGKILL) if step == 8 else None)
+"""
+
+
+def test_a_run_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
+    """Nothing can be tidied up then: the last whole checkpoint must do."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "cut")], cwd=ROOT, env=os.environ, check=False)  # noqa: S603  # ourselves
+    assert done.returncode == -signal.SIGKILL
+    assert len((tmp_path / "cut" / "history.jsonl").read_text().splitlines()) == 8
+    torch.set_num_threads(1)
+    assert ran(Line(), LOOP, tmp_path / "cut") == ran(Line(), LOOP, tmp_path / "whole")
+
+
+def test_a_batch_in_parts_is_a_batch(tmp_path: Path) -> None:
+    """Two halves one after the other make the step that both make together."""
+    made = []
+    for parts in (1, 2):
+        learner = Line()
+        learner.module[1].p = 0.0  # type: ignore[union-attr, assignment]  # dropout would draw twice
+        ran(learner, replace(LOOP, accumulate=parts), tmp_path / str(parts))
+        made.append(torch.cat([each.detach().flatten() for each in learner.module.parameters()]))
+    assert apart(*made) < 1e-6
+
+
+def test_a_run_stops_when_no_better_figure_comes(tmp_path: Path) -> None:
+    """After two looks without one; the best was the second."""
+    learner = Line(figures=[0.1, 0.5, 0.4, 0.5, 0.9])
+    rows = ran(learner, replace(LOOP, check=2, patience=2), tmp_path)
+    assert len(rows) == 8
+    assert learner.figures == [0.9]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    """Its figures are read."""
+    rows = ran(Line(), LOOP, tmp_path)
+    learner = Line()
+    assert ran(learner, LOOP, tmp_path) == rows
+    assert learner.seen == []
+
+
+def test_figures_go_to_a_tracker(tmp_path: Path) -> None:
+    """TensorBoard's, through accelerate."""
+    pytest.importorskip("tensorboard")
+    ran(Line(), replace(LOOP, steps=3, track="tensorboard"), tmp_path)
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    """It would never come back."""
+    learner = Line()
+    learner.points[3] = float("nan")
+    with pytest.raises(SettingError, match="expected a finite loss, got nan in step"):
+        ran(learner, LOOP, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"steps": 0}, "expected 1 ≤ steps, got 0"),
+        ({"batch": 5, "accumulate": 2}, "expected a batch of equal parts, got 5 in 2: change accumulate"),
+        ({"precision": "int8"}, "expected precision no, bf16 or fp16, got 'int8'"),
+    ],
+)
+def test_a_wrong_loop_is_one_sentence(wrong: dict[str, Any], said: str) -> None:
+    """Before anything is loaded."""
+    with pytest.raises(SettingError, match=said):
+        Loop(**wrong)

@@ -11,6 +11,7 @@ from salience.methods.de_cam import EPS, DeCam
 
 LADDER = tuple(number / 50 for number in range(1, 51))
 MOST = 0.9  # of the whole picture's probability
+HARD = "m* of regions, evolved"  # it shows or hides, as maps that are cut do: all others are held against it
 Row = dict[str, Any]
 Lines = dict[str, list[dict[str, float]]]
 
@@ -99,6 +100,7 @@ def aims(rows: list[Row]) -> None:
                     "keeps 90 % ↑": enough(score, row["whole"]),
                     "class first ↑": score > 0,
                     "fitness ↑": fitness(area, score),
+                    "behind regions ↓": fitness(*found[HARD][:2]) - fitness(area, score),
                     "passes": passes,
                 }
             )
@@ -137,8 +139,9 @@ def areas(rows: list[Row], name: str | None) -> None:
         mine = {"m* as found": rung(row["best"][name][0])} if name else {}
         found = mine | {other: smallest(cuts[-len(LADDER) :], row["whole"]) for other, cuts in row["cuts"].items()}
         for other, area in found.items():
+            words = f"{other} cut" if other.endswith("m*") else other
             ahead = [area - each for each in mine.values()]
             beside = {"m* smaller by": ahead[0], "m* smaller": ahead[0] > 0, "m* larger": ahead[0] < 0} if ahead else {}
-            lines.setdefault(other, []).append({"area ↓": area, **beside})
+            lines.setdefault(words, []).append({"area ↓": area, **beside})
     if lines:
         print(table.markdown(lines, lead="map"))

@@ -66,12 +66,18 @@ def test_maps_are_cut_where_the_searchs_fitness_is_highest() -> None:
 
 def test_pictures_whose_best_mask_keeps_too_little_are_left_out_of_its_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Of two pictures one mask keeps nine tenths; evolution is fitter on that one only."""
-    about = {"box": "b", "lane": "exact", "budget": 9, "whole": 0.8, "passes": {"grid, evolved": 9, "grid, unevolved": 9}}
-    cuts = dict.fromkeys(("grid, evolved, m*", "grid, unevolved, m*", "other"), [0.8] * 52)
-    best = ({"grid, evolved": (0.3, kept), "grid, unevolved": (0.4, 0.6)} for kept in (0.79, 0.1))
+    about = {
+        "box": "b",
+        "lane": "exact",
+        "budget": 9,
+        "whole": 0.8,
+        "passes": {"regions, evolved": 9, "regions, unevolved": 9},
+    }
+    cuts = dict.fromkeys(("regions, evolved, m*", "regions, unevolved, m*", "other"), [0.8] * 52)
+    best = ({"regions, evolved": (0.3, kept), "regions, unevolved": (0.4, 0.6)} for kept in (0.79, 0.1))
     rows = [about | {"best": each, "cuts": cuts} for each in best]
     best_masks_table.show(rows)
     printed = capsys.readouterr().out
-    assert "on the 1 of 2 pictures where m* (grid, evolved) does" in printed
-    line = next(line for line in printed.splitlines() if line.startswith("| grid |"))
+    assert "on the 1 of 2 pictures where m* (regions, evolved) does" in printed
+    line = next(line for line in printed.splitlines() if line.startswith("| regions |"))
     assert line.split(" | ")[2] == "0.500 ± 0.500"

@@ -15,7 +15,7 @@ LEVELS = (
     {"types", "errors", "case"},
     {"registry", "engine", "explanation", "picture"},
     {"boxes", "methods", "trainers", "measures", "data", "draw"},
-    {"explaining", "measuring", "samples"},
+    {"explaining", "exporting", "measuring", "samples"},
     {"api"},
     {"bench", "interop"},
     {"cli", "web"},
@@ -30,6 +30,8 @@ LATE = {
     "jinja2",
     "datasets",
     "torchmetrics",
+    "accelerate",
+    "onnxruntime",
     "quantus",
 }  # seconds to import, or extras
 FILES = sorted(ROOT.rglob("*.py"))

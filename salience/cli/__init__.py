@@ -26,6 +26,7 @@ def app(words: Sequence[str] = ()) -> App:
     from salience.cli import listing
     from salience.cli.bench import bench
     from salience.cli.compare import compare
+    from salience.cli.export import export
     from salience.cli.measure import measure
     from salience.cli.report import report
 
@@ -36,8 +37,14 @@ def app(words: Sequence[str] = ()) -> App:
         made.command(explain.command(chosen(words)), name="explain")
     else:
         made.command(_explain, name="explain")  # its outline: without the methods there is no need to import torch
+    if words[:1] == ["fit"]:
+        from salience.cli import fit
+
+        made.command(fit.app(), name="fit")
+    else:
+        made.command(_fit, name="fit")
     made.command(listing.app(), name="list")
-    for each in (measure, bench, report, compare):
+    for each in (measure, bench, report, compare, export):
         made.command(each)
     return made
 
@@ -98,6 +105,10 @@ def _fail(problem: BaseException, said: str, code: int) -> int:
 
 def _explain() -> None:
     """Explain pictures: draw what the classifier saw in them."""
+
+
+def _fit() -> None:
+    """Train an explainer for a box, on pictures; labels are not looked at."""
 
 
 ABOUT = """Why did the image classifier say that? Saliency maps for any classifier.

@@ -6,18 +6,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from inspect import Parameter as Argument
 from inspect import Signature
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from salience import api, registry
 from salience.cli import files, words
-from salience.cli.options import Options
+from salience.cli.options import Options, flags
 from salience.engine import target as targets
 from salience.engine.budget import Budget
 from salience.errors import BoxError, SalienceError
@@ -31,8 +30,8 @@ def command(method: str | None) -> Callable[..., int]:
     cls = registry.method(name)
     own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
     own = [replace(each, default=changed.get(each.name, each.default)) for each in own]
-    options = _flags(list(registry.settings(Options)), "Options")
-    options += _flags(own, f"Settings of {registry.called(cls)}")
+    options = flags(list(registry.settings(Options)), "Options")
+    options += flags(own, f"Settings of {registry.called(cls)}")
 
     def explain(*image: str, **given: Any) -> int:
         """Explain pictures: draw what the classifier saw in them.
@@ -87,20 +86,6 @@ def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
         else:
             words.tell(console, why, str(path), kept)
     return 0
-
-
-def _flags(settings: list[registry.Setting], heading: str) -> list[Argument]:
-    """Turn settings into options under a heading; an option that is not given is not passed on."""
-    group = Group.create_ordered(heading)
-    made = []
-    for each in settings:
-        negative = "" if each.name == "json" else None
-        shown = None if each.default not in (None, MISSING, False) else False
-        look = Parameter(help=each.help, group=group, negative=negative, show_default=shown)
-        hint: Any = Annotated[each.type, look]
-        default = None if each.default is MISSING else each.default
-        made.append(Argument(each.name, Argument.KEYWORD_ONLY, default=default, annotation=hint))
-    return made
 
 
 def _loaded(options: Options) -> BlackBox:

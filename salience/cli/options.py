@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from inspect import Parameter as Argument
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from salience.registry import Setting
 
 
 @dataclass(frozen=True)
@@ -21,3 +28,17 @@ class Options:
     record: bool = True  # also save NAME.salience, which loads again with everything in it
     lane: str = "auto"  # how passes run: exact, or auto, the fastest way whose scores agree with exact
     batch: int | None = None  # images a pass through the box; none given: found out on this machine
+
+
+def flags(settings: list[Setting], heading: str) -> list[Argument]:
+    """Turn settings into options under a heading; an option that is not given is not passed on."""
+    group = Group.create_ordered(heading)
+    made = []
+    for each in settings:
+        negative = "" if each.name == "json" else None
+        shown = None if each.default not in (None, MISSING, False) else False
+        look = Parameter(help=each.help, group=group, negative=negative, show_default=shown)
+        hint: Any = Annotated[each.type, look]
+        default = None if each.default is MISSING else each.default
+        made.append(Argument(each.name, Argument.KEYWORD_ONLY, default=default, annotation=hint))
+    return made

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salience import registry
+from salience.cli import fit
 from salience.cli.bench import bench
 from salience.cli.compare import compare
+from salience.cli.export import export
 from salience.cli.listing import NEEDS, default
 from salience.cli.measure import measure
 from salience.cli.options import Options
@@ -25,6 +27,8 @@ salience measure [RECORD or PICTURE ...]        measure explanations, each numbe
 salience bench GRID.toml --out DIR              explain and measure a grid of methods, boxes and data; goes on after a kill
 salience report DIR                             one page of it, with tables as CSV and Markdown
 salience compare A B                            two runs, picture by picture; exit code 1 past a drift
+salience fit p-tame --data DATA                 train an explainer, which explains in one pass; goes on after a kill
+salience export p-tame                          classifier and explainer as one ONNX file
 salience list methods [NAME]                    what there is and what it needs; with a name, its manual
 salience list measures [NAME]                   measures and their protocols; with a name, its manual
 salience list boxes [PATTERN]                   kinds of boxes; with a pattern like "timm:*resnet*", their names
@@ -57,8 +61,12 @@ def text() -> str:
     parts = [HEAD, _rows(list(registry.settings(Options)))]
     parts += [
         f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_rows(_options(command))}"
-        for command in (measure, bench, report, compare)
+        for command in (measure, bench, report, compare, export)
     ]
+    for name in fit.EXPLAINERS:
+        about = inspect.getdoc(fit.command(name))
+        parts.append(f"\n## salience fit {name}\n\n```text\n{about}\n```\n")
+        parts += [f"### {title}\n\n{_rows(list(registry.settings(cls)))}" for cls, title in fit.parts(name)]
     parts.append("\n## Settings of the methods of salience explain\n")
     for name in registry.names("methods"):
         cls = registry.method(name)

@@ -8,7 +8,8 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError, Unknown
 
 from salience.errors import SalienceError, SettingError, UnknownName
 
-COMMANDS = ("explain", "measure", "bench", "report", "compare", "list")
+COMMANDS = ("explain", "measure", "bench", "report", "compare", "list", "fit", "export")
+INNER = {"list": ("methods", "measures", "boxes", "classes"), "fit": ("p-tame",)}
 
 
 def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
@@ -17,8 +18,7 @@ def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
         return _option(problem, words)
     if isinstance(problem, UnknownCommandError) or (words and words[0] not in COMMANDS):
         unused = list(getattr(problem, "unused_tokens", None) or [words[0]])
-        known = ("methods", "measures", "boxes", "classes") if words[0] == "list" else COMMANDS
-        return UnknownName.of("command", unused[0], known, "see `salience --help`")
+        return UnknownName.of("command", unused[0], INNER.get(words[0], COMMANDS), "see `salience --help`")
     if isinstance(problem, CoercionError) and problem.token is not None and problem.argument is not None:
         given, name = problem.token.value, problem.argument.name
         wanted = _type(problem.argument.hint)
@@ -48,8 +48,8 @@ def _known(words: Sequence[str]) -> list[str]:
 
     from salience.cli import app
 
-    made = app()[words[0]]
-    if words[0] == "list":
+    made = app(words)[words[0]]
+    if words[0] in INNER:
         made = made[words[1]]
     function = made.default_command
     names = inspect.signature(function).parameters if function is not None else ()

@@ -57,7 +57,7 @@ class PTame:
 
     aux: Any = "zoo:efficientnet-lite0"  # the network whose features are weighed, as kind:name; "box": the box itself
     route: Literal["gradient", "queries"] = "gradient"  # gradient (through the box), or queries (scores alone)
-    classes: tuple[str, ...] | None = None  # classes to learn, names or indices; none given: all with 5 pictures or more
+    classes: tuple[str, ...] | None = None  # a class to learn, once for each, by name or index; none given: all with 5 pictures
     ce: float = 0.15  # λ_ce, the weight of being recognised
     area: float = 0.85  # λ_area, the weight of being small; what both leave of 1 is λ_var, of being smooth
     power: float = 0.3  # p of the area; below 1 it presses small values to 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ from jaxtyping import install_import_hook
 from tests import checker
 
 install_import_hook("salience", f"{checker.__name__}.checked")  # before the package is imported for the first time
+
+os.environ["SALIENCE_CACHE"] = ""  # no test reads what another process kept, nor leaves anything behind
 
 if TYPE_CHECKING:
     from pathlib import Path

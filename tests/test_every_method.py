@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any, get_args, get_type_hints
 
 import psutil
@@ -306,6 +307,8 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "chosen lane": lambda: wrap(toy.Colour(), size=SIDE, lane="auto"),
     "bfloat16 lane": lambda: wrap(toy.Colour(), size=SIDE, lane="channels-last bfloat16"),
 }
+if find_spec("openvino"):
+    BOXES["openvino lane"] = lambda: wrap(toy.Colour(), size=SIDE, lane="openvino")
 
 
 @every

@@ -32,6 +32,7 @@ LATE = {
     "torchmetrics",
     "accelerate",
     "onnxruntime",
+    "openvino",
     "quantus",
 }  # seconds to import, or extras
 FILES = sorted(ROOT.rglob("*.py"))

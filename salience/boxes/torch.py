@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes import _heads, _lanes
+from salience.boxes import _engines, _heads, _lanes
 from salience.boxes._heads import Head
 from salience.boxes._module import digest, opened, quiet, saved, unwrapped
 from salience.boxes._options import prepared, published
@@ -30,7 +29,8 @@ class TorchBox:
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
     classes, the second is the logit's), "none" scores that are used as they are. `lane` is "exact", "channels-last",
-    "channels-last bfloat16" (float16 on a GPU), or "auto": the fastest whose scores agree with exact on a check batch.
+    "channels-last bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU, where
+    the package is installed), or "auto": the fastest whose scores agree with exact on a check batch.
 
     The module is in eval mode during a call only; its modes, gradients, hooks and the process's random state are
     afterwards as they were, also after an error.
@@ -85,7 +85,8 @@ class TorchBox:
         return self._fingerprint
 
     def __call__(self, images: Images) -> Probabilities:
-        """Score a batch in the box's lane."""
+        """Score a batch in the box's lane; once weights were written to, no longer in one that was compiled."""
+        self.lane = _lanes.still(self.lane, self.module)
         return self._scored(images, self.lane)
 
     def logits(self, images: Images) -> Probabilities:
@@ -137,10 +138,11 @@ class TorchBox:
             return weighted(inner, lambda: self._run(image, "exact"))
 
     def redrawn(self, names: Sequence[str], seed: int = 0) -> TorchBox:
-        """Give a box, in the same lane, with the weights of the named modules drawn anew; this one stays as it is."""
+        """Give a box, in a like lane, with the weights of the named modules drawn anew; this one stays as it is."""
         box = self.bare()
         with opened(self.module) as inner:
             box.module, box.head, box.name = drawn(inner, names, seed), self.head, f"{self.name}, redrawn"
+        box.lane = _lanes.uncompiled(self.lane)  # compiling takes longer than what is asked of such a box
         return box
 
     def settle(self, images: Images) -> None:
@@ -148,22 +150,25 @@ class TorchBox:
         if self.settled:
             return
         self.settled = True
-        self.lane, self.check = _lanes.choose(self._scored, images)
+        self.lane, self.check = _lanes.settle(self._scored, images, self)
 
     def _scored(self, images: Images, lane: str) -> Probabilities:
         with torch.no_grad():
             return self._activated(self._run(images, lane))
 
-    def _run(self, images: Images, lane: str) -> Tensor:
+    def ready(self, images: Images) -> Tensor:
+        """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
         mean, std = (images.new_tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
-        ready = torch.addcmul(-mean / std, images, 1 / std)  # a new tensor, so an in-place first layer harms nobody
-        if self.channels == 1:
-            ready = ready.mean(1, keepdim=True)
-        ready = ready.to(self._dtype)
+        ready = torch.addcmul(-mean / std, images, 1 / std)
+        return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(self._dtype)
+
+    def _run(self, images: Images, lane: str) -> Tensor:
+        if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
+            return _engines.run(self, images, lane)
+        ready = self.ready(images)
         if lane != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
-        half = _lanes.dtype(lane)
-        with quiet(self.module), nullcontext() if half is None else torch.autocast(self.device.type, half):
+        with quiet(self.module), _lanes.autocast(lane, self.device):
             return unwrapped(self.module(ready))
 
     @property

@@ -166,8 +166,12 @@ def settle(box: BlackBox, image: Image) -> None:
     drawn = torch.cat([torch.ones(1, *size), lot.draw(image.float().cpu())])
     mean = torch.tensor(box.mean)[:, None, None]
     images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
+    began = time.monotonic()
     with asking(box, images):
         choose(images)
+    run = current.get()
+    if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
+        run.started += time.monotonic() - began
 
 
 @contextmanager

@@ -270,6 +270,16 @@ def test_a_lane_agrees_with_exact(lane: str) -> None:
     assert apart(box_of(network(), lane=lane)(IMAGES.double()), exact) < (1e-5 if lane == "channels-last" else 0.02)
 
 
+def test_without_openvino_its_lanes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who asks for one learns what to install."""
+    monkeypatch.setattr(_lanes, "find_spec", lambda _: None)
+    assert _lanes.names(torch.device("cpu")) == ("channels-last bfloat16", "channels-last", "exact")
+    with pytest.raises(
+        BoxError, match=r"expected the package openvino for lane 'openvino', got none: install salience\[openvino\]"
+    ):
+        box_of(network(), lane="openvino")
+
+
 def test_classes_are_counted_where_nobody_names_them() -> None:
     """One pass over a black image says how many."""
     assert box_of(network()).classes == ("class 0", "class 1", "class 2")

@@ -162,6 +162,20 @@ def test_a_module_that_fails_is_named_before_the_first_mask() -> None:
         probe.settle(box, IMAGE)
 
 
+def test_choosing_a_lane_takes_nothing_off_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done once for a box; ten seconds are ten seconds of passes, for the first picture too."""
+    clock = [0.0]
+    monkeypatch.setattr(probe.time, "monotonic", lambda: clock[0])
+    box = toy.load("colour", lane="auto")
+    monkeypatch.setattr(box, "settle", lambda images: clock.__setitem__(0, 30.0))
+    with probe.running("10s") as run:
+        run.started = 0.0
+        probe.settle(box, IMAGE)
+        assert not run.late
+        clock[0] = 41.0
+        assert run.late
+
+
 def test_a_loop_that_is_left_early_leaves_no_run_behind() -> None:
     """The run is current inside its block only, however it ends."""
     with probe.running(100) as run:

@@ -1,0 +1,261 @@
+"""The lane of compiled networks: the same answers, the same manners, and nothing told to anybody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salience.boxes import _cache, _engines, _lanes, _openvino
+from salience.boxes.torch import TorchBox, wrap
+from salience.engine import probe
+from salience.errors import BoxError
+from tests.boxes.test_torch import network, snapshot
+from tests.helpers import apart, noise
+
+pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
+IMAGES = noise(5, 3, 8, 8, dtype=torch.float32)
+
+
+class Pair(nn.Module):
+    """A module that returns more than its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return logits, and the images."""
+        return {"logits": self.net(images), "images": images}
+
+
+def box_of(module: nn.Module, **more: Any) -> TorchBox:
+    """Make a compiled box of 8 × 8 pixels."""
+    return wrap(module, size=8, **({"lane": "openvino"} | more))
+
+
+@pytest.mark.parametrize(
+    ("module", "more"),
+    [
+        (network(), {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}),
+        (Pair(), {}),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), {"head": "binary"}),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1), nn.Flatten(0)), {"head": "binary"}),
+        (nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten()), {"channels": 1, "head": "sigmoid"}),
+    ],
+)
+def test_a_compiled_box_answers_as_the_module_does(module: nn.Module, more: dict[str, Any]) -> None:
+    """Normalisation, heads and odd outputs included, to the last digits; in sixteen bits nearly."""
+    exact = box_of(module, lane="exact", **more)(IMAGES)
+    assert apart(box_of(module, **more)(IMAGES), exact) < 1e-5
+    assert apart(box_of(module, **more)(IMAGES.double()), exact) < 1e-5
+    if _openvino.has_bfloat16():
+        assert apart(box_of(module, lane="openvino bfloat16", **more)(IMAGES), exact) < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 13])
+def test_any_number_of_images_is_one_batch(count: int) -> None:
+    """The network is made from two images, and its streams take shares of unlike sizes."""
+    images, module = noise(count, 3, 8, 8, dtype=torch.float32), network()
+    assert apart(box_of(module)(images), box_of(module, lane="exact")(images)) < 1e-5
+
+
+def test_images_of_another_size_go_through_the_module_itself() -> None:
+    """What was compiled has one size."""
+    images, module = noise(2, 3, 12, 10, dtype=torch.float32), network()
+    assert apart(box_of(module)(images), box_of(module, lane="exact")(images)) < 1e-5
+
+
+def test_a_compiled_network_takes_as_many_threads_as_torch() -> None:
+    """Also when that changes: a process that was told to use one core keeps to it."""
+    box = box_of(network())
+    one = box(IMAGES)
+    (compiled,) = _engines._made[box.module][1].values()
+    assert compiled.network.get_property("INFERENCE_NUM_THREADS") == 1
+    torch.set_num_threads(2)
+    try:
+        assert apart(box(IMAGES), one) < 1e-6
+        assert compiled.network.get_property("INFERENCE_NUM_THREADS") == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("deed", ["write", "write to data", "replace", "hook"])
+def test_a_changed_module_is_no_longer_asked_in_its_compiled_form(deed: str) -> None:
+    """A weight written in place, another layer, a hook: the answer is the changed module's."""
+    module = network()
+    box, before = box_of(module), box_of(module)(IMAGES)
+    assert apart(box(IMAGES), before) == 0
+    if deed == "write":
+        with torch.no_grad():
+            module[3].bias[1] += 2
+    elif deed == "write to data":
+        module[3].weight.data.mul_(9)  # torch does not count this
+    elif deed == "replace":
+        module[3] = nn.Linear(4, 3)
+    else:
+        module[3].register_forward_hook(lambda _module, _inputs, output: output * 3)
+    assert apart(box(IMAGES), box_of(module, lane="exact")(IMAGES)) < 1e-5
+    assert apart(box(IMAGES), before) > 0.01
+    assert box.lane == "channels-last"
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_compiling_leaves_the_module_as_it_was(training: bool) -> None:
+    """Mode, gradients, weights, hooks, the process's random state."""
+    module = network().train(training)
+    before = snapshot(module)
+    found = box_of(module)(IMAGES)
+    assert snapshot(module) == before
+    assert apart(found, box_of(module.eval(), lane="exact")(IMAGES)) < 1e-5
+
+
+def test_a_box_may_be_asked_by_several_threads() -> None:
+    """Each gets the answers to its own images."""
+    box, asked = box_of(network()), [noise(7, 3, 8, 8, seed=seed, dtype=torch.float32) for seed in range(6)]
+    known, found = [box(images) for images in asked], {}
+    workers = [threading.Thread(target=lambda k=k: found.update({k: box(asked[k])})) for k in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(apart(found[k], known[k]) < 1e-6 for k in range(6))
+
+
+class Stranger(nn.Module):
+    """A module that leaves torch on its way."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Sort by a rule that no graph holds."""
+        return torch.linalg.eigvals(images[:, 0]).abs()[:, :3]
+
+
+def test_a_module_that_cannot_be_compiled_says_so() -> None:
+    """`auto` passes the lane over; who asked for it gets the reason."""
+    score = box_of(Stranger(), lane="exact")._scored
+    chosen, check = _lanes.choose(score, noise(16, 3, 8, 8, dtype=torch.float32), _lanes.OPENVINO)
+    assert chosen == "exact"
+    assert "it does not run: OpenVINO does not take it" in check["refused"]
+    with pytest.raises(BoxError, match="expected Stranger to score images .* OpenVINO does not take it"):
+        probe.score(box_of(Stranger()), IMAGES)
+
+
+def test_a_network_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next process reads it; other weights, other code or a damaged file are compiled anew."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
+    known, made = box_of(network())(IMAGES), []
+    convert = _engines.converted
+    monkeypatch.setattr(_engines, "converted", lambda *given: made.append(1) or convert(*given))
+    assert apart(box_of(network())(IMAGES), known) == 0
+    assert made == []
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert apart(box_of(network())(IMAGES), known) == 0
+    code, weights = network(), network()
+    code[3].scale = 0.5
+    nn.init.ones_(weights[3].bias)
+    box_of(code)(IMAGES)
+    box_of(weights)(IMAGES)
+    assert len(made) == 3
+
+
+def test_openvino_is_imported_without_its_reports() -> None:
+    """By itself it tells its makers of every import; a module that the user imported stays as it is."""
+    program = (
+        "import sys; from salience.boxes import _openvino; _openvino.core();"
+        "print('openvino_telemetry' in sys.modules, any(name.startswith('openvino_telemetry') for name in sys.modules));"
+        "sys.modules['openvino_telemetry'] = 5; _openvino.imported(); print(sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603  # our own words
+    assert done.stdout.split() == ["False", "False", "5"]
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> tuple[_lanes.Score, list[str]]:
+    """Make scores of lanes that take so long, and a list of those that were asked."""
+    clock, asked = [0.0], list[str]()
+    monkeypatch.setattr(_lanes.time, "perf_counter", lambda: clock[0])
+
+    def score(images: Tensor, lane: str) -> Tensor:
+        clock[0] += seconds[lane]
+        asked.append(lane)
+        return images.mean((2, 3)).softmax(1)
+
+    return score, asked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lane"),
+    [
+        ({"openvino bfloat16": 1, "openvino": 2, "channels-last bfloat16": 3, "channels-last": 4}, "openvino bfloat16"),
+        ({"openvino bfloat16": 9, "openvino": 2, "channels-last bfloat16": 3, "channels-last": 4}, "openvino"),
+        ({"openvino bfloat16": 4, "openvino": 4, "channels-last bfloat16": 3, "channels-last": 4}, "channels-last bfloat16"),
+        ({"openvino bfloat16": 9, "openvino": 9, "channels-last bfloat16": 9, "channels-last": 9}, "exact"),
+    ],
+)
+def test_the_fastest_lane_is_chosen_compiled_or_not(
+    seconds: dict[str, float], lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each took stands in the check."""
+    score, _ = clocked(monkeypatch, seconds | {"exact": 8.0})
+    chosen, check = _lanes.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))
+    assert chosen == lane
+    took = seconds["openvino bfloat16"]
+    assert check["tried"]["openvino bfloat16"] == (8 / took if took < 8 else _lanes.SLOW)
+
+
+def test_a_quick_network_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it would take longer than all its passes."""
+    score, asked = clocked(monkeypatch, dict.fromkeys(_lanes.names(torch.device("cpu")), 1e-3) | {"exact": 15e-3})
+    assert _lanes.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))[0] == "channels-last bfloat16"
+    assert not set(asked) & set(_lanes.OPENVINO)
+
+
+def test_a_choice_that_was_kept_has_to_agree_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next process asks that lane and exact alone; if they differ, everything is tried as if nothing were kept."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
+    box, images = box_of(network(), lane="exact"), noise(16, 3, 8, 8, dtype=torch.float32)
+    times = {"openvino bfloat16": 1.0, "openvino": 2.0, "channels-last bfloat16": 3.0, "channels-last": 4.0, "exact": 8.0}
+    score, asked = clocked(monkeypatch, times)
+    first, second = (_lanes.settle(score, images, box) for _ in range(2))
+    assert first == second
+    assert first[0] == "openvino bfloat16"
+    assert asked[-4:] == ["exact", "exact", "openvino bfloat16", "openvino bfloat16"]
+    monkeypatch.setattr(_lanes, "AGREEMENT", 2.0)
+    assert _lanes.settle(score, images, box)[0] == "exact"
+
+
+def test_the_cache_drops_what_was_used_least_recently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files come and go whole; nothing is kept without a folder, and a folder that cannot be made harms nobody."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(_cache, "MOST", 25)
+    for number, name in enumerate("abc"):
+        _cache.keep(name, bytes(10))
+        os.utime(tmp_path / "cache" / name, (number, number))
+    assert _cache.read("a") is None
+    assert _cache.read("b") == bytes(10)
+    _cache.keep("d", bytes(10))
+    assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == ["b", "d"]
+    monkeypatch.setenv("SALIENCE_CACHE", "/dev/null/none")
+    _cache.keep("e", b"1")
+    assert _cache.read("e") is None
+    monkeypatch.setenv("SALIENCE_CACHE", "")
+    _cache.keep("e", b"1")
+    assert _cache.read("e") is None
+
+
+def test_code_that_nobody_can_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of a notebook may change while its weights stay."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
+    spoken: dict[str, Any] = {"nn": nn, "__name__": "spoken"}
+    exec("class Net(nn.Sequential): pass", spoken)  # noqa: S102  # our own text
+    assert _cache.written(spoken["Net"](nn.Flatten(), nn.Linear(192, 3))) is None
+    box_of(spoken["Net"](nn.Flatten(), nn.Linear(192, 3)))(IMAGES)
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ from salience.boxes._module import unwrapped
 from salience.boxes.torch import TorchBox
 from salience.engine import cams, chance
 from salience.engine.explainer import Explainer, stretched
-from salience.engine.source import OWN
 from salience.engine.tap import expect_maps, tap
 from salience.errors import BoxError
 from salience.explanation import write
@@ -85,7 +84,7 @@ def onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     for each in (box, source):
         if not isinstance(each, TorchBox):
             raise BoxError(f"expected a torch network to export, got {getattr(each, 'name', each)}: export works on torch")
-    aux = None if made.about.source["spec"] == OWN else source
+    aux = None if source.fingerprint == box.fingerprint else source  # one network needs to be there once
     whole = Together(box, aux, made).cpu().eval()  # type: ignore[arg-type]  # looked at above
     example = (torch.rand(2, 3, *box.size), torch.tensor([-1, -1]))
     many = torch.export.Dim("n", min=1)

@@ -133,8 +133,8 @@ def _read(path: str, _written: int) -> Explainer:
     return Explainer(network.eval(), about)
 
 
-def kept(fingerprint: str) -> Path:
-    """Say where the explainer of a box is kept: SALIENCE_HOME, or `salience` in the user's data folder."""
+def kept(fingerprint: str, folder: str | Path | None = None) -> Path:
+    """Say where the explainer of a box is kept: in a folder, or in SALIENCE_HOME or `salience` in the user's data folder."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     home = Path(os.environ.get("SALIENCE_HOME") or Path(data) / "salience")
-    return home / "explainers" / "p-tame" / f"{fingerprint}.safetensors"
+    return Path(folder or home / "explainers" / "p-tame") / f"{fingerprint}.safetensors"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,11 +83,12 @@ def run(learner: Learner, loop: Loop, out: Path, about: Mapping[str, Any], devic
         for step in range(done, loop.steps):
             if _stalled(history.rows, learner.watched, loop.patience):
                 break
+            began = time.perf_counter()
             row = _step(accelerator, learner, module, optimiser, loop, step)
             if loop.check and ((step + 1) % loop.check == 0 or step + 1 == loop.steps):
                 module.eval()
                 row |= learner.check(accelerator.unwrap_model(module))
-            history.add({"step": step + 1} | row)
+            history.add({"step": step + 1} | row | {"seconds": time.perf_counter() - began})
             if loop.track:
                 accelerator.log(row, step=step + 1)
             tell(step + 1, loop.steps, row)
@@ -149,18 +151,14 @@ def _save(accelerator: Any, out: Path, step: int) -> None:
     accelerator.save_state(str(part), safe_serialization=True)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        older = _checkpoints(out)
+        older = list(part.parent.glob("step-*"))
         part.rename(part.with_name(f"step-{step:08}"))
         for each in older:
             shutil.rmtree(each)
 
 
-def _checkpoints(out: Path) -> list[Path]:
-    return sorted((out / "checkpoints").glob("step-*"))
-
-
 def _resumed(accelerator: Any, out: Path) -> int:
-    found = _checkpoints(out)
+    found = sorted((out / "checkpoints").glob("step-*"))
     if not found:
         return 0
     try:

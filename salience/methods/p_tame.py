@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -33,7 +34,7 @@ class PTame:
     one direct enlargement instead of steps of two. Cost: one pass of the features' network, two with `mirror`.
     """
 
-    explainer: str | None = None  # a file that `salience fit p-tame` wrote; none given: the one kept for this box
+    explainer: str | None = None  # a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept
     values: Literal["min-max", "sigmoid"] = "min-max"  # min-max as published, or sigmoid, the scale that was trained
     mirror: bool = False  # take the mean with the map of the mirrored picture
     another: bool = False  # let an explainer that was fitted for another box answer for this one
@@ -49,8 +50,8 @@ class PTame:
     def many(self, box: BlackBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target; one image may have several targets, and they share its pass."""
         look.expect_targets(box, images, targets)
-        file = self.explainer or str(explainer.kept(box.fingerprint))
-        made = explainer.load(file)
+        given = self.explainer
+        made = explainer.load(given if given and Path(given).is_file() else explainer.kept(box.fingerprint, given))
         made.expect(box, another=self.another)
         source = made.source(box, registry.box)
         asked = [classes(target, len(box.classes)) for target in targets]

@@ -1,0 +1,130 @@
+"""P-TAME's trainings: `python -m benchmarks.p_tame fit --box vit-tiny --route queries --out runs/p-tame`.
+
+`fit` trains an explainer on the 1,000 Imagenette training pictures, restricted to the ten classes, and puts it where
+benchmarks/p_tame.toml looks for it: OUT/LABEL/FINGERPRINT.safetensors. A fit that was killed goes on. `table` prints
+what all fits in OUT took and came to, `speed` what an explanation costs beside a pass of the box and RISE-4000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks import data, table
+from salience import registry
+from salience.boxes.torch import TorchBox
+from salience.engine import explainer, probe
+from salience.engine.fit import Loop, Row
+from salience.methods.p_tame import PTame as Method
+from salience.methods.rise import Rise
+from salience.trainers.p_tame import PTame
+from salience.types import BlackBox, Image
+
+# Features of another network than the box, for that is the paper's idea: EfficientNet-Lite0 reads MobileNetV2's.
+AUX = {"efficientnet-lite0": "py:benchmarks.data:mobilenet_v2", "mobilenet-v2": "zoo:efficientnet-lite0"}
+TEN = sorted({int(row["class_index"]) for row in data.rows("images/imagenette_train.csv")}) if data.folder() else []
+
+
+def main() -> None:
+    """Do what was asked for."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("deed", choices=["fit", "table", "speed"])
+    options.add_argument("--box", choices=list(data.BOXES), default="efficientnet-lite0")
+    options.add_argument("--route", choices=["gradient", "queries"], default="gradient")
+    options.add_argument("--label", help="the folder in OUT; none given: the route")
+    options.add_argument("--aux", help="the network that gives the features")
+    options.add_argument("--fill", default="black")
+    options.add_argument("--steps", type=int, default=1000)
+    options.add_argument("--batch", type=int, default=32)
+    options.add_argument("--check", type=int, default=250)
+    options.add_argument("--held", type=int, default=32)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--out", type=Path, default=Path("runs/p-tame"))
+    given = options.parse_args()
+    {"fit": fit, "table": told, "speed": speed}[given.deed](given)
+
+
+def fit(given: argparse.Namespace) -> None:
+    """Train one explainer, or go on."""
+    box, label = data.BOXES[given.box](), given.label or given.route
+    aux = given.aux or AUX.get(given.box, "zoo:efficientnet-lite0")
+    classes = tuple(str(index) for index in (TEN if len(box.classes) == 1000 else range(len(box.classes))))
+    loop = Loop(steps=given.steps, batch=given.batch, check=given.check, save=50)
+    how = PTame(aux=aux, route=given.route, classes=classes, fill=given.fill, held=given.held)
+    place, began = given.out / label, time.perf_counter()
+
+    def tell(step: int, steps: int, row: Row) -> None:
+        if step <= 3 or step % 25 == 0 or "road" in row:
+            said = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
+            print(f"{step}/{steps} after {time.perf_counter() - began:.0f} s: {said}", flush=True)
+
+    pictures = f"csv:{data.needed() / 'images' / 'imagenette_train.csv'}"
+    fitted = how.fit(box, pictures, loop=loop, out=place / given.box, keep=False, tell=tell)
+    shutil.copyfile(fitted.path, explainer.kept(box.fingerprint, place))
+
+
+def told(given: argparse.Namespace) -> None:
+    """Print a row for every fit."""
+    print(table.heading(None, "trained on Imagenette's training pictures, labels not looked at"))
+    print("| fit | box | features | pictures | steps | box passes a step | minutes | ce | own map | other maps | ROAD |")
+    print("|---" * 11 + "|")
+    for file in sorted(given.out.glob("*/*/explainer.safetensors")):
+        about = explainer.load(file).about
+        made, last = about.trained, about.trained["figures"]
+        queries = made["trainer"]["route"] == "queries"
+        passes = made["loop"]["batch"] * (made["trainer"]["masks"] if queries else 1)
+        cells = [file.parts[-3], about.box["name"], about.source["spec"].rpartition(":")[2], made["pictures"], last["step"]]
+        cells += [f"{passes} forward" if queries else f"{passes} there and back", f"{made['seconds'] / 60:.0f}"]
+        cells += [f"{last[name]:.3f}" if name in last else "–" for name in ("ce", "own", "others", "road")]
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def speed(given: argparse.Namespace) -> None:
+    """Time one explanation, one pass of the box and RISE with 4,000 masks, in turn; print medians and ratios."""
+    box = data.BOXES[given.box]()
+    place = explainer.kept(box.fingerprint, given.out / (given.label or given.route))
+    method = Method(explainer=str(place))
+    image, target = photograph(box), explainer.load(place).about.classes[0]
+    probe.settle(box, image)
+    deeds: dict[str, tuple[int, Callable[[], object]]] = {
+        "one pass of the box": (20, lambda: probe.score(box, image[None])),
+        "p-tame": (20, lambda: method(box, image, target)),
+        "rise, 4,000 masks": (1, lambda: Rise(masks=4000)(box, image, target)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in deeds}
+    for number in range(given.rounds + 1):
+        for name, (times, deed) in deeds.items():
+            for _ in range(times if number or times > 1 else 0):
+                began = time.perf_counter()
+                deed()
+                seconds[name] += [time.perf_counter() - began] if number else []  # the first round warms up
+    print(table.heading(None, f"{box.name}, lane {box.lane}, features of {explainer.load(place).about.source['spec']}"))
+    print("| what | seconds, median | passes of the box |\n|---|---|---|")
+    one = median(seconds["one pass of the box"])
+    for name, all_ in seconds.items():
+        print(f"| {name} | {median(all_):.4f} | {median(all_) / one:.2f} |")
+
+
+def photograph(box: BlackBox) -> Image:
+    """Return a real photograph at the box's size."""
+    case = data.cases("imagenette")[0]
+    return case.prepared(box)[0].to(box.device)
+
+
+def random_features() -> Any:
+    """Give the default network with weights that learnt nothing, the same ones always."""
+    box = registry.box("default", lane="exact")
+    assert isinstance(box, TorchBox)  # noqa: S101  # so that it can be redrawn
+    return box.redrawn(box.weighted(), seed=0)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

@@ -72,38 +72,42 @@ def main() -> None:
 
 
 def fill(given: argparse.Namespace) -> None:
-    """Append the rows of each method and picture that has none yet."""
-    there = {(row["box"], row["method"], row["picture"]) for row in read(given.out)}
+    """Append the rows of each method, picture and budget that are not there yet."""
+    there = {
+        (line["box"], line["method"], line["picture"], budget) for line in read(given.out) for budget in line["budgets"]
+    }
     box = data.BOXES[given.box]()
     sources = ("imagenette",) if given.box == "vgg16" else ("imagenette", "coco")
     wanted = [each for each in METHODS if not given.methods or each in given.methods.split(";")]
     pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=11), box, fine=True)
     for case, image, truth, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
+        answers: list[Answers] = [{} for _ in range(given.seeds)]  # of a seed; methods with the same masks share them
         for name in wanted:
-            if (box.name, name, case.file.stem) in there:
+            about = {"box": box.name, "method": name, "picture": case.file.stem}
+            missing = [each for each in METHODS[name][2] if each <= given.most and (*about.values(), each) not in there]
+            if not missing:
                 continue
-            rows = measured(box, image, truth, top, name, given)
-            about = {"box": box.name, "lane": box.lane, "method": name, "picture": case.file.stem}
+            rows = measured(box, image, truth, top, name, missing, answers)
+            about |= {"lane": box.lane, "budgets": missing}
             with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
                 file.write(json.dumps(about | {"rows": rows}) + "\n")
 
 
 def measured(
-    box: BlackBox, image: Image, truth: Region, top: int, name: str, given: argparse.Namespace
+    box: BlackBox, image: Image, truth: Region, top: int, name: str, budgets: list[int], answers: list[Answers]
 ) -> list[dict[str, float]]:
     """Explain at each budget and seed, and measure."""
-    method, settings, budgets = METHODS[name]
+    method, settings, _ = METHODS[name]
     found: dict[int, list[tuple[Map, dict[str, float]]]] = defaultdict(list)
-    for seed in range(given.seeds):
+    for seed, known in enumerate(answers):
         made = registry.make(method, **settings)
         seeded = any(each.name == "seed" for each in registry.settings(type(made)))
         if seed and not seeded:
             break
-        answers: Answers = {}
-        for budget in (each for each in budgets if each <= given.most):
+        for budget in budgets:
             changed = registry.make(method, **settings, **({"seed": seed} if seeded else {}))
             try:
-                with probe.remembering(answers), probe.running(budget, 8) as run:
+                with probe.remembering(known), probe.running(budget, 8) as run:
                     saliency = changed(box, image, top)
             except BudgetError:  # too little for this method
                 continue

@@ -7,7 +7,8 @@ With N masks m_i of mean p and scores y_i, at each pixel:
     centred     Σ (y − ȳ) m / (N p)             the covariance form: without the constant, which carries only noise
     ridge       regression of y on the mean of m over the cells of a grid
 
-Each has a standard error per pixel, and can be merged with another of its kind.
+Each can be merged with others of its kind. All but `ridge` have a standard error per pixel, for independent masks; where
+masks are not independent, and for `ridge`, `groups` finds it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from torch.nn import functional
 
 from salience.engine import maps
 from salience.errors import SettingError
-from salience.types import Found, Map, Masks, Scores
+from salience.types import Map, Masks, Scores
 
 Name = Literal["mean", "normalised", "centred", "ridge"]
-BLOCK = 32  # consecutive masks that go to the same half
 
 
 @runtime_checkable
@@ -35,12 +35,12 @@ class Estimator(Protocol):
         """Take in a batch."""
         ...
 
-    def merge(self, other: Self) -> Self:
-        """Return the estimator that has seen both."""
+    def merge(self, *others: Self) -> Self:
+        """Return the estimator that has seen what all of them have seen."""
         ...
 
-    def fold(self) -> tuple[Map, Map]:
-        """Return the map and the standard error of each of its pixels."""
+    def fold(self) -> tuple[Map, Map | None]:
+        """Return the map and, where the estimator has one, the standard error of each of its pixels."""
         ...
 
 
@@ -61,13 +61,14 @@ class Moments:
         self.sums = sums if self.sums is None else self.sums.add_(sums)
         self.scores += powers.cpu().double().sum(1)
 
-    def merge(self, other: Moments) -> Moments:
-        """Return the estimator that has seen both."""
-        both = Moments(self.name, self.size, self.keep)
-        both.scores = self.scores + other.scores
-        seen = [each.sums for each in (self, other) if each.sums is not None]
-        both.sums = seen[0] + seen[1] if len(seen) == 2 else seen[0]
-        return both
+    def merge(self, *others: Moments) -> Moments:
+        """Return the estimator that has seen what all of them have seen."""
+        whole = Moments(self.name, self.size, self.keep)
+        for each in (self, *others):
+            whole.scores = whole.scores + each.scores
+            if each.sums is not None:
+                whole.sums = each.sums if whole.sums is None else whole.sums + each.sums
+        return whole
 
     def fold(self) -> tuple[Map, Map]:
         """Return the map and the standard error of each of its pixels."""
@@ -108,25 +109,20 @@ class Ridge:
         rows = torch.cat([torch.ones_like(x[:, :1]), x, scores[:, None].to(x)], dim=1).cpu().double()
         self.products += rows.T @ rows
 
-    def merge(self, other: Ridge) -> Ridge:
-        """Return the estimator that has seen both."""
-        both = Ridge(self.size, self.cells, self.strength)
-        both.products = self.products + other.products
-        return both
+    def merge(self, *others: Ridge) -> Ridge:
+        """Return the estimator that has seen what all of them have seen."""
+        whole = Ridge(self.size, self.cells, self.strength)
+        whole.products = torch.stack([self.products, *(each.products for each in others)]).sum(0)
+        return whole
 
-    def fold(self) -> tuple[Map, Map]:
-        """Return the map and the standard error of each of its pixels."""
+    def fold(self) -> tuple[Map, None]:
+        """Return the map."""
         n = self.products[0, 0].clamp(min=1)
         centred = self.products - torch.outer(self.products[0], self.products[0]) / n
-        xx, xy, yy = centred[1:-1, 1:-1], centred[1:-1, -1], centred[-1, -1]
+        xx, xy = centred[1:-1, 1:-1], centred[1:-1, -1]
         penalty = self.strength * xx.diagonal().mean().clamp(min=1e-12)
-        inverse = torch.linalg.inv(xx + penalty * torch.eye(len(xx), dtype=xx.dtype))
-        weights = inverse @ xy
-        residual = (yy - 2 * weights @ xy + weights @ xx @ weights).clamp(min=0)
-        noise = residual / (n - 1 - (inverse * xx).sum()).clamp(min=1)  # trace(inverse · xx): effective parameters
-        error = (noise * (inverse @ xx @ inverse).diagonal()).clamp(min=0).sqrt()
-        saliency, error = (maps.resize(each.reshape(self.cells, self.cells), self.size) for each in (weights, error))
-        return saliency, error
+        weights = torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)
+        return maps.resize(weights.reshape(self.cells, self.cells), self.size), None
 
 
 def of(name: Name, size: tuple[int, int], keep: float, cells: int) -> Estimator:
@@ -134,29 +130,3 @@ def of(name: Name, size: tuple[int, int], keep: float, cells: int) -> Estimator:
     if name not in get_args(Name):
         raise SettingError(f"expected an estimator, one of {', '.join(get_args(Name))}, got {name!r}")
     return Ridge(size, cells) if name == "ridge" else Moments(name, size, keep)
-
-
-class Halves:
-    """An estimator that also knows how far its two halves agree. Masks go to the halves in blocks, by their number."""
-
-    def __init__(self, first: Estimator, second: Estimator) -> None:
-        self.sides = (first, second)
-        self.count = 0
-
-    def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch."""
-        begin = 0
-        while begin < len(scores):
-            end = min(len(scores), begin + BLOCK - self.count % BLOCK)
-            self.sides[self.count // BLOCK % 2].add(masks[begin:end], scores[begin:end])
-            self.count += end - begin
-            begin = end
-
-    def found(self) -> Found:
-        """Fold what has been seen. Stability compares every fourth pixel of the halves' maps, which is plenty."""
-        if self.count <= BLOCK:
-            saliency, error = self.sides[0].fold()
-            return Found(saliency.float(), error.float())
-        saliency, error = self.sides[0].merge(self.sides[1]).fold()
-        one, other = (side.fold()[0][::4, ::4] for side in self.sides)
-        return Found(saliency.float(), error.float(), maps.agreement(one, other))

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from salience.engine import chance
+from salience.engine import chance, designs
+from salience.engine.designs import Design
 from salience.errors import SettingError
 from salience.types import Map, Masks, Region
 
@@ -137,26 +138,19 @@ def enlarge(side: int, length: int) -> Float[Tensor, "length side"]:
 
 
 def grids(
-    count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, antithetic: bool = False
+    count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, design: Design = "independent"
 ) -> Iterator[Grids]:
     """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`.
 
-    `side` is the paper's s, `keep` its p. With `antithetic`, masks come in pairs whose cells are each other's
-    complement under the same shift, which needs `keep=0.5`.
+    `side` is the paper's s, `keep` its p. Each mask by itself is as RISE has it, whatever the design; masks of one
+    block of `BLOCK` may depend on each other (see `engine.designs`).
     """
-    if antithetic and keep != 0.5:
-        raise SettingError(f"expected keep=0.5 for antithetic pairs, got {keep}: a complement keeps 1 - keep")
     spread = torch.tensor([math.ceil(length / side) for length in size])
     for number in range(start // LOT, math.ceil(count / LOT)):
-        chances = chance.generator(seed, "grids", size, side, keep, antithetic, number)
-        many = LOT // 2 if antithetic else LOT
-        cells = (torch.rand(many, side, side, generator=chances) < keep).double()
-        shifts = (torch.rand(many, 2, generator=chances) * spread).long()
-        if antithetic:
-            cells = torch.stack([cells, 1 - cells], dim=1).flatten(0, 1)
-            shifts = shifts.repeat_interleave(2, dim=0)
+        chances = chance.generator(seed, "grids", size, side, keep, design == "antithetic", number)
+        cells, shifts = designs.draw(design, LOT, side, keep, chances)
         first, last = max(start - number * LOT, 0), min(count - number * LOT, LOT)
-        yield Grids(cells[first:last], shifts[first:last], size)
+        yield Grids(cells[first:last], (shifts * spread).long()[first:last], size)
 
 
 def windows(size: tuple[int, int], window: int, stride: int) -> Windows:

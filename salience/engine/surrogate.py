@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from salience.engine import maps
+from salience.engine.groups import spread
 from salience.engine.regions import regions
 from salience.types import Found, Image, Map, Masks
 
@@ -91,7 +92,7 @@ class Regression:
         halves = torch.stack([self.products[0::2].sum(0), self.products[1::2].sum(0)])
         solved = self.solve(torch.cat([whole[None], halves, whole - self.products[:used]]))
         values, one, other, without = solved[0] + base, solved[1], solved[2], solved[3:]
-        error = (without.var(0, correction=0) * (used - 1)).sqrt()  # (g − 1)/g · Σ (β₋ₖ − mean)²
+        error = spread(without)
         stability = maps.agreement(*(cut.paint(each)[::4, ::4] for each in (one, other)))
         evidence = {"regions": cut.labels, "values": values.float()}
         return Found(cut.paint(values).float(), cut.paint(error).float(), stability, evidence)

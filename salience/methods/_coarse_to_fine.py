@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from salience.engine import estimate, fill, maps, masks, probe
+from salience.engine import designs, fill, groups, maps, masks, probe
 from salience.types import BlackBox, Found, Image, Map, Target
 
 SCALES = ((4, 0.3, 48), (14, 0.7, 80))  # cells along a side, keep probability, masks a round
@@ -28,7 +28,7 @@ class Scale:
     cells: int
     keep: float
     count: int  # masks a round
-    seen: estimate.Halves
+    seen: groups.Groups
 
     def lots(self, size: tuple[int, int], seed: int, number: int) -> Iterator[masks.Grids]:
         """Return this scale's masks of a round."""
@@ -41,10 +41,7 @@ def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: f
     size = (image.shape[-2], image.shape[-1])
     allowed = probe.plan(None, default=MOST, least=LEAST, what="iassa (plus)")
     share = min(1.0, allowed / sum(count for _, _, count in SCALES))  # a budget below one round makes a smaller round
-    scales = [
-        Scale(cells, keep, int(count * share), estimate.Halves(*(estimate.of("centred", size, keep, 0) for _ in "ab")))
-        for cells, keep, count in SCALES
-    ]
+    scales = [Scale(cells, keep, int(count * share), groups.grouped("centred", size, keep)) for cells, keep, count in SCALES]
     shown = fill.of(behind, box, image, seed)
     history: list[Map] = []
     for number in range(-(-allowed // sum(scale.count for scale in scales))):
@@ -68,7 +65,7 @@ def joined(scales: list[Scale], threshold: float) -> Found:
         span = (own.saliency.max() - own.saliency.min()).clamp(min=1e-12)
         relative = relative + (unit(other.saliency) * error / span) ** 2
     stability = None
-    if min(scale.seen.count for scale in scales) > estimate.BLOCK:
+    if min(scale.seen.count for scale in scales) > designs.BLOCK:
         halves = [product([scale.seen.sides[half].fold()[0][::4, ::4] for scale in scales]) for half in (0, 1)]
         stability = maps.agreement(*halves)
     evidence = {"region": maps.region(saliency, threshold), "coarse": folded[0].saliency, "fine": folded[1].saliency}

@@ -14,8 +14,7 @@ from salience.types import Map, Masks, Scores
 class History:
     """The map is (Cov + k I)⁻¹ v, where Cov is the masks' covariance and v theirs with the scores.
 
-    k is 0.01, and 0.1 while there are fewer than ten masks a number. Errors are those of a regression whose masks are
-    given; that earlier scores chose the later masks is not in them. Running sums: no mask is kept.
+    k is 0.01, and 0.1 while there are fewer than ten masks a number. Running sums: no mask is kept.
     """
 
     def __init__(self, paint: Callable[[Float[Tensor, " r"]], Map], wide: int) -> None:
@@ -27,21 +26,16 @@ class History:
         rows = torch.cat([torch.ones_like(scores)[:, None], masks.flatten(1), scores[:, None]], dim=1)
         self.products += rows.T @ rows
 
-    def merge(self, other: History) -> History:
-        """Return the history of both."""
-        both = History(self.paint, len(self.products) - 2)
-        both.products = self.products + other.products
-        return both
+    def merge(self, *others: History) -> History:
+        """Return the history of all."""
+        whole = History(self.paint, len(self.products) - 2)
+        whole.products = torch.stack([self.products, *(each.products for each in others)]).sum(0)
+        return whole
 
-    def fold(self) -> tuple[Map, Map]:
-        """Return the map and the standard error of each of its pixels."""
+    def fold(self) -> tuple[Map, None]:
+        """Return the map."""
         n = self.products[0, 0].clamp(min=1)
         cov = self.products / n - torch.outer(self.products[0], self.products[0]) / n**2
-        xx, xy, yy = cov[1:-1, 1:-1], cov[1:-1, -1], cov[-1, -1]
+        xx, xy = cov[1:-1, 1:-1], cov[1:-1, -1]
         penalty = 0.1 if n < 10 * len(xx) else 0.01
-        inverse = torch.linalg.inv(xx + penalty * torch.eye(len(xx), dtype=xx.dtype))
-        weights = inverse @ xy
-        residual = (yy - 2 * weights @ xy + weights @ xx @ weights).clamp(min=0) * n
-        noise = residual / (n - 1 - (inverse * xx).sum()).clamp(min=1)  # trace(inverse · xx): effective parameters
-        error = (noise / n * (inverse @ xx @ inverse).diagonal()).clamp(min=0).sqrt()
-        return self.paint(weights), self.paint(error)
+        return self.paint(torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)), None

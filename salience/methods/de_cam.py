@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import chance, estimate, evolve, fill, masks, probe
+from salience.engine import chance, evolve, fill, groups, masks, probe
 from salience.errors import SettingError
 from salience.methods import _encodings
 from salience.methods._history import History
@@ -114,7 +114,7 @@ class _Judge:
     def __init__(self, method: DeCam, box: BlackBox, image: Image, target: Target, code: _encodings.Encoding) -> None:
         self.method, self.box, self.target, self.code = method, box, target, code
         self.image, self.behind = image, fill.of(method.fill, box, image, method.seed)
-        self.history = estimate.Halves(*(History(code.paint, code.numbers) for _ in range(2)))
+        self.history = groups.Groups(lambda: History(code.paint, code.numbers), groups.GROUPS)
         self.first: Tensor | None = None  # the first score: others count from there, so that equal ones are exactly 0
         self.varied, self.best = False, -math.inf
         self.evidence: dict[str, Any] = {}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import chance, estimate, fill, maps, masks, probe
+from salience.engine import chance, designs, fill, maps, masks, probe
 from salience.engine.tiles import Tiles
 from salience.errors import SettingError
 from salience.types import BlackBox, Found, Image, Map, Scores, Target
@@ -79,7 +79,7 @@ class Hsic:
     def found(self, x: Cells, y: Scores, size: tuple[int, int]) -> Found:
         """Fold what has been seen; masks go to the halves in blocks."""
         saliency, error = (each.unflatten(0, (self.cells, self.cells)).float() for each in self.fold(x, y))
-        half = torch.arange(len(y)) // estimate.BLOCK % 2 == 0
+        half = torch.arange(len(y)) // designs.BLOCK % 2 == 0
         halves = [self.fold(x[side], y[side])[0] for side in (half, ~half) if int(side.sum()) > 1]
         stability = maps.agreement(*halves) if len(halves) == 2 else None
         evidence = {"dependence": saliency.abs()}

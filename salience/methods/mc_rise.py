@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from PIL import ImageColor
 from torch import Tensor
 
-from salience.engine import chance, estimate, masks, probe
+from salience.engine import chance, estimate, groups, masks, probe
 from salience.engine.run import Run, current
 from salience.errors import SettingError
 from salience.types import BlackBox, Found, Image, Images, Map, Target
@@ -59,7 +59,7 @@ class McRise:
         size, image = (image.shape[-2], image.shape[-1]), image.to(box.device)
         count = probe.plan(self.masks, default=4000, least=LEAST, what="mc-rise")
         paints, run, done = self.paints().to(image), current.get() or Run(), 0
-        seen = estimate.Halves(*(estimate.of("centred", size, self.keep, 0) for _ in range(2)))
+        seen = groups.grouped("centred", size, self.keep)
         share = (1 - self.keep) / len(paints)
         painted = [estimate.of("centred", size, share, 0) for _ in paints]
         for lot in self.lots(count, size):
@@ -76,7 +76,7 @@ class McRise:
                 yield self.found(seen, painted)
         yield self.found(seen, painted)
 
-    def found(self, seen: estimate.Halves, painted: list[estimate.Estimator]) -> Found:
+    def found(self, seen: groups.Groups, painted: list[estimate.Estimator]) -> Found:
         """Fold what has been seen: the seen pixels' map, and for each colour its own less that one."""
         found = seen.found()
         colours = torch.stack([each.fold()[0] for each in painted]).float() - found.saliency

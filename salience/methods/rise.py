@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from salience.engine import estimate, fill, masks, probe
+from salience.engine import designs, estimate, fill, groups, masks, probe
 from salience.types import BlackBox, Found, Image, Map, Target
 
 
@@ -19,15 +19,14 @@ class Rise:
     uses N = 4000 for VGG-16 and 8000 for ResNet-50. Cost: N passes.
 
     Departs from the paper: in nothing, with `estimator="mean"`. The others (see `engine.estimate`) rank pixels
-    more steadily at equal cost; `antithetic` draws each mask with its complement (its errors count the two as
-    independent).
+    more steadily at equal cost; the designs (see `engine.designs`) change no expectation.
     """
 
     masks: int | None = None  # N, how many masks; none given: what the budget allows, or 4000
     cells: int = 7  # s, cells along each side of the grid
     keep: float = 0.5  # p, the probability that a cell is kept
     estimator: estimate.Name = "mean"  # how masks and scores are folded: mean, normalised, centred or ridge
-    antithetic: bool = False  # draw each mask with its complement; needs keep 0.5
+    design: designs.Design = "independent"  # how masks hang together: independent, antithetic, stratified or sobol
     fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
     seed: int = 0  # the same seed gives the same masks
 
@@ -35,6 +34,7 @@ class Rise:
         probe.expect_between("masks", self.masks, 1, None)
         probe.expect_between("cells", self.cells, 1, None)
         probe.expect_between("keep", self.keep, 0, 1, open_ends=True)
+        designs.expected(self.design, self.keep)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
@@ -44,9 +44,9 @@ class Rise:
         """Yield the running estimate after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
         count = probe.plan(self.masks, default=4000, least=2, what="rise")
-        lots = masks.grids(count, size, self.cells, self.keep, self.seed, antithetic=self.antithetic)
+        lots = masks.grids(count, size, self.cells, self.keep, self.seed, design=self.design)
         behind = fill.of(self.fill, box, image, self.seed)
-        seen = estimate.Halves(*(estimate.of(self.estimator, size, self.keep, 2 * self.cells) for _ in range(2)))
+        seen = groups.grouped(self.estimator, size, self.keep, 2 * self.cells, self.design)
         for part, drawn, scores in probe.each(box, image, target, lots, behind, least=2):
             seen.add(drawn, scores)
             if seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:

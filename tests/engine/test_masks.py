@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salience.engine import masks
+from salience.engine.designs import Design
 from salience.errors import SettingError
 from tests.helpers import noise, same
 
@@ -71,22 +73,11 @@ def test_shifts_reach_every_offset_of_a_cell_and_no_more() -> None:
     assert shifts[:, 1].unique().tolist() == list(range(6))
 
 
-def test_antithetic_pairs_sum_to_one() -> None:
-    """Complementary cells under one shift enlarge to complementary masks."""
-    found = drawn(300, (16, 16), 4, antithetic=True)
-    assert same(found[0::2] + found[1::2], torch.ones(150, 16, 16, dtype=torch.float64))
-
-
-def test_antithetic_pairs_need_a_fair_coin() -> None:
-    """The complement of a mask that keeps 0.1 keeps 0.9."""
-    with pytest.raises(SettingError, match=r"expected keep=0.5 for antithetic pairs, got 0.1"):
-        next(masks.grids(2, (8, 8), 4, 0.1, 0, antithetic=True))
-
-
+@pytest.mark.parametrize("design", get_args(Design))
 @pytest.mark.parametrize("start", [0, 1, 255, 256, 300, 599])
-def test_masks_are_the_same_from_any_starting_point(start: int) -> None:
+def test_masks_are_the_same_from_any_starting_point(start: int, design: Design) -> None:
     """Each lot has its own address, so nothing depends on what was drawn before."""
-    assert torch.equal(drawn(600, (8, 8), 3, start=start), drawn(600, (8, 8), 3)[start:])
+    assert torch.equal(drawn(600, (8, 8), 3, start=start, design=design), drawn(600, (8, 8), 3, design=design)[start:])
 
 
 def test_fewer_masks_are_the_first_of_more() -> None:

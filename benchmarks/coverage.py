@@ -1,0 +1,97 @@
+"""How often the error maps hold: 95 % intervals of maps of few masks, against a reference of 50,000.
+
+    python -m benchmarks.coverage --box cifar10-resnet20 --pictures 8 --seeds 20
+    python -m benchmarks.coverage --box efficientnet-lite0 --pictures 1 --seeds 8 --methods "rise, centred;multiscale-rise"
+
+`held` is the share of pixels whose interval, 1.96 errors to both sides, holds the reference; `error / distance` the
+error's root mean square over that of what the map is off. The reference is the same method with other masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from rich.progress import track
+
+from benchmarks import data, table
+from benchmarks.small import cifar, cifar_pictures
+from salience import registry
+from salience.engine import probe
+from salience.types import BlackBox, Found, Image
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rise": ("rise", {}),
+    "rise, normalised": ("rise", {"estimator": "normalised"}),
+    "rise, centred": ("rise", {"estimator": "centred"}),
+    "rise, ridge": ("rise", {"estimator": "ridge"}),
+    "rise, centred, antithetic": ("rise", {"estimator": "centred", "design": "antithetic"}),
+    "rise, centred, stratified": ("rise", {"estimator": "centred", "design": "stratified"}),
+    "rise, centred, sobol": ("rise", {"estimator": "centred", "design": "sobol"}),
+    "mc-rise": ("mc-rise", {}),
+    "lime": ("lime", {}),
+    "kernel-shap": ("kernel-shap", {}),
+    "multiscale-rise": ("multiscale-rise", {}),
+}
+
+
+def main() -> None:
+    """Print a table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--box", default="cifar10-resnet20", choices=["cifar10-resnet20", *data.BOXES])
+    options.add_argument("--pictures", type=int, default=8)
+    options.add_argument("--seeds", type=int, default=20)
+    options.add_argument("--masks", type=int, default=2048)
+    options.add_argument("--reference", type=int, default=50_000)
+    options.add_argument("--methods", default="", help="of the table, with semicolons; none: all")
+    given = options.parse_args()
+    wanted = [each for each in METHODS if not given.methods or each in given.methods.split(";")]
+    box = cifar(20) if given.box == "cifar10-resnet20" else data.BOXES[given.box]()
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for image, top in track(list(itertools.islice(pictures(box), given.pictures)), "pictures"):
+        with probe.remembering():  # RISE's estimators share their masks
+            for name in wanted:
+                rows[name].append(held(box, image, top, name, given))
+    words = f"{given.masks:,} masks against {given.reference:,}; N = {given.pictures} pictures × {given.seeds} seeds"
+    print(table.heading(box, words))
+    print(table.markdown(rows, lead="method"))
+
+
+def pictures(box: BlackBox) -> Iterator[tuple[Image, int]]:
+    """Give pictures with the class that the box finds in them."""
+    if box.name.startswith("cifar"):
+        for image in cifar_pictures(40)[0]:
+            yield image, int(box(image[None])[0].argmax())
+    else:
+        for _, image, _, top in data.recognised(data.drawn(data.cases("imagenette", "coco"), 277, seed=3), box):
+            yield image, top
+
+
+def held(box: BlackBox, image: Image, top: int, name: str, given: argparse.Namespace) -> dict[str, float]:
+    """Compare the maps of some seeds with the reference of another."""
+    truth = found(box, image, top, name, given.reference, seed=10**6)
+    inside, squares, errors = [], [], []
+    for seed in range(given.seeds):
+        one = found(box, image, top, name, given.masks, seed)
+        error = sum(each.error.square() for each in (one, truth) if each.error is not None)
+        error, off = torch.as_tensor(error).sqrt(), (one.saliency - truth.saliency).abs()
+        inside.append((off < 1.96 * error).float().mean())
+        squares.append(off.square().mean())
+        errors.append(error.square().mean())
+    ratio = torch.stack(errors).mean() / torch.stack(squares).mean()
+    return {"held": float(torch.stack(inside).mean()), "error / distance": float(ratio.sqrt())}
+
+
+def found(box: BlackBox, image: Image, top: int, name: str, masks: int, seed: int) -> Found:
+    """Run one method to its end."""
+    method, settings = METHODS[name]
+    with probe.running(masks, 64 if image.shape[-1] < 64 else 8):
+        return probe.last(registry.make(method, **settings, seed=seed).watch(box, image, top))
+
+
+if __name__ == "__main__":
+    main()

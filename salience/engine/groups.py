@@ -1,0 +1,93 @@
+"""Estimators that share the masks between them: how far their maps agree, and an error that holds for dependent masks.
+
+The jackknife leaves each group of masks out in turn. The spread of the results is the standard error of the whole,
+whatever the masks of a group have to do with each other and whatever is made of the fold afterwards (Tukey 1958).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from salience.engine import estimate, maps
+from salience.engine.designs import BLOCK, SOBOL, Design
+from salience.engine.estimate import Estimator
+from salience.types import Found, Map, Masks, Scores
+
+Choice = Bool[Tensor, " g"]
+GROUPS, LEAST = 16, 8  # for the jackknife; with fewer than the least it is too uncertain itself
+
+
+class Groups:
+    """Estimators that take turns: a block of masks goes to the first, the next block to the second, and so round.
+
+    Those of even and those of odd number are the halves that the stability compares. With two, the error is the
+    estimator's own; with more, the jackknife's.
+    """
+
+    def __init__(self, make: Callable[[], Estimator], count: int = 2, block: int = BLOCK) -> None:
+        self.sides = [make() for _ in range(count)]
+        self.count, self.block = 0, block
+
+    def add(self, masks: Masks, scores: Scores) -> None:
+        """Take in a batch; who gets a mask depends on its number alone."""
+        begin = 0
+        while begin < len(scores):
+            end = min(len(scores), begin + self.block - self.count % self.block)
+            self.sides[self.count // self.block % len(self.sides)].add(masks[begin:end], scores[begin:end])
+            self.count += end - begin
+            begin = end
+
+    @property
+    def filled(self) -> Choice:
+        """Tell who has masks."""
+        return torch.arange(len(self.sides)) * self.block < self.count
+
+    def merged(self, chosen: Choice) -> Estimator:
+        """Return the estimator that has seen what those chosen have seen."""
+        first, *others = (each for each, wanted in zip(self.sides, chosen.tolist(), strict=True) if wanted)
+        return first.merge(*others)
+
+    def halves(self) -> tuple[Map, Map] | None:
+        """Fold those of even and those of odd number; None while the first block fills."""
+        even = torch.arange(len(self.sides)) % 2 == 0
+        if self.count <= self.block:
+            return None
+        return self.merged(self.filled & even).fold()[0], self.merged(self.filled & ~even).fold()[0]
+
+    def found(self) -> Found:
+        """Fold what has been seen. Stability compares every fourth pixel of the halves' maps, which is plenty."""
+        saliency, error = self.merged(self.filled | (torch.arange(len(self.sides)) == 0)).fold()
+        if len(self.sides) > 2:
+            error = jackknife(lambda chosen: self.merged(chosen).fold()[0], self.filled)
+        halves = self.halves()
+        stability = None if halves is None else maps.agreement(*(each[::4, ::4] for each in halves))
+        return Found(saliency.float(), None if error is None else error.float(), stability)
+
+
+def grouped(
+    name: estimate.Name, size: tuple[int, int], keep: float, cells: int = 0, design: Design = "independent"
+) -> Groups:
+    """Group estimators of a name as the masks' design needs it: in halves where they have an error of their own."""
+    make = partial(estimate.of, name, size, keep, cells)
+    if design == "independent" and name != "ridge":
+        return Groups(make)
+    return Groups(make, GROUPS, SOBOL if design == "sobol" else BLOCK)
+
+
+def jackknife(fold: Callable[[Choice], Map], filled: Choice) -> Map | None:
+    """Return the standard error of `fold(filled)`, per pixel; None where there are fewer than `LEAST` groups."""
+    left = torch.nonzero(filled)[:, 0]
+    if len(left) < LEAST:
+        return None
+    return spread(torch.stack([fold(filled & (torch.arange(len(filled)) != each)) for each in left]))
+
+
+def spread(without: Tensor) -> Tensor:
+    """Return the jackknife's standard error from what is found without each of g groups: √((g − 1)/g · Σ (· − mean)²)."""
+    error: Tensor = (without.var(0, correction=0) * (len(without) - 1)).sqrt()
+    return error

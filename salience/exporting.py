@@ -79,7 +79,7 @@ class Together(nn.Module):
 def onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     """Write the file; the batch may have any size. BoxError for a box that is no torch network."""
     box = registry.box(box)
-    made.expect(box, another=False)
+    made.expect(box, (), another=False)
     source = made.source(box, registry.box).box
     for each in (box, source):
         if not isinstance(each, TorchBox):

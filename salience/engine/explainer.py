@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -47,16 +47,18 @@ class Explainer:
     network: Attention
     about: About
 
-    def expect(self, box: BlackBox, *, another: bool) -> None:
-        """Refuse a box that it was not fitted for; `another` lets one pass that has the same number of classes or more."""
+    def expect(self, box: BlackBox, classes: Iterable[int], *, another: bool) -> None:
+        """Refuse a box that it was not fitted for, unless `another`, and classes that it does not know."""
         if box.fingerprint != self.about.box["fingerprint"] and not another:
             raise BoxError(
                 f"expected the box that the explainer was fitted for, {self.about.box['name']}, got {box.name} with other "
                 "weights or preprocessing: fit one with `salience fit p-tame`, or say another=true"
             )
-        if max(self.about.classes) >= len(box.classes):
-            raise BoxError(
-                f"expected a box with the explainer's classes, got {box.name} with only {len(box.classes)}: take its own box"
+        for each in set(classes) - set(self.about.classes):
+            some = "; ".join(self.about.names[:3]) + ("; …" if len(self.about.names) > 3 else "")
+            raise TargetError(
+                f"expected a class that the explainer was fitted for ({some}), got {box.classes[each]}: "
+                "fit it on pictures of that class too"
             )
 
     def source(self, box: BlackBox, make: Callable[[str], BlackBox]) -> Source:
@@ -74,15 +76,8 @@ class Explainer:
                 found.module.to(box.device)
         return Source(found, tuple(told["layers"]))
 
-    def rows(self, classes: Sequence[int]) -> Int[Tensor, " k"]:
+    def rows(self, classes: Iterable[int]) -> Int[Tensor, " k"]:
         """Find the rows of classes."""
-        for each in classes:
-            if each not in self.about.classes:
-                some = ", ".join(self.about.names[:3]) + (" …" if len(self.about.names) > 3 else "")
-                raise TargetError(
-                    f"expected a class that the explainer was fitted on (class {some}), got class {each}: "
-                    "fit it on pictures of that class too"
-                )
         return torch.tensor([self.about.classes.index(each) for each in classes])
 
     def raw(self, source: Source, images: Images, classes: Sequence[int]) -> Maps:

@@ -52,10 +52,10 @@ class PTame:
         look.expect_targets(box, images, targets)
         given = self.explainer
         made = explainer.load(given if given and Path(given).is_file() else explainer.kept(box.fingerprint, given))
-        made.expect(box, another=self.another)
-        source = made.source(box, registry.box)
         asked = [classes(target, len(box.classes)) for target in targets]
         known = sorted({each for wanted in asked for each in wanted})
+        made.expect(box, known, another=self.another)
+        source = made.source(box, registry.box)
         about = {"layers": source.layers, "explainer": dict(made.about.trained)}
         maps: list[Tensor] = []
         for begin in range(0, len(images), AT_ONCE):
@@ -73,9 +73,11 @@ class PTame:
         """Bring a raw map to 0…1."""
         return raw.sigmoid() if self.values == "sigmoid" else explainer.stretched(raw[None])[0]
 
-    def fit(self, box: Any, images: Any, *, out: str = "salience-fit", loop: Any = None, **settings: Any) -> PTame:
+    def fit(
+        self, box: Any, images: Any, *, out: str = "salience-fit", keep: bool = True, loop: Any = None, **settings: Any
+    ) -> PTame:
         """Train an explainer with settings of the trainer p-tame, and return the method that uses it."""
-        fitted = registry.trainer("p-tame", **settings).fit(box, images, out=out, loop=loop)
+        fitted = registry.trainer("p-tame", **settings).fit(box, images, out=out, keep=keep, loop=loop)
         return replace(self, explainer=str(fitted.path))
 
 

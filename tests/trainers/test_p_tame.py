@@ -123,13 +123,40 @@ def features() -> Any:
     return registry.box(Near(), size=32, lane="exact")
 
 
+class ByCode(nn.Module):
+    """Go by the colour of the corner, where the class after is shown, or by the rest of the picture."""
+
+    def __init__(self, corner: bool) -> None:
+        super().__init__()
+        self.corner, self.detect = corner, toy.Colour()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.corner:
+            return self.detect(images[:, :, :8, :8]).roll(-1, dims=1)
+        return self.detect(images[:, :, 8:])
+
+
+@pytest.mark.parametrize("corner", [True, False])
+def test_the_map_shows_what_the_box_goes_by_and_not_what_is_in_the_picture(corner: bool, tmp_path: Path) -> None:
+    """A shortcut in the corner and an object below it say the same class: only one of them is the box's reason."""
+    shown = torch.stack([toy.picture(32, number % 3, 10 + number % 12, number % 23) for number in range(48)])
+    for number, image in enumerate(shown):
+        image[:, :6, :6] = torch.eye(3)[(number + 1) % 3][:, None, None]
+    box, aux = registry.box(ByCode(corner), size=32, lane="exact"), f"py:{Path(__file__)}:features"
+    settings = TINY | {"aux": aux, "mirror": False, "route": "queries"}
+    method = Method().fit(box, shown, out=str(tmp_path), loop=replace(SHORT, steps=80), **settings)
+    for number in range(3):
+        found = method(box, shown[number], number)
+        assert bool(found[:6, :6].mean() > found[10 + number : 18 + number, number : number + 8].mean()) is corner
+
+
 def test_a_class_that_was_not_learnt_is_one_sentence(tmp_path: Path) -> None:
     """The fuser has rows for the chosen classes only; pictures of the others are left out."""
     box = toy.load("colour")
     fitted = PTame(classes=("red", "2"), **TINY).fit(box, scenes(), out=tmp_path, loop=replace(SHORT, steps=2))
     assert fitted.explainer.about.names == ("red", "blue")
     assert fitted.explainer.about.trained["pictures"] == 32 - 4
-    with pytest.raises(TargetError, match=r"expected a class that the explainer was fitted on \(class red, blue\), got"):
+    with pytest.raises(TargetError, match=r"expected a class that the explainer was fitted for \(red; blue\), got green"):
         Method()(box, toy.picture(32), 1)
 
 

@@ -17,7 +17,7 @@ MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
 
 def digits(column: Sequence[Summary]) -> int:
     """Choose decimals for a column: as many as give half an interval two digits that count; none for whole numbers."""
-    halves = [each.mean.half for each in column if each.mean.half > 1e-9]  # a constant's is rounding
+    halves = [each.mean.half for each in column if each.mean.half > 1e-6]  # a constant's is rounding
     if not halves:
         return 0 if all(each.mean.mean.is_integer() for each in column if each.mean.n) else 3
     return min(max(1 - math.floor(math.log10(median(halves))), 0), 6)

@@ -130,18 +130,22 @@ def equal_area(rows: list[Row], name: str) -> None:
 
 
 def areas(rows: list[Row], name: str | None) -> None:
-    """Compare the smallest areas that keep nine tenths: on all pictures, or where one search's best mask does."""
+    """Compare the smallest areas that keep nine tenths, where one search's best mask does; or on all pictures.
+
+    Where it need not, the best mask of the regions is cut down the ladder as the maps are.
+    """
     some = [row for row in rows if name is None or enough(row["best"][name][1], row["whole"])]
     where = f"on the {len(some)} of {len(rows)} pictures where m* ({name}) does" if name else f"on all {len(some)} pictures"
     print(f"\n**The smallest area that keeps 90 %** {where}.\n")
     lines: Lines = {}
     for row in some:
-        mine = {"m* as found": rung(row["best"][name][0])} if name else {}
-        found = mine | {other: smallest(cuts[-len(LADDER) :], row["whole"]) for other, cuts in row["cuts"].items()}
+        found = {other: smallest(cuts[-len(LADDER) :], row["whole"]) for other, cuts in row["cuts"].items()}
+        if name:
+            found = {"m* as found": rung(row["best"][name][0])} | found
+        mine = found["m* as found" if name else "regions, evolved, m*"]
         for other, area in found.items():
             words = f"{other} cut" if other.endswith("m*") else other
-            ahead = [area - each for each in mine.values()]
-            beside = {"m* smaller by": ahead[0], "m* smaller": ahead[0] > 0, "m* larger": ahead[0] < 0} if ahead else {}
-            lines.setdefault(words, []).append({"area ↓": area, **beside})
+            line = {"area ↓": area, "m* smaller by": area - mine, "m* smaller": area > mine, "m* larger": area < mine}
+            lines.setdefault(words, []).append(line)
     if lines:
         print(table.markdown(lines, lead="map"))

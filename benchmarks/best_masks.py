@@ -93,7 +93,7 @@ def explained(box: BlackBox, image: Image, top: int, budget: int) -> tuple[dict[
             last = probe.last(DeCam(**settings).watch(box, image, top))
         best[name] = found[f"{name}, m*"] = last.evidence["mask"]
         found[f"{name}, map"] = last.saliency
-        passes |= dict.fromkeys((name, f"{name}, m*", f"{name}, map"), run.passes)
+        passes |= dict.fromkeys((name, f"{name}, map"), run.passes)
     for name, (method, settings) in METHODS.items():
         made = registry.make(method, **settings)
         with probe.running(budget if isinstance(made, Sampler) else None, 8) as run:

@@ -1,6 +1,8 @@
-"""Small networks written out, whose trained weights are in the data folder: CIFAR ResNets (He et al. 2016, section 4.2)."""
+"""Small networks written out, whose trained weights are in the data folder: CIFAR ResNets (He et al. 2016), LeNet-5."""
 
 from __future__ import annotations
+
+import gzip
 
 import numpy as np
 import torch
@@ -63,3 +65,37 @@ def cifar_pictures(count: int) -> tuple[Tensor, list[int]]:
         pixels, labels = file["images"], file["labels"]
     chosen = np.linspace(0, len(pixels) - 1, count).astype(int)
     return torch.from_numpy(pixels[chosen]).permute(0, 3, 1, 2).float() / 255, [int(k) for k in labels[chosen]]
+
+
+class LeNet(nn.Module):
+    """Two convolutions and two linear layers, for grey pictures of 28 × 28; a picture in colour counts by its mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.linear1, self.linear2 = nn.Linear(3136, 200), nn.Linear(200, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        out = functional.max_pool2d(functional.relu(self.conv1(images.mean(1, keepdim=True))), 2)
+        out = functional.max_pool2d(functional.relu(self.conv2(out)), 2)
+        return self.linear2(functional.relu(self.linear1(out.flatten(1))))
+
+
+def lenet(trained: str = "cln", lane: str = "auto") -> BlackBox:
+    """Load LeNet-5 for MNIST, with ordinary ("cln") or adversarial ("adv") training."""
+    net = LeNet()
+    read_weights(net, weights(f"mnist_lenet5_{trained}"))
+    ready = Preparation((28, 28), None, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    return TorchBox(net, ready, [str(digit) for digit in range(10)], name=f"mnist-lenet5-{trained}", lane=lane)
+
+
+def mnist_pictures(count: int) -> tuple[Tensor, list[int]]:
+    """Return pictures (n 3 28 28) in 0…1 and their digits, evenly over the 8,000."""
+    pixels, labels = (
+        np.frombuffer(gzip.decompress((needed() / "small" / f"mnist-{name}-ubyte.gz").read_bytes()), np.uint8)
+        for name in ("images-idx3", "labels-idx1")
+    )
+    chosen = np.linspace(0, 7999, count).astype(int)
+    grey = torch.from_numpy(pixels[16:].reshape(-1, 1, 28, 28)[chosen].copy()).float() / 255
+    return grey.expand(-1, 3, -1, -1), [int(k) for k in labels[8:][chosen]]

@@ -1,6 +1,7 @@
 """Twenty photographs × methods at their full budgets, kept as records and drawn on one sheet.
 
     python -m benchmarks.sheet --out runs/sheet                                         the black-box methods
+    python -m benchmarks.sheet --set more --budget 500 --out runs/more                  nine more of them
     python -m benchmarks.sheet --set inside --out runs/inside                           twelve that look inside
     python -m benchmarks.sheet --set transformer --box vit-tiny --out runs/transformer  twelve on a transformer
 
@@ -28,8 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "iassa intent": {"method": "iassa", "variant": "intent"},
     "iassa plus": {"method": "iassa", "variant": "plus"},
 }
+MORE = ("multiscale-rise", "de-cam", "lime", "kernel-shap", "sobol", "hsic", "mc-rise", "hipe")
 SETS = {
     "scores": METHODS,
+    "more": {name: {"method": name} for name in MORE} | {"de-cam regions": {"method": "de-cam", "encoding": "regions"}},
     "inside": {name: {"method": name} for name in (*BOTH, "guided-backprop", "fullgrad")},
     "transformer": {name: {"method": name} for name in (*BOTH, "attention-rollout", "attention-relevance")},
 }

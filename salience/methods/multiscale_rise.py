@@ -35,7 +35,7 @@ class MultiscaleRise:
     """
 
     masks: int | None = None  # N, how many masks; none given: what the budget allows, or 512
-    smooth: float = 0.08  # σ of the smoothing, as a share of the shorter side
+    smooth: float = 0.04  # σ of the smoothing, as a share of the shorter side
     fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
     seed: int = 0  # the same seed gives the same masks
 

@@ -134,20 +134,39 @@ def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dic
 
 
 def show(file: Path) -> None:
-    """Print a table for each box: a line a method and budget, means over pictures of the means over seeds."""
-    boxes: dict[tuple[str, str], dict[tuple[str, int], list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    """Print for each box a line a method and budget, and how far others are ahead of RISE's largest budget."""
+    lanes: dict[str, set[str]] = defaultdict(set)
+    boxes: dict[str, dict[tuple[str, int], dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for line in read(file):
-        for budget, some in itertools.groupby(
-            sorted(line["rows"], key=lambda row: row["budget"]), lambda row: row["budget"]
-        ):
+        lanes[line["box"]].add(line["lane"])
+        ordered = sorted(line["rows"], key=lambda row: row["budget"])
+        for budget, some in itertools.groupby(ordered, lambda row: row["budget"]):
             rows = list(some)
-            mean = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0] if key != "budget"}
-            boxes[line["box"], line["lane"]][line["method"], int(budget)].append(mean)
-    for (name, lane), methods in boxes.items():
-        ordered = {f"{method}, {budget:,} (N = {len(methods[method, budget])})": methods[method, budget]
-                   for method in METHODS for budget in MOST if (method, budget) in methods}  # fmt: skip
-        print(f"\n{name}, lane {lane}; {table.heading(None, 'predicted class, right answers only')}")
-        print(table.markdown(ordered, lead="method, passes allowed"))
+            means = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0] if key != "budget"}
+            boxes[line["box"]][line["method"], int(budget)][line["picture"]] = means
+    for name, found in boxes.items():
+        words = f"lanes {', '.join(sorted(lanes[name]))}; predicted class, right answers only"
+        print(f"\n{name}, {table.heading(None, words)}")
+        ordered = [(method, budget) for method in METHODS for budget in MOST if (method, budget) in found]
+        rows = {f"{m}, {b:,} (N = {len(found[m, b])})": list(found[m, b].values()) for m, b in ordered}
+        print(table.markdown(rows, lead="method, passes allowed"))
+        ahead(found, ordered)
+
+
+def ahead(found: dict[tuple[str, int], dict[str, dict[str, float]]], ordered: list[tuple[str, int]]) -> None:
+    """Print the differences from RISE's largest budget, picture by picture."""
+    yard = max((each for each in ordered if each[0] == "rise"), default=None)
+    if yard is None:
+        return
+    rows = {}
+    for each in ordered:
+        pairs = [(found[each][at], found[yard][at]) for at in found[each] if at in found[yard]]
+        if each[0] in ("rise, centred", "multiscale-rise", "iassa plus") and pairs:
+            less = [{key: one[key] - value for key, value in other.items() if key != "passes"} for one, other in pairs]
+            rows[f"{each[0]}, {each[1]:,} (N = {len(less)})"] = less
+    if rows:
+        print(f"\nLess what RISE as published has with {yard[1]:,} passes on the same pictures:\n")
+        print(table.markdown(rows, lead="method, passes allowed"))
 
 
 if __name__ == "__main__":

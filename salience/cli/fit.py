@@ -93,10 +93,10 @@ def _tell(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
         facts = {"explainer": str(fitted.path), "curve": str(curve), "box": dict(about.box), "classes": about.names}
         sys.stdout.write(json.dumps(facts | {"trained": dict(about.trained)}, default=str) + "\n")
         return
-    seconds = about.trained["seconds"]
+    seconds, names = about.trained["seconds"], [name.partition(",")[0] for name in about.names]
     sys.stdout.write(
         f"explainer  {fitted.path}\n"
-        f"knows      {len(about.classes)} classes of {about.box['name']}: {', '.join(about.names)}\n"
+        f"knows      {len(about.classes)} classes of {about.box['name']}: {', '.join(names)}\n"
         f"learnt     from {about.trained['pictures']:,} pictures in {last['step']:,} steps, {seconds:.0f} s\n"
         f"at last    {figures(last)}\n"
         f"curve      {curve}\n"

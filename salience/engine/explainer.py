@@ -55,7 +55,8 @@ class Explainer:
                 "weights or preprocessing: fit one with `salience fit p-tame`, or say another=true"
             )
         for each in set(classes) - set(self.about.classes):
-            some = "; ".join(self.about.names[:3]) + ("; …" if len(self.about.names) > 3 else "")
+            some = ", ".join(name.partition(",")[0] for name in self.about.names[:3])
+            some += ", …" if len(self.about.names) > 3 else ""
             raise TargetError(
                 f"expected a class that the explainer was fitted for ({some}), got {box.classes[each]}: "
                 "fit it on pictures of that class too"

@@ -44,8 +44,10 @@ def decided(
     if not file.exists():
         given = pictures.scored(box).argmax(1).tolist()
         out.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps({"about": said, "targets": given}).encode())
+        write(file, json.dumps({"about": said, "lane": box.lane, "targets": given}).encode())
     kept = json.loads(file.read_text(encoding="utf-8"))
+    if not getattr(box, "settled", True):  # which lane is quickest might be found out otherwise today
+        box.lane, box.settled = kept["lane"], True  # type: ignore[attr-defined]  # as `settle` does
     if kept["about"] != said:
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")
     given, classes = kept["targets"], _classes(box, kept["targets"], wanted)

@@ -33,7 +33,11 @@ class Pictures:
     def __getitem__(self, number: int) -> Image:
         """Prepare one."""
         one = self.source[number]
-        if isinstance(one, torch.Tensor) and one.is_floating_point() and tuple(one.shape[1:]) == self.prepare.size:
+        if (
+            isinstance(one, torch.Tensor)
+            and tuple(one.shape) == (3, *self.prepare.size)
+            and bool(((one >= 0) & (one <= 1)).all())
+        ):
             return one.detach().float().cpu()
         return self.prepare(read(one.picture if isinstance(one, Sample) else one))[0]
 

@@ -123,7 +123,7 @@ class PTame:
     def learn(self, box: BlackBox, pictures: Pictures, loop: Loop, out: Path, tell: Tell) -> Fitted:
         """Train once."""
         features, spec = self.features(box)
-        told = asdict(replace(self, aux=spec)) | {"route": self.route}
+        told = asdict(replace(self, aux=spec))
         lesson = _lesson.decided(box, pictures, self.classes, self.held, out, {"trainer": told, "loop": asdict(loop)})
         channels = [each.shape[1] for each in features(pictures[0][None].to(box.device))]
         network = attention(channels, len(lesson.classes), bias=self.route == "queries", seed=loop.seed)

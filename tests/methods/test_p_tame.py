@@ -91,7 +91,7 @@ def test_a_class_without_a_row_is_refused_and_so_is_a_function_of_all() -> None:
     box, method = toy.load("colour"), PTame(trained.file((0, 2)))
     assert method(box, toy.picture(32), (0, 2)).shape == (32, 32)
     for target in (1, (0, 1), lambda rows: rows[:, 0]):
-        with pytest.raises(TargetError, match=r"was fitted for \(red; blue\), got green: fit it on pictures of that"):
+        with pytest.raises(TargetError, match=r"was fitted for \(red, blue\), got green: fit it on pictures of that"):
             method(box, toy.picture(32), target)
 
 

@@ -123,6 +123,43 @@ def features() -> Any:
     return registry.box(Near(), size=32, lane="exact")
 
 
+@pytest.mark.parametrize("route", ["gradient", "queries"])
+def test_a_training_that_was_stopped_goes_on_exactly(route: str, tmp_path: Path) -> None:
+    """The same figures at every step and the same weights at the end, as if nothing had happened."""
+    how, loop = PTame(route=route, **TINY), replace(SHORT, steps=9, save=4, check=9)
+
+    def stop(step: int, _steps: int, _row: dict[str, float]) -> None:
+        if step == 7:
+            raise KeyboardInterrupt
+
+    whole = how.fit(toy.load("colour"), scenes(), out=tmp_path / "whole", loop=loop)
+    with pytest.raises(KeyboardInterrupt):
+        how.fit(toy.load("colour"), scenes(), out=tmp_path / "cut", loop=loop, tell=stop)
+    again = how.fit(toy.load("colour"), scenes(), out=tmp_path / "cut", loop=loop)
+    for one, other in zip(whole.history, again.history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    weights = (each.explainer.network.state_dict().values() for each in (whole, again))
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+def test_a_run_goes_on_in_the_lane_that_it_began_in(tmp_path: Path) -> None:
+    """Another may be quicker on another day, and its scores differ in the last digits."""
+    loop = replace(SHORT, steps=2)
+    PTame(**TINY).fit(toy.load("colour"), scenes(), out=tmp_path, loop=loop)
+    file = tmp_path / "run.json"
+    file.write_text(file.read_text().replace('"lane": "exact"', '"lane": "channels-last"'))
+    box = toy.load("colour", lane="auto")
+    PTame(**TINY).fit(box, scenes(), out=tmp_path, loop=loop)
+    assert box.lane == "channels-last"
+
+
+def test_a_mask_that_hides_nothing_leaves_the_box_its_answer() -> None:
+    """Its cross-entropy is then that of the clean picture, whatever the fill."""
+    box, images = curved(8), noise(2, 3, 8, 8)
+    seen, _ = _p_tame.slope(box, images, torch.ones(2, 8, 8, dtype=torch.float64), [1, 2], "noise")
+    assert seen == pytest.approx(float(functional.cross_entropy(box.logits(images), torch.tensor([1, 2])).detach()))
+
+
 class ByCode(nn.Module):
     """Go by the colour of the corner, where the class after is shown, or by the rest of the picture."""
 
@@ -156,7 +193,7 @@ def test_a_class_that_was_not_learnt_is_one_sentence(tmp_path: Path) -> None:
     fitted = PTame(classes=("red", "2"), **TINY).fit(box, scenes(), out=tmp_path, loop=replace(SHORT, steps=2))
     assert fitted.explainer.about.names == ("red", "blue")
     assert fitted.explainer.about.trained["pictures"] == 32 - 4
-    with pytest.raises(TargetError, match=r"expected a class that the explainer was fitted for \(red; blue\), got green"):
+    with pytest.raises(TargetError, match=r"expected a class that the explainer was fitted for \(red, blue\), got green"):
         Method()(box, toy.picture(32), 1)
 
 

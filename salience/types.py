@@ -99,6 +99,10 @@ class GreyBox(BlackBox, Protocol):
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
         ...
 
+    def bare(self) -> GreyBox:
+        """Give the same box without its last activation: it answers with logits."""
+        ...
+
 
 @runtime_checkable
 class OpenBox(GreyBox, Protocol):
@@ -109,7 +113,7 @@ class OpenBox(GreyBox, Protocol):
         ...
 
     def bare(self) -> OpenBox:
-        """Give the same box without its last activation: it answers with logits."""
+        """Give the same box without its last activation, still open."""
         ...
 
     def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,21 @@ def test_the_sample_is_explained_by_default(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr()
     assert json.loads(said.out)["target"]["name"] == "espresso"
     assert "Rachel Michetti, CC0" in said.err
+
+
+def test_a_warning_is_one_sentence_too(photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the line of code that it comes from; how warnings are shown elsewhere stays as it was."""
+    (tmp_path / "warns.py").write_text(
+        "import warnings\n"
+        "warnings.simplefilter('always')\n"
+        "warnings.warn('guessed,\\nso look', stacklevel=1)\n"
+        "def score(images): return [[0.5, 0.5]] * len(images)\n"
+    )
+    shown = warnings.showwarning
+    with warnings.catch_warnings():
+        main(["explain", photo, *FAST[:2], "--budget", "60", "--box", f"py:{tmp_path / 'warns.py'}:score?size=32"])
+    assert capsys.readouterr().err.splitlines()[:1] == ["salience: guessed, so look"]
+    assert warnings.showwarning is shown
 
 
 def boxes(folder: Path) -> Path:

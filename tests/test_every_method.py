@@ -6,9 +6,11 @@ Each class of complaint that users of such libraries make is a test here, so a n
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import psutil
@@ -295,6 +297,14 @@ def as_numpy(batch: Any) -> Any:
     return toy.load("colour")(torch.from_numpy(batch).permute(0, 3, 1, 2)).numpy()
 
 
+def in_a_file() -> BlackBox:
+    """Write the toy as a network file, without torch, and load it."""
+    from tests.boxes.nets import colour
+
+    with tempfile.TemporaryDirectory() as folder:
+        return registry.box(f"onnx:{colour(Path(folder) / 'net.onnx')}", std=1.0, lane="exact")
+
+
 BOXES: dict[str, Callable[[], BlackBox]] = {
     "toy": lambda: toy.load("colour"),
     "train mode": lambda: wrap(toy.Colour().train(), size=SIDE),
@@ -307,6 +317,8 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "chosen lane": lambda: wrap(toy.Colour(), size=SIDE, lane="auto"),
     "bfloat16 lane": lambda: wrap(toy.Colour(), size=SIDE, lane="channels-last bfloat16"),
 }
+if find_spec("onnxruntime") and find_spec("onnx"):
+    BOXES["onnx file"] = in_a_file
 if find_spec("openvino"):
     BOXES["openvino lane"] = lambda: wrap(toy.Colour(), size=SIDE, lane="openvino")
 

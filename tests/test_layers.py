@@ -31,6 +31,7 @@ LATE = {
     "datasets",
     "torchmetrics",
     "accelerate",
+    "onnx",
     "onnxruntime",
     "openvino",
     "quantus",

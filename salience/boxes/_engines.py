@@ -51,6 +51,12 @@ def fresh(module: nn.Module) -> bool:
     return False
 
 
+def about(box: Any) -> str:
+    """Make a name of a torch box and the machine; what was compiled of the box and is so no more is dropped."""
+    fresh(box.module)
+    return _cache.key(box.fingerprint, _cache.written(box.module), _cache.machine(box.device))
+
+
 def state(module: nn.Module) -> list[int]:
     """Note where the weights lie, how often each was written to, its first number, and how many hooks there are.
 

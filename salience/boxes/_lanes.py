@@ -33,12 +33,12 @@ def names(device: torch.device) -> tuple[str, ...]:
     return *compiled, f"channels-last {half}", "channels-last", "exact"
 
 
-def first(lane: str, device: torch.device) -> str:
+def first(lane: str, known: Sequence[str]) -> str:
     """Return the lane to begin with: the one asked for, or exact until `choose` has looked."""
     if lane in OPENVINO and not find_spec("openvino"):
         raise BoxError(f"expected the package openvino for lane {lane!r}, got none: install salience[openvino]")
-    if lane not in ("auto", *names(device)):
-        raise UnknownName.of("lane", lane, ("auto", *names(device)))
+    if lane not in ("auto", *known):
+        raise UnknownName.of("lane", lane, ("auto", *known))
     return "exact" if lane == "auto" else lane
 
 
@@ -58,19 +58,18 @@ def still(lane: str, module: nn.Module) -> str:
     return lane if lane not in OPENVINO or _engines.fresh(module) else uncompiled(lane)
 
 
-def settle(score: Score, images: Images, box: Any) -> tuple[str, dict[str, Any]]:
+def settle(score: Score, images: Images, about: str, lanes: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return a lane and what was found, as `choose` does; what it once chose for such a box has only to agree again."""
-    _engines.fresh(box.module)
-    name = f"{_cache.key(box.fingerprint, _cache.written(box.module), _cache.machine(box.device))}.json"
+    name = f"{about}.json"
     kept = _cache.read(name)
     if kept is not None:
         lane, check = json.loads(kept)
         if lane == "exact":
             return lane, check
-        again = choose(score, images, [lane])[1]
+        again = choose(score, images, [lane], worth=0)[1]
         if again.get("refused") in (None, SLOW):  # how fast it is was found out when there was more to compare
             return lane, check | {key: again[key] for key in ("mean difference", "rank agreement")}
-    lane, check = choose(score, images)
+    lane, check = choose(score, images, lanes)
     _cache.keep(name, json.dumps([lane, check]).encode())
     return lane, check
 
@@ -78,20 +77,22 @@ def settle(score: Score, images: Images, box: Any) -> tuple[str, dict[str, Any]]
 SLOW = "it is no faster"
 
 
-def choose(score: Score, images: Images, among: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
+def choose(
+    score: Score, images: Images, lanes: Sequence[str] | None = None, *, worth: float = WORTH
+) -> tuple[str, dict[str, Any]]:
     """Return the fastest lane whose scores agree with exact on `images`, and what was found.
 
     Of the lanes that run the module, and of those that compile it, the first that agrees and is faster than exact is
-    timed; the rest cannot be faster. A network that is quick anyway is not compiled.
+    timed; the rest cannot be faster. A network whose passes take less than `worth` seconds is not compiled.
     """
     exact, slow = _timed(score, images, "exact")
-    lanes = names(images.device)[:-1] if among is None else among
+    lanes = [each for each in (names(images.device) if lanes is None else lanes) if each != "exact"]
     checks: dict[str, dict[str, Any]] = {}
     seconds = {"exact": slow}
     for group in ([each for each in lanes if each not in OPENVINO], [each for each in lanes if each in OPENVINO]):
-        if among is None and group[:1] == [OPENVINO[0]] and min(seconds.values()) < WORTH * len(images):
-            break
         for lane in group:
+            if lane in OPENVINO and min(seconds.values()) < worth * len(images):
+                break
             checks[lane], took = _checked(score, images, lane, exact, slow)
             if "refused" not in checks[lane]:
                 seconds[lane] = took

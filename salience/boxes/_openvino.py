@@ -79,7 +79,7 @@ class Compiled:
             self._ready(core().compile_model(network, "CPU", self._settings()))
 
     def __call__(self, *inputs: Rows) -> list[Rows]:
-        """Return all outputs; the inputs have as many rows as there are images."""
+        """Return all outputs; one input, with a row an image, is dealt out."""
         found: dict[int, list[Rows]] = {}
 
         def keep(request: Any, number: int) -> None:
@@ -90,10 +90,15 @@ class Compiled:
                 self.threads = torch.get_num_threads()
                 self._ready(core().import_model(self.blob(), "CPU", self._settings()))
             self.queue.set_callback(keep)
-            parts = min(len(self.queue), len(inputs[0]))
-            for number, dealt in enumerate(zip(*(np.array_split(each, parts) for each in inputs), strict=True)):
-                self.queue.start_async(dict(enumerate(dealt)), number, share_inputs=True)
-            self.queue.wait_all()
+            parts = min(len(self.queue), len(inputs[0])) if len(inputs) == 1 else 1
+            dealt = [(each,) for each in np.array_split(inputs[0], parts)] if parts > 1 else [inputs]
+            try:
+                for number, share in enumerate(dealt):
+                    self.queue.start_async(dict(enumerate(share)), number, share_inputs=True)
+                self.queue.wait_all()
+            except RuntimeError:
+                self._ready(self.network)  # a queue that failed once fails ever after
+                raise
         return [np.concatenate(rows) for rows in zip(*(found[number] for number in sorted(found)), strict=True)]
 
     def blob(self) -> bytes:

@@ -53,7 +53,7 @@ class TorchBox:
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        self.lane = _lanes.first(lane, self.device)
+        self.lane = _lanes.first(lane, _lanes.names(self.device))
         self.settled = lane != "auto" or self._dtype != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
         self._anatomy: Anatomy | None = None
@@ -150,7 +150,7 @@ class TorchBox:
         if self.settled:
             return
         self.settled = True
-        self.lane, self.check = _lanes.settle(self._scored, images, self)
+        self.lane, self.check = _lanes.settle(self._scored, images, _engines.about(self), _lanes.names(self.device))
 
     def _scored(self, images: Images, lane: str) -> Probabilities:
         with torch.no_grad():

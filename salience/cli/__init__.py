@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from salience.errors import SalienceError
 
@@ -52,7 +53,9 @@ def app(words: Sequence[str] = ()) -> App:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     words = list(sys.argv[1:] if words is None else words)
+    show = warnings.showwarning
     try:
+        warnings.showwarning = _warn
         return _run(words)
     except SalienceError as problem:
         return _fail(problem, str(problem), 2)
@@ -64,6 +67,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as problem:  # noqa: BLE001  # the last resort: a defect of ours is also said in words
         said = f"unexpected {type(problem).__name__}: {problem} (a defect of salience; SALIENCE_DEBUG=1 shows where)"
         return _fail(problem, said, 1)
+    finally:
+        warnings.showwarning = show
 
 
 def chosen(words: Sequence[str]) -> str | None:
@@ -101,6 +106,20 @@ def _fail(problem: BaseException, said: str, code: int) -> int:
         traceback.print_exception(problem)
     sys.stderr.write(f"salience: {' '.join(said.split())}\n")
     return code
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say a warning in one sentence, without the line of code that it comes from."""
+    plain = f"salience: {' '.join(str(message).split())}\n"
+    said = plain if category is UserWarning else warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(said)
 
 
 def _explain() -> None:

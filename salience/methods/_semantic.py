@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import cams, features, fill, look, probe
+from salience.engine import cams, features, fill, look, nudge, probe
 from salience.errors import SettingError
-from salience.types import Found, Image, Images, Map, OpenBox, Target
+from salience.types import Features, Found, GreyBox, Image, Images, Map, OpenBox, Target
 
 Gate = Literal["hard", "soft"]
 AT_ONCE = 8  # images whose layers are read together: all activations of all blocks are kept
@@ -28,22 +28,38 @@ class Semantic:
     rectify: bool
     fill: str
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Read the layers of a few images at a time, then score the masks of each."""
         names = look.layers(box, images) if self.layers is None else tuple(each.strip() for each in self.layers.split(","))
         found: list[Found] = []
         with look.sharing(images, targets):
-            for part, shown, reading in look.each(box, images, targets, names, "log-probability", most=AT_ONCE):
+            for part, shown, activations, alphas, spent in self.read(box, images, targets, names):
                 for row, target in enumerate(targets[part]):
                     at = min(row, len(shown) - 1)  # one image may have several targets
-                    blocks = [self.block(name, reading.activations[name][at], reading.slopes[name][row]) for name in names]
-                    found.append(self.explain(box, shown[at], target, blocks))
+                    blocks = [self.block(name, activations[name][at], alphas[name][row]) for name in names]
+                    found.append(self.explain(box, shown[at], target, blocks, spent))
         return found
 
-    def block(self, name: str, activations: Float[Tensor, "c y x"], slopes: Float[Tensor, "c y x"]) -> Block:
+    def read(
+        self, box: GreyBox, images: Images, targets: Sequence[Target], names: Sequence[str]
+    ) -> Iterator[tuple[slice, Images, Mapping[str, Features], Mapping[str, Float[Tensor, "m c"]], int]]:
+        """Yield the feature maps of each layer, their mean slopes α, and the passes that an image took.
+
+        The slopes are gradients where the box gives them; else each map is raised a little.
+        """
+        if isinstance(box, OpenBox):
+            for part, shown, reading in look.each(box, images, targets, names, "log-probability", most=AT_ONCE):
+                alphas = {name: reading.slopes[name].float().mean((2, 3)) for name in names}
+                yield part, shown, reading.activations, alphas, 1
+            return
+        for number, (one, aims) in enumerate(look.singly(box, images, targets)):
+            maps, shown = look.tap(box, one, names), one.to(box.device)
+            part = slice(0, len(targets)) if len(images) == 1 else slice(number, number + 1)
+            yield part, shown, maps, nudge.slopes(box, shown, aims, maps), 1 + nudge.cost(maps)
+
+    def block(self, name: str, activations: Float[Tensor, "c y x"], alpha: Float[Tensor, " c"]) -> Block:
         """Choose a block's maps: α > τ · max α, the greatest first."""
         maps = activations.float().relu() if self.rectify else activations.float()
-        alpha = slopes.float().mean((1, 2))
         best = float(alpha.max())
         if best <= 0:
             return Block(name, maps[:0], len(maps))
@@ -53,7 +69,7 @@ class Semantic:
         chosen = chosen[alpha[chosen].argsort(descending=True, stable=True)]
         return Block(name, maps[chosen], len(maps), threshold)
 
-    def explain(self, box: OpenBox, image: Image, target: Target, blocks: Sequence[Block]) -> Found:
+    def explain(self, box: GreyBox, image: Image, target: Target, blocks: Sequence[Block], spent: int) -> Found:
         """Score the masks, average them block by block, merge the blocks from shallow to deep."""
         size = (image.shape[-2], image.shape[-1])
         wanted = sum(len(block.maps) for block in blocks)
@@ -77,9 +93,9 @@ class Semantic:
             seen.append(features.stretched(total / used))
             merged = seen[0] if merged is None else (merged + seen[-1]) * self.gated(seen[-1])
         if merged is None:
-            return Found(torch.zeros(size), evidence={"blocks": tuple(told)}, notes=tuple(notes), passes=1)
+            return Found(torch.zeros(size), evidence={"blocks": tuple(told)}, notes=tuple(notes), passes=spent)
         evidence = {"blocks": tuple(told), "block maps": torch.stack(seen).float().cpu()}
-        passes = 1 + sum(each["masks"] for each in told)
+        passes = spent + sum(each["masks"] for each in told)
         saliency = (merged / merged.max().clamp(min=1e-12)).float()
         return Found(saliency, evidence=evidence, notes=tuple(notes), passes=passes)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from salience.engine import look
 from salience.methods import _semantic
-from salience.types import Found, Images, OpenBox, Target
+from salience.types import Found, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class AdaSise(look.Looks):
 
     Departs from the codes: strictly greater than τ, where they differ; with two or fewer positive maps, or equal
     ones, all are kept; and as `sise` does.
-    Cost: a pass forward and back, and a pass a mask, a sixth of SISE's or less.
+    Cost: a pass forward and back, and a pass a mask, a sixth of SISE's or less; without gradients, a pass a channel more.
     """
 
     gate: _semantic.Gate = "hard"  # hard, as SISE's paper has it, or soft
@@ -34,7 +34,7 @@ class AdaSise(look.Looks):
     def __post_init__(self) -> None:
         _semantic.expect_gate(self.gate)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
         return _semantic.Semantic(_semantic.adaptive, self.gate, self.layers, self.rectify, self.fill).many(
             box, images, targets

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from salience.engine import cams, look, probe
-from salience.types import Found, GreyBox, Images, OpenBox, Target
+from salience.types import Features, Found, GreyBox, Images, OpenBox, Target
 
 EVEN = 1e-4  # slopes that differ over places by less, in parts of the greatest, are one
 AVERAGED = (
     "the box does not average this layer over places and weigh it by a linear layer: "
     "the weights are mean slopes, so this is Grad-CAM without its ReLU"
+)
+ASKED = (
+    "the box does not average this layer over places and weigh it by a linear layer: "
+    "the weights are what it answers to each map alone, and the map is no sum that makes the logit"
 )
 
 
@@ -28,15 +33,19 @@ class Cam(look.Looks):
     speaks against the class. Elsewhere a note says that it is not. Cost: one forward pass, and one backward pass
     through the head; of several classes of one image too, one forward pass.
 
+    A box without gradients is asked about each map alone, one pass a map through the head; the weights are the same.
+
     Departs from the paper: the weights are read from slopes, so the linear layer need not be found; in a transformer
     without reductions, where the last patch tokens may go nowhere, the default layer is the last block's.
     """
 
     layer: str | None = None  # the layer whose feature maps are weighed; none given: what is pooled for the answer
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target; one image may have several targets."""
         at = self.layer or top(box, images)
+        if not isinstance(box, OpenBox):
+            return [each for one, aims in look.singly(box, images, targets) for each in self.asked(box, one, aims, at)]
         found: list[Found] = []
         for _, _, reading in look.each(box, images, targets, [at]):
             features, slopes = reading.activations[at].float(), reading.slopes[at].float()
@@ -45,6 +54,27 @@ class Cam(look.Looks):
                 notes = cams.notes(box, self.layer, silent=not bool(slope.any()))
                 found.append(Found(each, evidence={"layers": (at,)}, notes=notes if even(slope) else (*notes, AVERAGED)))
         return found
+
+    def asked(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Found]:
+        """Find the weights without gradients: w_k = logit(A_k = 1, all other maps 0) − logit(all maps 0)."""
+        maps = look.tap(box, image, [at])[at]
+        count = maps.shape[1]
+
+        def alone(part: slice) -> Features:
+            numbers = torch.arange(-2, count, device=maps.device)[part]  # the maps as they are, none, each alone
+            ones = (numbers[:, None] == torch.arange(count, device=maps.device))[:, :, None, None]
+            return torch.where((numbers == -2)[:, None, None, None], maps, ones.to(maps))
+
+        logits = look.onward(box.bare(), image, targets, at, alone, count + 2)
+        whole, none, weights = logits[:, 0], logits[:, 1], logits[:, 2:] - logits[:, 1:2]
+        large = cams.enlarged(torch.einsum("tk,kyx->tyx", weights, maps[0]), image)
+        told = weights @ maps[0].mean((1, 2)) + none  # what the logit would be if the layer were averaged and weighed
+        sure = (told - whole).abs() <= EVEN * (whole - none).abs() + 1e-4 * whole.abs()
+        notes = cams.notes(box, self.layer, silent=False)
+        return [
+            Found(each, evidence={"layers": (at,)}, notes=notes if bool(yes) else (*notes, ASKED))
+            for each, yes in zip(large, sure, strict=True)
+        ]
 
 
 def top(box: GreyBox, images: Images) -> str:

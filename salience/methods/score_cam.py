@@ -10,7 +10,7 @@ import torch
 
 from salience.engine import cams, features, fill, look, probe
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, GreyBox, Image, Images, OpenBox, Target
+from salience.types import BlackBox, Found, GreyBox, Image, Images, Target
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,7 @@ class ScoreCam(look.Looks):
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target; one image may have several targets."""
         layer = look.layer(box, images, self.layer)
-        asked: BlackBox = box
-        if self.weights == "softmax":
-            if not isinstance(box, OpenBox):
-                raise SettingError(f"expected a box that gives logits for weights softmax, got {box.name}: use probability")
-            asked = box.bare()
+        asked: BlackBox = box.bare() if self.weights == "softmax" else box
         found = []
         with look.sharing(images, targets):
             for number, target in enumerate(targets):

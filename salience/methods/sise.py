@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from salience.engine import look, probe
 from salience.methods import _semantic
-from salience.types import Found, Images, OpenBox, Target
+from salience.types import Found, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,13 @@ class Sise(look.Looks):
     Layers are the ends of the blocks, as the paper words it; for a transformer, token maps before the attention of
     four blocks take their place, which is our extension and not SISE.
 
+    Where the box gives no gradients, α_k is what the log-probability gains when the whole map is raised a little: a pass
+    a map through what comes after the layer.
+
     Departs from the paper: gradients are of the log-probability (the same choice as of the probability, without
     underflow); constant maps are left out; a budget that is too small keeps the maps of greatest α in each block.
-    Cost: a pass forward and back, and a pass a mask, about half of all channels at μ = 0.
+    Cost: a pass forward and back, and a pass a mask, about half of all channels at μ = 0; without gradients, one more
+    a channel.
     """
 
     mu: float = 0.0  # μ, the share of the greatest mean gradient that a map's must exceed; 0.3 takes a quarter of the time
@@ -38,7 +42,7 @@ class Sise(look.Looks):
         probe.expect_between("mu", self.mu, 0, 1)
         _semantic.expect_gate(self.gate)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
         how = _semantic.Semantic(lambda _: self.mu, self.gate, self.layers, self.rectify, self.fill)
         return how.many(box, images, targets)

@@ -141,7 +141,7 @@ class Stranger(nn.Module):
 def test_a_module_that_cannot_be_compiled_says_so() -> None:
     """`auto` passes the lane over; who asked for it gets the reason."""
     score = box_of(Stranger(), lane="exact")._scored
-    chosen, check = _lanes.choose(score, noise(16, 3, 8, 8, dtype=torch.float32), _lanes.OPENVINO)
+    chosen, check = _lanes.choose(score, noise(16, 3, 8, 8, dtype=torch.float32), _lanes.OPENVINO, worth=0)
     assert chosen == "exact"
     assert "it does not run: OpenVINO does not take it" in check["refused"]
     with pytest.raises(BoxError, match="expected Stranger to score images .* OpenVINO does not take it"):
@@ -224,12 +224,12 @@ def test_a_choice_that_was_kept_has_to_agree_again(tmp_path: Path, monkeypatch: 
     box, images = box_of(network(), lane="exact"), noise(16, 3, 8, 8, dtype=torch.float32)
     times = {"openvino bfloat16": 1.0, "openvino": 2.0, "channels-last bfloat16": 3.0, "channels-last": 4.0, "exact": 8.0}
     score, asked = clocked(monkeypatch, times)
-    first, second = (_lanes.settle(score, images, box) for _ in range(2))
+    first, second = (_lanes.settle(score, images, _engines.about(box), list(times)) for _ in range(2))
     assert first == second
     assert first[0] == "openvino bfloat16"
     assert asked[-4:] == ["exact", "exact", "openvino bfloat16", "openvino bfloat16"]
     monkeypatch.setattr(_lanes, "AGREEMENT", 2.0)
-    assert _lanes.settle(score, images, box)[0] == "exact"
+    assert _lanes.settle(score, images, _engines.about(box), list(times))[0] == "exact"
 
 
 def test_the_cache_drops_what_was_used_least_recently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

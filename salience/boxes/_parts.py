@@ -1,0 +1,94 @@
+"""A network in a file, run as a whole or in part: its input laid out as it wants it, its parts made at the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from salience.boxes._graph import Graph
+from salience.picture import Preparation
+from salience.types import Images
+
+Array = Shaped[np.ndarray, "..."]
+Part = Callable[..., list[Array]]
+COLOURS = (1, 3)
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a kind of files has to offer."""
+
+    graph: Graph
+    shape: tuple[int | None, ...]  # of its input; None where it is open
+    kind: np.dtype[Any]  # of the numbers that it takes
+    lanes: tuple[str, ...]  # the faster ways that it knows
+    made: dict[tuple[str, ...], Part]  # the parts that were asked for
+
+    @property
+    def digest(self) -> str:
+        """A hash of the network, its weights included."""
+        ...
+
+    def part(self, inputs: Sequence[str], outputs: Sequence[str], lane: str) -> Part:
+        """Return the part of the network between tensors, ready to run on one array an input."""
+        ...
+
+
+class Parts:
+    """Runs what is asked of a network, for any number of images."""
+
+    def __init__(self, network: Network, preparation: Preparation) -> None:
+        self.network, self.preparation = network, preparation
+        self.single = False
+        self.single = network.shape[:1] not in ((), (None,)) and not self._takes_many()
+
+    @property
+    def last(self) -> bool:
+        """Whether colours are the last axis of the input."""
+        shape = self.network.shape
+        return len(shape) == 4 and shape[1] not in COLOURS and shape[3] in COLOURS
+
+    def ready(self, images: Images) -> Array:
+        """Normalise, and lay out as the network takes it; whole numbers from 0 to 255 are not normalised."""
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
+        whole = self.network.kind == np.uint8
+        ready = (images.float() * 255).round() if whole else (images.float() - mean) / std
+        if self.network.shape[3 if self.last else 1 :][:1] == (1,):
+            ready = ready.mean(1, keepdim=True)
+        laid: Array = (ready.permute(0, 2, 3, 1) if self.last else ready).contiguous().numpy()
+        return laid.astype(self.network.kind, copy=False)
+
+    def run(self, images: Images, tensor: str, lane: str = "exact") -> Tensor:
+        """Return one tensor for each image."""
+        return torch.from_numpy(self.ask([tensor], [self.ready(images)], lane=lane)[0])
+
+    def ask(
+        self, outputs: Sequence[str], arrays: Sequence[Array], inputs: Sequence[str] = (), lane: str = "exact"
+    ) -> list[Array]:
+        """Run the part between the inputs (none given: the image) and the outputs."""
+        inputs = tuple(inputs) or (self.network.graph.image,)
+        key = (lane, *inputs, "to", *outputs)
+        if key not in self.network.made:
+            self.network.made[key] = self.network.part(inputs, outputs, lane)
+        run = self.network.made[key]
+        if not self.single or len(arrays[0]) == 1:
+            return run(*arrays)
+        rows = [run(*(each[at : at + 1] for each in arrays)) for at in range(len(arrays[0]))]
+        return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+    def _takes_many(self) -> bool:
+        """Say whether a network made for one image answers to two as to each alone."""
+        ramp = torch.linspace(0, 1, 3 * self.preparation.size[0] * self.preparation.size[1])
+        pair = torch.stack([ramp, ramp.flip(0)]).reshape(2, 3, *self.preparation.size)
+        answer = self.network.graph.answer
+        try:
+            both = self.run(pair, answer)
+        except Exception:  # noqa: BLE001  # whatever the library raises, the answer is no
+            return False
+        alone = torch.cat([self.run(each[None], answer) for each in pair])
+        return both.shape == alone.shape and bool((both - alone).abs().max() <= 1e-3 * alone.abs().max())

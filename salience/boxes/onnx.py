@@ -1,0 +1,20 @@
+"""`onnx:FILE.onnx`: a network in an ONNX file, run by ONNX Runtime; its inner layers are found in its graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from salience.boxes._declared import opened
+from salience.boxes._file import FileBox
+from salience.boxes._ort import OnnxNetwork
+
+
+def load(name: str, *, classes: Any = None, providers: str = "", output: str | None = None, **options: Any) -> FileBox:
+    """`onnx:net.onnx?mean=0.5&std=0.5`; size and head are read from the file, other options are as for `torch:`.
+
+    `classes` is a file with a name a line, or names. `providers` are those of ONNX Runtime, with commas between and
+    the first that can taken, as in `cuda,cpu`; none given: cpu. `output` is the one to explain, where there are several.
+    """
+    asked = [each.strip() for each in providers.split(",") if each.strip()]
+    return opened(OnnxNetwork(name, asked, output), Path(name).name, classes, options)

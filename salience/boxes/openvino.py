@@ -1,0 +1,15 @@
+"""`openvino:FILE.xml`: a network of OpenVINO, or a file that it reads; its inner layers are found in its graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from salience.boxes._declared import opened
+from salience.boxes._file import FileBox
+from salience.boxes._ov import OpenvinoNetwork
+
+
+def load(name: str, *, classes: Any = None, output: str | None = None, **options: Any) -> FileBox:
+    """`openvino:net.xml?mean=0.5&std=0.5`; .onnx, .tflite and .pb do too. Options are as for `onnx:`."""
+    return opened(OpenvinoNetwork(name, output), Path(name).name, classes, options)

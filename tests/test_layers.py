@@ -34,6 +34,9 @@ LATE = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "sklearn",
+    "joblib",
+    "keras",
     "quantus",
 }  # seconds to import, or extras
 FILES = sorted(ROOT.rglob("*.py"))

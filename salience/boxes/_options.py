@@ -39,8 +39,20 @@ def prepared(base: Preparation | None, options: dict[str, Any]) -> tuple[Prepara
 
 def published(
     module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
-) -> tuple[Preparation | None, Sequence[str] | None]:
+) -> tuple[nn.Module, Preparation | None, Sequence[str] | None]:
     """Find what a module's library publishes of its pixels, and of its classes unless they are given."""
+    if any(kind.__module__.startswith("keras.") for kind in type(module).__mro__):
+        from salience.boxes.keras import Keras
+
+        model = Keras(module)
+        options.update(model.told() | options)
+        return model, None, classes
+    return module, *_told(module, classes, options)
+
+
+def _told(
+    module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
+) -> tuple[Preparation | None, Sequence[str] | None]:
     weights = options.pop("weights", None)
     if weights is not None:
         from salience.boxes.torchvision import preparation

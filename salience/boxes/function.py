@@ -71,7 +71,14 @@ class FunctionBox:
 
 
 def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any) -> FunctionBox:
-    """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them."""
+    """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them.
+
+    What has `predict_proba` is taken as an estimator.
+    """
+    if hasattr(function, "predict_proba"):
+        from salience.boxes import estimator
+
+        return estimator.wrap(function, classes=classes, **options)
     if not callable(function):
         raise BoxError(f"expected a box (a spec, a torch module or a function), got {type(function).__name__}")
     mean = options.pop("mean", None)

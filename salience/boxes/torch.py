@@ -189,7 +189,7 @@ def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str =
     Other options: `weights` (a torchvision weights enum, for its transforms and class names), `size` (a side or
     height and width), `resize`, `filter`, `mean`, `std`, `head`, `lane`, `channels`.
     """
-    base, classes = published(module, classes, options)
+    module, base, classes = published(module, classes, options)
     ready, rest = prepared(base, options)
     return TorchBox(module, ready, classes, name=name, **rest)
 

@@ -94,7 +94,7 @@ def _watched(module: nn.Module, run: Callable[[], object], size: tuple[int, int]
         call = open_calls.pop()
         call.gave = first(output)
         call.side = (_side(call.given, size), _side(call.gave, size))
-        weights += isinstance(call.module, WEIGHTED) and call.side[1] > 1
+        weights += _weighs(call.module) and call.side[1] > 1
         call.after = weights
         ended.append(call)
 
@@ -108,6 +108,10 @@ def _watched(module: nn.Module, run: Callable[[], object], size: tuple[int, int]
         for handle in handles:
             handle.remove()
     return open_calls[0].inner[0], ended[:-1]
+
+
+def _weighs(module: nn.Module) -> bool:
+    return isinstance(module, WEIGHTED) or getattr(module, "kernel", None) is not None  # the latter are Keras's
 
 
 def _side(value: Tensor | None, size: tuple[int, int]) -> int:

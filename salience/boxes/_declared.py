@@ -11,7 +11,7 @@ import numpy as np
 
 from salience.boxes._file import FileBox
 from salience.boxes._options import prepared
-from salience.boxes._parts import Network, Parts
+from salience.boxes._parts import Network, Parts, colours_last
 from salience.errors import BoxError
 from salience.picture import Preparation, read
 
@@ -27,7 +27,7 @@ USUAL: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
 
 def opened(network: Network, name: str, classes: Sequence[str] | str | None, options: dict[str, Any]) -> FileBox:
     """Make a box of a network; a normalisation that is not declared is guessed, and a warning says so."""
-    lengths = network.shape[1:3] if network.shape[3:] in ((1,), (3,)) else network.shape[2:4]
+    lengths = network.shape[1:3] if colours_last(network.shape) else network.shape[2:4]
     if "size" not in options and len(lengths) == 2 and None not in lengths:
         options = options | {"size": lengths}
     declared = {"mean", "std"} & set(options) or network.kind == np.uint8

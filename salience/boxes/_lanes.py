@@ -23,6 +23,7 @@ Score = Callable[[Images, str], Probabilities]
 # check images, and the rank agreement of the same numbers. Maps then agree at 0.99 and above (docs/results/speed.md).
 TOLERANCE, AGREEMENT = 0.02, 0.97
 OPENVINO = ("openvino bfloat16", "openvino")
+SLOW = "it is no faster"
 WORTH = 1e-3  # seconds a pass; compiling takes seconds, which a quicker network does not win back
 
 
@@ -72,9 +73,6 @@ def settle(score: Score, images: Images, about: str, lanes: Sequence[str]) -> tu
     lane, check = choose(score, images, lanes)
     _cache.keep(name, json.dumps([lane, check]).encode())
     return lane, check
-
-
-SLOW = "it is no faster"
 
 
 def choose(

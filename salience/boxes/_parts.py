@@ -39,28 +39,28 @@ class Network(Protocol):
         ...
 
 
+def colours_last(shape: Sequence[int | None]) -> bool:
+    """Say whether an input is (n h w c)."""
+    return len(shape) == 4 and shape[1] not in COLOURS and shape[3] in COLOURS
+
+
 class Parts:
     """Runs what is asked of a network, for any number of images."""
 
     def __init__(self, network: Network, preparation: Preparation) -> None:
         self.network, self.preparation = network, preparation
-        self.single = False
+        self.single = False  # whether images are run one by one
         self.single = network.shape[:1] not in ((), (None,)) and not self._takes_many()
-
-    @property
-    def last(self) -> bool:
-        """Whether colours are the last axis of the input."""
-        shape = self.network.shape
-        return len(shape) == 4 and shape[1] not in COLOURS and shape[3] in COLOURS
 
     def ready(self, images: Images) -> Array:
         """Normalise, and lay out as the network takes it; whole numbers from 0 to 255 are not normalised."""
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
         whole = self.network.kind == np.uint8
         ready = (images.float() * 255).round() if whole else (images.float() - mean) / std
-        if self.network.shape[3 if self.last else 1 :][:1] == (1,):
+        last = colours_last(self.network.shape)
+        if self.network.shape[3 if last else 1 :][:1] == (1,):
             ready = ready.mean(1, keepdim=True)
-        laid: Array = (ready.permute(0, 2, 3, 1) if self.last else ready).contiguous().numpy()
+        laid: Array = (ready.permute(0, 2, 3, 1) if last else ready).contiguous().numpy()
         return laid.astype(self.network.kind, copy=False)
 
     def run(self, images: Images, tensor: str, lane: str = "exact") -> Tensor:

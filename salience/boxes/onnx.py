@@ -7,7 +7,7 @@ from typing import Any
 
 from salience.boxes._declared import opened
 from salience.boxes._file import FileBox
-from salience.boxes._ort import OnnxNetwork
+from salience.boxes._onnx_network import OnnxNetwork
 
 
 def load(name: str, *, classes: Any = None, providers: str = "", output: str | None = None, **options: Any) -> FileBox:

@@ -7,7 +7,7 @@ from typing import Any
 
 from salience.boxes._declared import opened
 from salience.boxes._file import FileBox
-from salience.boxes._ov import OpenvinoNetwork
+from salience.boxes._openvino_network import OpenvinoNetwork
 
 
 def load(name: str, *, classes: Any = None, output: str | None = None, **options: Any) -> FileBox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from salience.boxes._graph import Graph, Node
 from salience.boxes._lanes import OPENVINO
-from salience.boxes._ov import OpenvinoNetwork
+from salience.boxes._openvino_network import OpenvinoNetwork
 from salience.boxes._parts import Array, Part
 from salience.errors import BoxError, UnknownName
 
@@ -63,11 +63,14 @@ class OnnxNetwork:
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str], lane: str) -> Part:
         """Return the part of the network between tensors, ready to run on one array an input."""
-        import onnx
-
         if lane in OPENVINO:
             self.other = self.other or OpenvinoNetwork(self.path)
             return self.other.part(inputs, outputs, lane)
+        return Session(lambda: self._cut(inputs, outputs), self.providers, inputs, outputs)
+
+    def _cut(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+        """Write the part as a network of its own."""
+        import onnx
 
         made = {output: node for node in self.model.graph.node for output in node.output}
         wanted, todo = set[int](), [each for each in outputs if each not in inputs]
@@ -78,8 +81,8 @@ class OnnxNetwork:
                 todo += [each for each in node.input if each not in inputs]
         nodes = [node for node in self.model.graph.node if id(node) in wanted]
         used = {each for node in nodes for each in node.input}
-        part = onnx.ModelProto()
-        part.CopyFrom(_bare(self.model))
+        part = onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import)
+        part.functions.extend(self.model.functions)
         part.graph.name = "part"
         part.graph.node.extend(nodes)
         part.graph.initializer.extend(each for name, each in self.constants.items() if name in used and name not in inputs)
@@ -88,7 +91,7 @@ class OnnxNetwork:
             plain = onnx.helper.make_tensor_value_info(name, self.types.get(name, onnx.TensorProto.FLOAT), None)
             part.graph.input.append(whole.get(name, plain))
         part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-        return Session(part.SerializeToString(), self.providers, list(inputs), list(outputs))
+        return bytes(part.SerializeToString())
 
     @cached_property
     def digest(self) -> str:
@@ -117,8 +120,10 @@ class OnnxNetwork:
 class Session:
     """Part of a network in ONNX Runtime, of as many threads as torch has now."""
 
-    def __init__(self, model: bytes, providers: Sequence[str], inputs: list[str], outputs: list[str]) -> None:
-        self.model, self.providers, self.inputs, self.outputs = model, providers, inputs, outputs
+    def __init__(
+        self, write: Callable[[], bytes], providers: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        self.write, self.providers, self.inputs, self.outputs = write, list(providers), tuple(inputs), list(outputs)
         self.threads = 0
         self.inner: Any = None
 
@@ -129,7 +134,7 @@ class Session:
 
             self.threads, how = torch.get_num_threads(), onnxruntime.SessionOptions()
             how.intra_op_num_threads, how.inter_op_num_threads, how.log_severity_level = self.threads, 1, 3
-            self.inner = onnxruntime.InferenceSession(self.model, how, providers=list(self.providers))
+            self.inner = onnxruntime.InferenceSession(self.write(), how, providers=self.providers)
         found: list[Array] = self.inner.run(self.outputs, dict(zip(self.inputs, arrays, strict=True)))
         return found
 
@@ -153,11 +158,3 @@ def _answer(outputs: Sequence[str], asked: str | None) -> str:
 
 def _types(graph: Any) -> dict[str, int]:
     return {each.name: each.type.tensor_type.elem_type for each in (*graph.value_info, *graph.input, *graph.output)}
-
-
-def _bare(model: Any) -> Any:
-    import onnx
-
-    return onnx.ModelProto(
-        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, producer_name="salience"
-    )

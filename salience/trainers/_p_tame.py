@@ -139,6 +139,10 @@ def slope(box: OpenBox, images: Images, shown: Masks, targets: Sequence[int], be
 
 
 def covariance(shown: Masks, scores: Float[Tensor, "n k"]) -> Float[Tensor, "k h w"]:
-    """Return Σ (m − m̄)(y − ȳ) / (n − 1), a map a class, over the variance 1/4 of a cell that is kept half of the time."""
+    """Return Σ (m − m̄)(y − ȳ) / (n − 1), a map a class, in units in which first weights give maps of about 1.
+
+    Over 1/4, the variance of a cell that is kept half of the time, it is what seeing a place adds to the score; a tenth
+    is the unit. A network that had to shrink its maps first would be slow to learn.
+    """
     apart = (scores - scores.mean(0)).to(shown)
-    return torch.einsum("nk,nyx->kyx", apart, shown - shown.mean(0)) / (len(shown) - 1) / 0.25
+    return torch.einsum("nk,nyx->kyx", apart, shown - shown.mean(0)) / (len(shown) - 1) / 0.25 / 0.1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from salience import registry
 from salience.engine import explainer, probe
@@ -42,8 +43,9 @@ class PTame:
     between neighbours and β times squared border values over all maps, divided by 2 B. The maps come from
     [ReLU(BN(conv F_s) + F_s)]_s, all sizes concatenated and weighed by a row a class.
 
-    `route="queries"` is ours, for boxes without gradients: the raw maps A_ij are regressed on the covariance of K random
-    masks with the scores of class t_j. With `aux="box"` the features are the box's own, as in L-CAM and T-TAME.
+    `route="queries"` is ours, for boxes without gradients: the raw maps of picture i for class t_j are regressed on the
+    covariance of K random masks with the scores of that class. With `aux="box"` the features are the box's own, as in
+    L-CAM and T-TAME.
 
     What is known: the paper's body could not be read; architecture, losses and schedule follow the authors' public
     code. Departs from it: features come from one layer a resolution of EfficientNet-Lite0, not of ResNet-18; one
@@ -127,8 +129,8 @@ class PTame:
         lesson = _lesson.decided(box, pictures, self.classes, self.held, out, {"trainer": told, "loop": asdict(loop)})
         channels = [each.shape[1] for each in features(pictures[0][None].to(box.device))]
         network = attention(channels, len(lesson.classes), bias=self.route == "queries", seed=loop.seed)
-        if self.route == "queries":
-            network.fuser.weight.data.zero_()  # what is told of is small: a tenth, say, where first weights give maps of 1
+        if self.route == "queries":  # a regression begins at 0: what random rows add would take long to be unlearnt
+            nn.init.zeros_(network.fuser.weight)
         learner = _p_tame.Learner(self, box, features, lesson, network, loop)
         made = replace(loop, precision=loop.precision or (precise(box) if self.route == "gradient" else "no"))
         history = run(learner, made, out, told, box.device, tell)

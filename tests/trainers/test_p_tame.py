@@ -76,7 +76,7 @@ def box_mean(box: Any, image: Tensor) -> Tensor:
 
 
 def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
-    """Σ (m − m̄)(y − ȳ) / (K − 1), over 1/4, with masks that are addressed by the picture's place in the training."""
+    """Σ (m − m̄)(y − ȳ) / (K − 1), over 1/40, with masks that are addressed by the picture's place in the training."""
     box, image = Asked(brightness), noise(3, 8, 8, dtype=torch.float32)
     told = learner(box, masks=5, cells=3, route="queries").asked(image, [1, 0], (8, 8), Visit(7, 0))
 
@@ -87,8 +87,8 @@ def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
         for x in range(8):
             shown = [float(mask[y, x]) for mask in drawn]
             pairs = [(m - sum(shown) / 5) * (s - sum(scores) / 5) for m, s in zip(shown, scores, strict=True)]
-            assert float(told[0, y, x]) == pytest.approx(4 * sum(pairs) / 4, abs=1e-6)
-    assert apart(told[1], -told[0]) < 1e-6
+            assert float(told[0, y, x]) == pytest.approx(40 * sum(pairs) / 4, abs=1e-5)
+    assert apart(told[1], -told[0]) < 1e-5
 
 
 @pytest.mark.parametrize(("route", "steps"), [("gradient", 40), ("queries", 80)])

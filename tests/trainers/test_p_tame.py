@@ -91,7 +91,7 @@ def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
     assert apart(told[1], -told[0]) < 1e-5
 
 
-@pytest.mark.parametrize(("route", "steps"), [("gradient", 40), ("queries", 80)])
+@pytest.mark.parametrize(("route", "steps"), [("gradient", 40), ("queries", 30)])
 def test_a_training_finds_the_planted_colour(route: str, steps: int, tmp_path: Path) -> None:
     """Chance is 0.06 of the highest 64 pixels; the explainer is then found by its box, with no further setting."""
     box, aux = toy.load("colour"), f"py:{Path(__file__)}:features"
@@ -181,7 +181,7 @@ def test_the_map_shows_what_the_box_goes_by_and_not_what_is_in_the_picture(corne
         image[:, :6, :6] = torch.eye(3)[(number + 1) % 3][:, None, None]
     box, aux = registry.box(ByCode(corner), size=32, lane="exact"), f"py:{Path(__file__)}:features"
     settings = TINY | {"aux": aux, "mirror": False, "route": "queries"}
-    method = Method().fit(box, shown, out=str(tmp_path), loop=replace(SHORT, steps=80), **settings)
+    method = Method().fit(box, shown, out=str(tmp_path), loop=replace(SHORT, steps=30), **settings)
     for number in range(3):
         found = method(box, shown[number], number)
         assert bool(found[:6, :6].mean() > found[10 + number : 18 + number, number : number + 8].mean()) is corner

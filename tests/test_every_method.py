@@ -354,8 +354,10 @@ def test_memory_does_not_grow_over_many_calls(method: Any) -> None:
         gc.collect()
         return process.memory_info().rss
 
-    before = run(30)
-    assert run(150) - before < 20 * 2**20
+    before, after = run(30), run(150)
+    if after - before >= 20 * 2**20:  # a pool may grow once; a leak goes on
+        before, after = after, run(150)
+    assert after - before < 20 * 2**20
 
 
 @every

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from salience.case import Data, Sample
 from salience.data._lazy import Lazy
 from salience.engine import chance
-from salience.engine import target as targets
 from salience.errors import DataError, SettingError
 from salience.picture import Geometry, read
 from salience.types import Region
@@ -29,19 +26,6 @@ def draw(data: Data, count: int, seed: int | None = 0) -> Data:
     if count < 1:
         raise SettingError(f"expected at least one sample to draw, got {count}: give a count from 1 to {len(data)}")
     return Data(data.name, Lazy(data.__getitem__, sorted(order(len(data), seed)[:count])))
-
-
-def answers(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
-    """Match a sample's labels to a box's classes: by index, or by name as a target is; what the box has not is left out.
-
-    A name that several classes share is a right answer for each of them.
-    """
-    found: list[int] = []
-    for label in sample.labels:
-        named = targets.called(label, classes) if isinstance(label, str) else ()
-        written = not named and str(label).isdecimal() and int(label) < len(classes)
-        found += (int(label),) if written else named
-    return tuple(dict.fromkeys(found))
 
 
 def truth(sample: Sample, geometry: Geometry) -> Region | None:

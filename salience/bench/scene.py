@@ -95,7 +95,7 @@ def _decided(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path
     order = samples.order(len(data), entry.given.get("draw"))
     chosen: list[dict[str, Any]] = []
     for number, image, sample, row in _scored(grid, box, data, order):
-        answers = samples.answers(sample, box.classes)
+        answers = targets.answers(sample, box.classes)
         right = int(row.argmax()) in answers if answers else None
         if grid.right and not right:
             continue

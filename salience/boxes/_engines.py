@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from salience.boxes import _cache
-from salience.boxes._module import opened, quiet, unwrapped
+from salience.boxes._module import opened, unwrapped
 from salience.boxes._openvino import Compiled, converted, has_bfloat16
+from salience.engine.modes import quiet
 from salience.types import Images
 
 _made: WeakKeyDictionary[nn.Module, tuple[list[int], dict[Any, Compiled]]] = WeakKeyDictionary()

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from salience.errors import BoxError
-
-
-@contextmanager
-def quiet(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode for a while; modes and the random state come back, whatever happens."""
-    training = [inner for inner in module.modules() if inner.training]
-    state = torch.get_rng_state()
-    try:
-        for inner in training:
-            inner.training = False
-        yield
-    finally:
-        for inner in training:
-            inner.training = True
-        torch.set_rng_state(state)
+from salience.errors import BoxError, UnknownName
 
 
 @contextmanager
@@ -45,6 +30,11 @@ def digest(about: str, state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()[:16]
 
 
+def kind(module: nn.Module) -> torch.dtype:
+    """Say what kind of numbers its weights are."""
+    return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
+
+
 def unwrapped(output: Any) -> Tensor:
     """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`."""
     for _ in range(3):
@@ -57,6 +47,38 @@ def unwrapped(output: Any) -> Tensor:
         elif isinstance(output, (tuple, list)) and output:
             output = output[0]
     raise BoxError(f"expected logits from the module, got {type(output).__name__}: wrap it to return a tensor (n classes)")
+
+
+class FromPixels(nn.Module):
+    """A module with what is done before and after it, to be trained; what is not to be trained stays in eval mode."""
+
+    def __init__(
+        self, module: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Any], Tensor], only: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.module, self.before, self.after = module, before, after
+        names = [name for name, _ in module.named_parameters()]
+        for start in only:
+            if not any(name.startswith(start) for name in names):
+                raise UnknownName.of("module with weights", start, sorted({name.rpartition(".")[0] for name in names}))
+        for name, each in module.named_parameters():
+            each.requires_grad_(not only or name.startswith(tuple(only)))
+        self.still = tuple(each for name, each in module.named_modules() if only and not _moving(name, each, only))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return self.after(self.module(self.before(images)))
+
+    def train(self, mode: bool = True) -> FromPixels:  # torch's signature
+        """Change modes, but not of what stays."""
+        super().train(mode)
+        for each in self.still:
+            each.training = False
+        return self
+
+
+def _moving(name: str, module: nn.Module, only: Sequence[str]) -> bool:
+    return name.startswith(tuple(only)) or any(each.requires_grad for each in module.parameters())
 
 
 def read_weights(module: nn.Module, path: str) -> None:

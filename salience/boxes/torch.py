@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from salience.boxes import _engines, _heads, _lanes
 from salience.boxes._heads import Head
-from salience.boxes._module import digest, opened, quiet, saved, unwrapped
+from salience.boxes._module import FromPixels, digest, kind, opened, saved, unwrapped
 from salience.boxes._options import prepared, published
 from salience.boxes._redrawn import drawn, weighted
 from salience.engine.layers import find
+from salience.engine.modes import quiet
 from salience.engine.slope import read
 from salience.engine.tap import expect_maps, tap, unmaps
 from salience.picture import Preparation
@@ -54,7 +55,7 @@ class TorchBox:
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
         self.lane = _lanes.first(lane, _lanes.names(self.device))
-        self.settled = lane != "auto" or self._dtype != torch.float32
+        self.settled = lane != "auto" or kind(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
         self._anatomy: Anatomy | None = None
         self._classes = None if classes is None else tuple(classes)
@@ -145,6 +146,10 @@ class TorchBox:
         box.lane = _lanes.uncompiled(self.lane)  # compiling takes longer than what is asked of such a box
         return box
 
+    def trainable(self, only: Sequence[str] = ()) -> nn.Module:
+        """Give the module as one from images in 0…1 to logits, to be trained: all of it, or parts by their names."""
+        return FromPixels(self.module, self.ready, lambda raw: _heads.widened(unwrapped(raw), self.head), only)
+
     def settle(self, images: Images) -> None:
         """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""
         if self.settled:
@@ -160,7 +165,7 @@ class TorchBox:
         """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
         mean, std = (images.new_tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
         ready = torch.addcmul(-mean / std, images, 1 / std)
-        return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(self._dtype)
+        return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(kind(self.module))
 
     def _run(self, images: Images, lane: str) -> Tensor:
         if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
@@ -170,11 +175,6 @@ class TorchBox:
             ready = ready.contiguous(memory_format=torch.channels_last)
         with quiet(self.module), _lanes.autocast(lane, self.device):
             return unwrapped(self.module(ready))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        kinds = (value.dtype for value in self.module.parameters() if value.is_floating_point())
-        return next(kinds, torch.float32)
 
     def _activated(self, raw: Tensor) -> Probabilities:
         return _heads.scaled(_heads.widened(raw, self.head), self.head, "probability")

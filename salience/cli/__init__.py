@@ -44,6 +44,12 @@ def app(words: Sequence[str] = ()) -> App:
         made.command(fit.app(), name="fit")
     else:
         made.command(_fit, name="fit")
+    if words[:1] == ["train"]:
+        from salience.cli import train
+
+        made.command(train.app(), name="train")
+    else:
+        made.command(_train, name="train")
     made.command(listing.app(), name="list")
     for each in (measure, bench, report, compare, export):
         made.command(each)
@@ -128,6 +134,10 @@ def _explain() -> None:
 
 def _fit() -> None:
     """Train an explainer for a box, on pictures; labels are not looked at."""
+
+
+def _train() -> None:
+    """Train a classifier on labelled pictures, so that it is right and its maps are sparse; the result is a box."""
 
 
 ABOUT = """Why did the image classifier say that? Saliency maps for any classifier.

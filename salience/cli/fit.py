@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from inspect import Signature
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
 from salience import registry
-from salience.cli.options import flags
-from salience.engine.fit import Loop, Row, Tell
+from salience.cli import training
+from salience.engine.fit import Loop
 from salience.errors import SettingError
 
 if TYPE_CHECKING:
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
 
 ABOUT = "Train an explainer for a box, on pictures; labels are not looked at."
 EXPLAINERS = ("p-tame",)
-SHOWN = ("loss", "ce", "area", "own", "others", "lerf", "morf", "average drop")
 
 
 @dataclass(frozen=True)
@@ -42,32 +37,16 @@ def app() -> App:
     """Make a command for every trainer of explainers."""
     made = App(name="fit", help=ABOUT, help_format="plaintext")
     for name in EXPLAINERS:
-        made.command(command(name), name=name)
+        made.command(training.command(type(registry.trainer(name)), parts(name), run), name=name)
     return made
 
 
-def command(name: str) -> Callable[..., int]:
-    """Make the command of one trainer: its fields, and those of the training loop, are options."""
-    options = [flags(list(registry.settings(cls)), title) for cls, title in parts(name)]
-    ours, loops = ({each.name for each in fields(cls)} for cls in (Given, Loop))
-
-    def fit(**given: Any) -> int:
-        common = Given(**{key: given.pop(key) for key in list(given) if key in ours})
-        loop = Loop(**{key: given.pop(key) for key in list(given) if key in loops})
-        return run(registry.trainer(name, **given), loop, common)
-
-    fit.__doc__ = inspect.getdoc(type(registry.trainer(name)))
-    fit.__signature__ = Signature([each for group in options for each in group])  # type: ignore[attr-defined]  # what the parser reads
-    fit.__annotations__ = {each.name: each.annotation for group in options for each in group} | {"return": int}
-    return fit
-
-
-def parts(name: str) -> list[tuple[type[Any], str]]:
+def parts(name: str) -> training.Parts:
     """List the classes whose fields are options, each with its heading."""
     return [(Given, "Options"), (type(registry.trainer(name)), f"Settings of {name}"), (Loop, "Training")]
 
 
-def run(trainer: Any, loop: Loop, given: Given) -> int:
+def run(given: Given, trainer: Any, loop: Loop) -> int:
     """Train, draw the curve, and say what came out."""
     from salience import api
     from salience.cli import files
@@ -80,7 +59,7 @@ def run(trainer: Any, loop: Loop, given: Given) -> int:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
     out = files.folder(given.out)
     pictures = registry.data(given.data)
-    with _progress() as tell:
+    with training.progress() as tell:
         fitted = trainer.fit(api.load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
     curve = write(out / "curve.png", overlay.png(learning.figure(fitted.history)))
     _tell(fitted, curve, json_wanted=given.json)
@@ -98,38 +77,6 @@ def _tell(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
         f"explainer  {fitted.path}\n"
         f"knows      {len(about.classes)} classes of {about.box['name']}: {', '.join(names)}\n"
         f"learnt     from {about.trained['pictures']:,} pictures in {last['step']:,} steps, {seconds:.0f} s\n"
-        f"at last    {figures(last)}\n"
+        f"at last    {training.figures(last)}\n"
         f"curve      {curve}\n"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """Show a bar with the time left; where nobody watches, a line a look at held-out pictures."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-
-    def line(step: int, steps: int, row: Row) -> None:
-        if "road" in row or step == steps:
-            sys.stderr.write(f"step {step} of {steps}: {figures(row)}\n")
-
-    if not console.is_terminal:
-        yield line
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("begins", total=None)
-
-        def tick(step: int, steps: int, row: Row) -> None:
-            bar.update(task, completed=step, total=steps, description=f"loss {row['loss']:.3f}")
-            if "road" in row:
-                bar.console.print(f"step {step}: {figures(row)}", highlight=False)
-
-        yield tick
-
-
-def figures(row: Row) -> str:
-    """Say a row in a line."""
-    return ", ".join(f"{name} {row[name]:.3f}" for name in SHOWN if name in row)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salience import registry
-from salience.cli import fit
+from salience.cli import fit, train
 from salience.cli.bench import bench
 from salience.cli.compare import compare
 from salience.cli.export import export
@@ -28,6 +28,7 @@ salience bench GRID.toml --out DIR              explain and measure a grid of me
 salience report DIR                             one page of it, with tables as CSV and Markdown
 salience compare A B                            two runs, picture by picture; exit code 1 past a drift
 salience fit p-tame --data DATA                 train an explainer, which explains in one pass; goes on after a kill
+salience train scaat --data DATA                train a classifier so that its maps get sparser; the result is a box
 salience export p-tame                          classifier and explainer as one ONNX file
 salience list methods [NAME]                    what there is and what it needs; with a name, its manual
 salience list measures [NAME]                   measures and their protocols; with a name, its manual
@@ -63,10 +64,12 @@ def text() -> str:
         f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_rows(_options(command))}"
         for command in (measure, bench, report, compare, export)
     ]
-    for name in fit.EXPLAINERS:
-        about = inspect.getdoc(fit.command(name))
-        parts.append(f"\n## salience fit {name}\n\n```text\n{about}\n```\n")
-        parts += [f"### {title}\n\n{_rows(list(registry.settings(cls)))}" for cls, title in fit.parts(name)]
+    for deed, name in [*(("fit", each) for each in fit.EXPLAINERS), *(("train", each) for each in train.names())]:
+        about = inspect.getdoc(type(registry.trainer(name)))
+        parts.append(f"\n## salience {deed} {name}\n\n```text\n{about}\n```\n")
+        given = fit.parts(name) if deed == "fit" else train.parts(name)
+        shown = given if name in ("p-tame", "scaat") else given[1:2]  # the others' other options are scaat's
+        parts += [f"### {title}\n\n{_rows(list(registry.settings(cls)))}" for cls, title in shown]
     parts.append("\n## Settings of the methods of salience explain\n")
     for name in registry.names("methods"):
         cls = registry.method(name)

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GROUPS = (
-    ("loss and its parts", ("loss", "ce", "area")),
+    ("loss and its parts", ("loss", "ce", "area", "kl")),
     ("mean of the maps", ("own", "others")),
-    ("held-out pictures", ("lerf", "morf", "average drop", "increase")),
+    ("held-out pictures", ("lerf", "morf", "average drop", "increase", "accuracy", "gini")),
 )
 SMOOTH = 20  # steps that a line is the mean of, where there are many
 

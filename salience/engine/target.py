@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from salience.case import Sample
 from salience.errors import TargetError, UnknownName
 from salience.types import Probabilities, Scores, Target
 
@@ -77,6 +78,19 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
 def called(name: str, classes: Sequence[str]) -> tuple[int, ...]:
     """List the classes of a name: all of theirs, or one of its comma-separated synonyms, in any case."""
     return _spelt(tuple(classes)).get(name.strip().lower(), ())
+
+
+def answers(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
+    """Match a sample's labels to a box's classes: by index, or by name as a target is; what the box has not is left out.
+
+    A name that several classes share is a right answer for each of them.
+    """
+    found: list[int] = []
+    for label in sample.labels:
+        named = called(label, classes) if isinstance(label, str) else ()
+        written = not named and str(label).isdecimal() and int(label) < len(classes)
+        found += (int(label),) if written else named
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=16)

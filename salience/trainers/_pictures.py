@@ -50,3 +50,9 @@ class Pictures:
                 probe.settle(box, images[0])
             rows.append(probe.score(box, images.to(box.device)).float().cpu())
         return torch.cat(rows)
+
+
+def precise(box: BlackBox) -> str:
+    """Choose the precision of a training: bfloat16 where half precision is the box's own choice and the device has it."""
+    half = "16" in box.lane and (box.device.type == "cpu" or torch.cuda.is_bf16_supported())
+    return "bf16" if half else "no"

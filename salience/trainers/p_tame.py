@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from salience import registry
@@ -18,7 +17,7 @@ from salience.engine.source import OWN, Source, auxiliary, lend
 from salience.errors import BoxError, SettingError
 from salience.explanation import write
 from salience.trainers import _lesson, _p_tame, _search
-from salience.trainers._pictures import Pictures
+from salience.trainers._pictures import Pictures, precise
 from salience.types import BlackBox, GreyBox, OpenBox
 
 
@@ -160,9 +159,3 @@ class PTame:
         if given != OWN and hasattr(found, "module"):
             found.module.to(box.device)
         return Source.of(found), given
-
-
-def precise(box: BlackBox) -> str:
-    """Choose the precision of a training: bfloat16 where half precision is the box's own choice and the device has it."""
-    half = "16" in box.lane and (box.device.type == "cpu" or torch.cuda.is_bf16_supported())
-    return "bf16" if half else "no"

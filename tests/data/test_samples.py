@@ -11,6 +11,7 @@ import torch
 from benchmarks import data as benched
 from salience import registry, samples
 from salience.case import Data, Sample
+from salience.engine import target as targets
 from salience.errors import DataError, SettingError
 from salience.picture import Geometry, Preparation, read
 
@@ -55,7 +56,7 @@ def test_a_draw_keeps_the_order_and_a_larger_one_has_it_all() -> None:
 )
 def test_labels_name_classes_as_targets_do(labels: tuple[str | int, ...], known: tuple[int, ...]) -> None:
     """A whole name or a synonym in any case, or an index; what the box does not have is left out."""
-    assert samples.answers(Sample("one", None, labels), CLASSES) == known
+    assert targets.answers(Sample("one", None, labels), CLASSES) == known
 
 
 def test_every_label_of_the_pictures_names_its_own_class(data: Path) -> None:
@@ -65,7 +66,7 @@ def test_every_label_of_the_pictures_names_its_own_class(data: Path) -> None:
         named = registry.data(f"csv:{data / table}")
         counted = registry.data(f"csv:{data / table}?labels=class_index")
         for one, other in zip(named.samples, counted.samples, strict=True):
-            assert samples.answers(one, classes) == samples.answers(other, classes) == other.labels
+            assert targets.answers(one, classes) == targets.answers(other, classes) == other.labels
 
 
 def test_truth_is_what_the_benchmarks_draw(data: Path) -> None:

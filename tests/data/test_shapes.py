@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry, samples
+from salience import registry
 from salience.boxes import toy
 from salience.case import Sample
 from salience.data import shapes
+from salience.engine import target as targets
 from salience.errors import SettingError, UnknownName
 from salience.picture import Preparation, read
 
@@ -105,7 +106,7 @@ def test_the_tag_is_a_truth_too() -> None:
         assert not ((sample.mask > 0) & (tag.mask > 0)).any()
         assert np.argwhere(tag.mask).min(0).tolist() == [2, 2]
         assert np.argwhere(tag.mask).max(0).tolist() == [10, 10]
-        assert samples.answers(tag, toy.load("colour").classes) == (("red", "green", "blue").index(tag.labels[0]),)
+        assert targets.answers(tag, toy.load("colour").classes) == (("red", "green", "blue").index(tag.labels[0]),)
 
 
 @pytest.mark.parametrize(("form", "corners"), shapes.FORMS.items())

@@ -1,0 +1,32 @@
+"""`trained:FOLDER`: a box that `salience train` left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from salience import registry
+from salience.boxes._module import read_weights
+from salience.boxes.torch import TorchBox
+from salience.errors import BoxError
+
+
+def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
+    """Open the box that the training began with, and give it the weights that came out; `of` is its spec."""
+    folder = Path(name)
+    if not (folder / "box.json").is_file():
+        raise BoxError(f"expected a folder that `salience train` wrote, got {name}, without box.json: is the run complete?")
+    about = json.loads((folder / "box.json").read_text(encoding="utf-8"))
+    spec = of or about["of"]
+    if spec is None:
+        raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
+    first = registry.box(spec, **options)
+    if not isinstance(first, TorchBox):
+        raise BoxError(f"expected a torch network for {name}, got {first.name}: name the one that was trained")
+    box = cast("TorchBox", first.redrawn(()))  # another's module stays as it is
+    read_weights(box.module, str(folder / "weights.safetensors"))
+    box.name, box.lane, box.settled = about["name"], first.lane, first.settled
+    if box.fingerprint != about["fingerprint"] and not options:
+        raise BoxError(f"expected the box that was trained in {name}, got one with other weights or pixels: name it by ?of=")
+    return box

@@ -8,8 +8,9 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError, Unknown
 
 from salience.errors import SalienceError, SettingError, UnknownName
 
-COMMANDS = ("explain", "measure", "bench", "report", "compare", "list", "fit", "export")
-INNER = {"list": ("methods", "measures", "boxes", "classes"), "fit": ("p-tame",)}
+COMMANDS = ("explain", "measure", "bench", "report", "compare", "list", "fit", "train", "export")
+TRAINERS = ("adversarial", "gradient-penalty", "plain", "saliency-guided", "scaat", "trades")
+INNER = {"list": ("methods", "measures", "boxes", "classes"), "fit": ("p-tame",), "train": TRAINERS}
 
 
 def of(problem: CycloptsError, words: Sequence[str]) -> SalienceError:

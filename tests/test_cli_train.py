@@ -14,7 +14,7 @@ TRAIN = ("train", "scaat", "--box", "toy:colour", "--data", "shapes:plain?count=
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs go to a folder of their own."""
+    """Give runs a folder of their own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

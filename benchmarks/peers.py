@@ -1,0 +1,147 @@
+"""Side by side with every peer: `uv run --group rivals python -m benchmarks.peers --box efficientnet-lite0`.
+
+Each way of each task is a process of its own, for the allocator is the process's and a peer may crash: then its row says
+so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
+where they have none). Ours runs in the lane that `auto` takes, once before with few passes so that lane and batch are
+chosen, as a peer has its model built. Times are the clock's; memory is what the peak of the resident set rises by.
+ρ holds a map against ours in the exact lane: of the same masks for ours, of other masks for peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import data, rivals, table
+from benchmarks.inside import resident
+from benchmarks.speed import photograph
+from salience import registry
+from salience.case import Case
+from salience.engine import maps, probe
+
+OURS, EXACT = "salience", "salience, exact"
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # our method and settings; {masks} stands for --masks
+    "rise": ("rise", {"masks": 0, "fill": "black"}),
+    "occlusion": ("occlusion", {"window": 32, "stride": 16}),
+    "lime": ("lime", {"masks": 0}),
+    "kernel-shap": ("kernel-shap", {"masks": 0}),
+    "score-cam": ("score-cam", {}),
+    "grad-cam": ("grad-cam", {}),
+    "integrated-gradients": ("integrated-gradients", {"steps": 50}),
+    "deletion and insertion": ("grad-cam", {}),
+    "road": ("grad-cam", {}),
+}
+MEASURES = {"deletion and insertion": ("deletion", "insertion"), "road": ("road/morf-2022",)}
+BOXES = {**data.BOXES, "resnet50": lambda lane="auto": registry.box("torchvision:resnet50?weights=none", lane=lane)}
+
+
+def main() -> None:
+    """Run every way of every task in turn, and print a table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--box", default="efficientnet-lite0", choices=BOXES)
+    options.add_argument("--masks", type=int, default=1000)
+    options.add_argument("--tasks", default="", help="with commas; none: all")
+    options.add_argument("--rounds", type=int, default=1)
+    options.add_argument("--threads", type=int, default=os.cpu_count())
+    options.add_argument("--alone", nargs=3, metavar=("TASK", "WAY", "FILE"), help="one way; its map goes to FILE")
+    given = options.parse_args()
+    if given.alone:
+        torch.set_num_threads(given.threads)
+        print(json.dumps(alone(given.box, *given.alone, given.masks)))
+        return
+    torch.set_num_threads(given.threads)
+    words = f"{given.box}, a photograph, its likeliest class, {given.masks:,} masks where masks are drawn"
+    print(table.heading(None, words))
+    print("| task | way | passes | seconds | beside salience | ms a pass | extra memory, MB | ρ with exact |")
+    print("|---" * 8 + "|")
+    for task in given.tasks.split(",") if given.tasks else TASKS:
+        compare(task, given)
+
+
+def compare(task: str, given: argparse.Namespace) -> None:
+    """Print a row for each way; ours first."""
+    with tempfile.TemporaryDirectory() as place:
+        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([EXACT, OURS, *rivals.WAYS[task]])}
+        rows: dict[str, list[dict[str, Any]]] = {way: [] for way in files}
+        for _ in range(given.rounds):
+            for way, file in files.items():
+                rows[way].append(apart(task, way, file, given))
+        truth = torch.load(files[EXACT]) if files[EXACT].exists() else None
+        ours = min(row.get("seconds", float("nan")) for row in rows[OURS])
+        for way in (OURS, EXACT, *rivals.WAYS[task]):
+            row = min(rows[way], key=lambda each: each.get("seconds", float("inf")))
+            if "failed" in row:
+                print(f"| {task} | {way} | | failed: {row['failed']} | | | | |", flush=True)
+                continue
+            found = torch.load(files[way])
+            alike = f"{maps.agreement(found, truth):.4f}" if truth is not None and found.shape == truth.shape else "–"
+            name = f"{way} ({row['lane']})" if way == OURS else way
+            cells = [f"{row['passes']:,}", f"{row['seconds']:.2f}", f"{row['seconds'] / ours:.1f} ×"]
+            cells += [f"{1e3 * row['seconds'] / max(1, row['passes']):.1f}", f"{row['extra']:,.0f}", alike]
+            print(f"| {task} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run one way in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.peers", "--box", given.box, "--masks", str(given.masks)]
+    command += ["--threads", str(given.threads), "--alone", task, way, str(file)]
+    env = os.environ | ({} if way == OURS else {"SALIENCE_MALLOC": "system"})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
+        return {"failed": said[:160].replace("|", "/")}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, Any]:
+    """Make one map, or measure one, and say what it cost."""
+    warnings.simplefilter("ignore")
+    box: Any = BOXES[name]("auto" if way == OURS else "exact")
+    image = photograph(box)
+    target = int(probe.score(box, image[None])[0].argmax())
+    method, settings = TASKS[task]
+    made = registry.make(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
+    asked = rivals.Asked(box, image, target, masks, counted=way not in (OURS, EXACT))
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    start = resident("VmRSS")
+    if way in (OURS, EXACT):
+        prepared(box, image)  # its memory counts, its time is paid once for a box
+    saliency = made(box, image, target) if task in MEASURES else None
+    asked.saliency = saliency
+    began = time.perf_counter()
+    with redirect_stdout(sys.stderr), probe.running(batch=32 if way == EXACT else None) as run:
+        if way not in (OURS, EXACT):
+            found = rivals.WAYS[task][way](asked)
+        elif saliency is None:
+            found = made(box, image, target)
+        else:
+            for spec in MEASURES[task]:
+                registry.measure(spec)(Case(box, image, target, saliency))
+            found = saliency
+    seconds = time.perf_counter() - began
+    torch.save(torch.as_tensor(found).float(), file)
+    passes = asked.passes if way not in (OURS, EXACT) else run.passes
+    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "lane": box.lane}
+
+
+def prepared(box: Any, image: Any) -> None:
+    """Let box and pace make their choices."""
+    probe.settle(box, image)
+    for _ in range(4):
+        registry.make("rise", masks=128)(box, image, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from salience.engine import maps
 from salience.errors import SettingError
-from salience.types import Map, Masks, Scores
+from salience.types import Map, Masks, Probabilities, Scores
 
 Name = Literal["mean", "normalised", "centred", "ridge"]
 
@@ -90,6 +90,34 @@ class Moments:
             second += p**2 * (squares - n * mean**2) - 2 * p * (yym - 2 * mean * ym + mean**2 * m)
             error = (second / n - (saliency * p) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
         return saliency.reshape(self.size), error.reshape(self.size)
+
+
+class Every:
+    """`mean`, `normalised` and `centred` of all classes together, without errors: one matrix product a batch."""
+
+    def __init__(self, name: Name, size: tuple[int, int], keep: float) -> None:
+        self.name, self.size, self.keep, self.count = name, size, keep, 0
+        self.products = self.scores = self.masks = torch.zeros(())  # Σ y ⊗ m, Σ y, Σ m
+
+    def add(self, masks: Masks, scores: Probabilities) -> None:
+        """Take in a batch."""
+        flat, rows = masks.flatten(1), scores.to(masks)
+        if self.count == 0:
+            self.products = flat.new_zeros(rows.shape[1], flat.shape[1])
+            self.scores, self.masks = flat.new_zeros(rows.shape[1]), flat.new_zeros(flat.shape[1])
+        self.products.addmm_(rows.T, flat)
+        self.scores, self.masks = self.scores + rows.sum(0), self.masks + flat.sum(0)
+        self.count += len(rows)
+
+    def fold(self) -> Float[Tensor, "k h w"]:
+        """Return a map a class."""
+        if self.count == 0:
+            raise SettingError("expected at least one mask to fold, got none: add some first")
+        found = self.products
+        if self.name == "centred":
+            found = found.addr(self.scores / self.count, self.masks, alpha=-1)
+        by = self.masks.clamp(min=1e-12) if self.name == "normalised" else self.count * self.keep
+        return (found / by).view(-1, *self.size)
 
 
 class Ridge:

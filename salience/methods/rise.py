@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from salience.engine import designs, estimate, fill, groups, masks, probe
-from salience.types import BlackBox, Found, Image, Map, Target
+from salience.errors import SettingError
+from salience.types import BlackBox, Found, Image, Map, Probabilities, Scores, Target
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,23 @@ class Rise:
             if seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield seen.found()
         yield seen.found()
+
+    def every(self, box: BlackBox, image: Image) -> Float[Tensor, "k h w"]:
+        """Explain all classes at once, at the passes of one: Σ_i scores_i ⊗ m_i is a matrix product a batch.
+
+        Map k is that of `self(box, image, k)`. Memory: 4 bytes a pixel and class, 200 MB for 1,000 classes at 224 × 224.
+        """
+        if self.estimator == "ridge":
+            raise SettingError("expected estimator mean, normalised or centred for all classes, got 'ridge': name one")
+        size, kept = (image.shape[-2], image.shape[-1]), list[Tensor]()
+
+        def noted(rows: Probabilities) -> Scores:
+            kept.append(rows)
+            return rows[:, 0]
+
+        count = probe.plan(self.masks, default=4000, least=2, what="rise")
+        lots = masks.grids(count, size, self.cells, self.keep, self.seed, design=self.design)
+        seen = estimate.Every(self.estimator, size, self.keep)
+        for _, drawn, _ in probe.each(box, image, noted, lots, fill.of(self.fill, box, image, self.seed), least=2):
+            seen.add(drawn, kept.pop())
+        return seen.fold()

@@ -109,3 +109,16 @@ def test_a_budget_for_no_map_is_refused() -> None:
     """One mask has no error."""
     with probe.running(1), pytest.raises(BudgetError, match="at least 2 passes for rise, got 1 passes"):
         Rise()(curved(), IMAGE, 1)
+
+
+@pytest.mark.parametrize("estimator", ["mean", "normalised", "centred"])
+def test_all_classes_at_once_are_the_maps_one_by_one(estimator: str) -> None:
+    """The passes of one map; ridge is refused."""
+    box, method = curved(), Rise(masks=50, cells=3, estimator=estimator)
+    with probe.running(batch=7) as run:
+        every = method.every(box, IMAGE)
+    assert run.passes == 50
+    for target in range(3):
+        assert same(every[target].float(), method(box, IMAGE, target), 1e-6)
+    with pytest.raises(SettingError, match="expected estimator mean, normalised or centred"):
+        Rise(estimator="ridge").every(box, IMAGE)

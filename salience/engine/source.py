@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch.nn import functional
 from salience.engine import look
 from salience.engine.amortised import unmoved
 from salience.errors import BoxError
-from salience.types import BlackBox, GreyBox, Images
+from salience.types import BlackBox, GreyBox, Image, Images
 
 OWN = "box"  # what stands for the explained box itself
 FINE = 64  # the largest side of feature maps that are read, unless a quarter of the image is more
+MOST = 2 * 10**9  # bytes of features that a training remembers
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,33 @@ class Source:
             shown = functional.interpolate(shown, size=self.box.size, mode="bilinear", antialias=True).clamp(0, 1)
         seen = look.tap(self.box, shown, self.layers)
         return [seen[layer].to(images.device) for layer in self.layers]
+
+
+class Remembered:
+    """A source for a training, where the same images come again and again: half of a step would go into features.
+
+    Each image is read by itself, so that its features do not depend on when it is first seen and beside which others.
+    """
+
+    def __init__(self, source: Source, most: int = MOST) -> None:
+        self.source, self.room = source, most
+        self.kept: dict[Hashable, list[Tensor]] = {}
+
+    def __call__(self, names: Sequence[Hashable], images: Images) -> list[Tensor]:
+        """Read images, or look up what was read before under the same names."""
+        rows = [self.one(name, image) for name, image in zip(names, images, strict=True)]
+        return [torch.cat(each).to(images.device) for each in zip(*rows, strict=True)]
+
+    def one(self, name: Hashable, image: Image) -> list[Tensor]:
+        """Read or look up one image; while there is room, remember it."""
+        if name in self.kept:
+            return self.kept[name]
+        with torch.autocast(image.device.type, enabled=False):  # as it will be read when it is to explain
+            found = [each.cpu() for each in self.source(image[None])]
+        size = sum(each.nbytes for each in found)
+        if size <= self.room:
+            self.kept[name], self.room = found, self.room - size
+        return found
 
 
 _given: dict[str, BlackBox] = {}

@@ -267,3 +267,29 @@ def test_too_few_pictures_are_one_sentence(tmp_path: Path) -> None:
         PTame(**TINY).fit(toy.load("colour"), scenes(5), out=tmp_path / "a")
     with pytest.raises(DataError, match="expected more pictures than the 40 held out, got 18: give more, or held=0"):
         PTame(**TINY | {"held": 40}).fit(toy.load("colour"), scenes(18), out=tmp_path / "b")
+
+
+def test_features_of_a_picture_are_read_once() -> None:
+    """And once for its mirror image, whatever is asked beside it; without room for them, each time, and alike."""
+    from salience.engine import source
+
+    aux: Any = registry.box("toy:colour")
+    passes = 0
+
+    def count(_module: Any, given: Any) -> None:
+        nonlocal passes
+        passes += len(given[0])
+
+    aux.module.register_forward_pre_hook(count)
+    features = source.Source.of(aux)
+    before, images = passes, scenes(4)
+    wide, narrow = source.Remembered(features), source.Remembered(features, most=0)
+    names = [(number, turned) for number in range(4) for turned in (False, True)]
+    shown = torch.stack([images[number].flip(-1) if turned else images[number] for number, turned in names])
+    first = wide(names, shown)
+    again = wide(names[::-1], shown.flip(0))
+    assert passes - before == 8
+    assert all(torch.equal(one, two.flip(0)) for one, two in zip(first, again, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(first, narrow(names, shown), strict=True))
+    assert not narrow.kept
+    assert all(apart(one, two) < 1e-5 for one, two in zip(first, features(shown), strict=True))

@@ -24,6 +24,7 @@ from salience.engine import maps
 from salience.errors import SettingError
 from salience.types import Map, Masks, Probabilities, Scores
 
+FEW = 256  # masks whose sums single precision holds well enough
 Name = Literal["mean", "normalised", "centred", "ridge"]
 
 
@@ -51,20 +52,35 @@ class Moments:
         self.name, self.size, self.keep = name, size, keep
         self.scores = torch.zeros(3, dtype=torch.float64)  # N, Σ y, Σ y²
         self.sums: Float[Tensor, "2 3 p"] | None = None
+        self.part: Float[Tensor, "2 3 p"] | None = None  # of the last few masks, in single precision
+        self.few = 0  # how many
 
     def add(self, masks: Masks, scores: Scores) -> None:
         """Take in a batch."""
         flat = masks.flatten(1)
         powers = torch.stack([torch.ones_like(scores), scores, scores**2])
-        sums = torch.stack([powers.to(flat) @ flat, powers.to(flat) @ flat.square()])
-        sums = (sums.cpu() if sums.device.type == "mps" else sums).double()  # Apple's GPUs have no double precision
-        self.sums = sums if self.sums is None else self.sums.add_(sums)
+        if self.part is None:
+            self.part = flat.new_zeros(2, 3, flat.shape[1])
+        self.part[0].addmm_(powers.to(flat), flat)
+        self.part[1].addmm_(powers.to(flat), flat.square())
         self.scores += powers.cpu().double().sum(1)
+        self.few += len(flat)
+        if self.few >= FEW:
+            self.settle()
+
+    def settle(self) -> None:
+        """Add what few masks gave to the sums in double precision."""
+        if self.part is not None and self.few:
+            part = (self.part.cpu() if self.part.device.type == "mps" else self.part).double()  # Apple's GPUs have no double
+            self.sums = part.clone() if self.sums is None else self.sums.add_(part)
+            self.part.zero_()
+            self.few = 0
 
     def merge(self, *others: Moments) -> Moments:
         """Return the estimator that has seen what all of them have seen."""
         whole = Moments(self.name, self.size, self.keep)
         for each in (self, *others):
+            each.settle()
             whole.scores = whole.scores + each.scores
             if each.sums is not None:
                 whole.sums = each.sums if whole.sums is None else whole.sums + each.sums
@@ -72,6 +88,7 @@ class Moments:
 
     def fold(self) -> tuple[Map, Map]:
         """Return the map and the standard error of each of its pixels."""
+        self.settle()
         if self.sums is None:
             raise SettingError("expected at least one mask to fold, got none: add some first")
         n, total, squares = self.scores.tolist()

@@ -1,0 +1,149 @@
+"""What the engine costs beside the passes, and how it grows: `python -m benchmarks.growth --out docs/results/growth.png`.
+
+A box that answers at once shows the engine alone: drawing masks, blending, folding. Against a real box the share is
+what matters: each method runs in the lane that `auto` takes, and then as many passes of the box alone on ready batches
+of the same size, in turn. Times are the processor's, on one thread, so that a busy machine matters less; `--threads 2`
+takes the clock's instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks import data, table
+from benchmarks.speed import photograph, settled
+from salience import registry
+from salience.engine import probe
+
+METHODS: dict[str, dict[str, Any]] = {
+    "rise": {},
+    "multiscale-rise": {},
+    "iassa": {"variant": "plus"},
+    "occlusion": {"stride": 8},
+    "de-cam": {},
+    "lime": {},
+    "kernel-shap": {},
+    "sobol": {},
+    "hsic": {},
+    "mc-rise": {},
+    "hipe": {},
+    "score-cam": {},
+    "sise": {},
+    "ablation-cam": {},
+}
+
+
+class Free:
+    """A box that answers at once."""
+
+    name, classes, mean, device, lane, fingerprint = "free", ("a", "b"), (0.5,) * 3, torch.device("cpu"), "exact", "free"
+
+    def __init__(self, side: int) -> None:
+        self.size = (side, side)
+        self.answers = torch.rand(8192, 2, generator=torch.Generator().manual_seed(0))
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Answer."""
+        return self.answers[: len(images)]
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--boxes", default="efficientnet-lite0,vit-tiny")
+    options.add_argument("--methods", default=",".join(METHODS))
+    options.add_argument("--passes", type=int, default=500)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--out", type=Path, help="a picture of how the engine's cost grows")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    clock = time.process_time if given.threads == 1 else time.perf_counter
+    grown = growth(given.rounds, clock)
+    if given.out:
+        draw(grown, given.out)
+    for name in given.boxes.split(","):
+        print()
+        shares(name, given.methods.split(","), given.passes, given.rounds, clock)
+
+
+def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
+    """Print the engine's milliseconds a mask for RISE, by masks, side of the image, and batch."""
+    rise = registry.method("rise")
+
+    def cost(masks: int, side: int, batch: int) -> float:
+        box, image = Free(side), torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
+        found = []
+        for _ in range(rounds + 1):
+            with probe.running(batch=batch):
+                began = clock()
+                rise(masks=masks)(box, image, 0)
+                found.append((clock() - began) / masks * 1e3)
+        return median(found[1:])
+
+    print(table.heading(None, "RISE on a box that answers at once"))
+    print("| what grows | value | ms a mask |\n|---|---|---|")
+    found: dict[str, list[tuple[int, float]]] = {}
+    for what, values in {
+        "masks": (250, 1000, 4000),
+        "side, pixels": (64, 112, 224, 448),
+        "batch": (1, 4, 8, 16, 32),
+    }.items():
+        for value in values:
+            usual = {"masks": 1000, "side, pixels": 224, "batch": 8} | {what: value}
+            one = cost(*usual.values())
+            found.setdefault(what, []).append((value, one))
+            print(f"| {what} | {value:,} | {one:.3f} |", flush=True)
+    return found
+
+
+def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Callable[[], float]) -> None:
+    """Print what each method costs beyond its passes."""
+    box: Any = data.BOXES[name]()
+    image = photograph(box)
+    target = int(probe.score(box, image[None])[0].argmax())
+    settled(box, image)
+    batch = probe.Pace.of(box).best
+    ready = image.expand(batch, -1, -1, -1).contiguous()
+    print(table.heading(box, f"at most {passes} passes, batch {batch}"))
+    print("| method | passes | ms a pass, bare | beyond the bare passes |\n|---|---|---|---|")
+    for method in methods:
+        made, pairs = registry.make(method, **METHODS[method]), []
+        budget = None if registry.need(type(made)).__name__ != "BlackBox" else passes
+        for _ in range(rounds + 1):
+            with probe.running(budget, batch) as run:
+                began = clock()
+                made(box, image, target)
+                middle = clock()
+            for done in range(0, run.passes, batch):
+                box(ready[: min(batch, run.passes - done)])
+            pairs.append((middle - began, clock() - middle))
+        over = median(whole / bare for whole, bare in pairs[1:]) - 1
+        each = median(bare for _, bare in pairs[1:]) / run.passes * 1e3
+        print(f"| {method} | {run.passes:,} | {each:.2f} | {over:+.1%} |", flush=True)
+
+
+def draw(grown: dict[str, list[tuple[int, float]]], out: Path) -> None:
+    """Draw the growth, a panel a kind."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    for axes, (what, points) in zip(figure.subplots(1, len(grown)), grown.items(), strict=True):
+        axes.plot(*zip(*points, strict=True), marker="o", color="#7a1f5c")
+        axes.set(xlabel=what, xscale="log", ylim=(0, None), title="")
+        axes.set_xticks([x for x, _ in points], [f"{x:,}" for x, _ in points])
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("ms a mask")
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,9 @@ class PTame:
     """
 
     explainer: str | None = None  # a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept
-    values: Literal["min-max", "sigmoid"] = "min-max"  # min-max as published, or sigmoid, the scale that was trained
+    values: Literal["min-max", "sigmoid"] = (
+        "min-max"  # min-max as published, or sigmoid, the scale that route gradient trained
+    )
     mirror: bool = False  # take the mean with the map of the mirrored picture
     another: bool = False  # let an explainer that was fitted for another box answer for this one
 
@@ -55,6 +57,8 @@ class PTame:
         asked = [classes(target, len(box.classes)) for target in targets]
         known = sorted({each for wanted in asked for each in wanted})
         made.expect(box, known, another=self.another)
+        if self.values == "sigmoid" and made.about.trained.get("trainer", {}).get("route") == "queries":
+            raise SettingError("expected values min-max for an explainer fitted by queries, got sigmoid: it made no masks")
         source = made.source(box, registry.box)
         about = {"layers": source.layers, "explainer": dict(made.about.trained)}
         maps: list[Tensor] = []

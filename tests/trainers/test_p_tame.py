@@ -102,6 +102,9 @@ def test_a_training_finds_the_planted_colour(route: str, steps: int, tmp_path: P
         where = torch.zeros(32, 32, dtype=torch.bool)
         where.view(-1)[found.flatten().topk(64).indices] = True
         assert float(where[6:14, 14:22].float().mean()) >= 0.5
+    if route == "queries":  # its raw maps are covariances, no masks
+        with pytest.raises(SettingError, match="expected values min-max for an explainer fitted by queries"):
+            Method(values="sigmoid")(box, toy.picture(32), 0)
 
 
 def features() -> Any:

@@ -35,9 +35,7 @@ class PTame:
     """
 
     explainer: str | None = None  # a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept
-    values: Literal["min-max", "sigmoid"] = (
-        "min-max"  # min-max as published, or sigmoid, the scale trained by gradients
-    )
+    values: Literal["min-max", "sigmoid"] = "min-max"  # min-max as published, or sigmoid, the scale trained by gradients
     mirror: bool = False  # take the mean with the map of the mirrored picture
     another: bool = False  # let an explainer that was fitted for another box answer for this one
 

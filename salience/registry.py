@@ -197,4 +197,4 @@ def _kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
     for point in (each for each in entry_points(group=f"salience.{folder}") if each.name == kind):
         return point.load()
     what = "box" if folder == "boxes" else folder
-    raise UnknownName.of(f"{what} kind (kind:name)", spec, names(folder), f"one of {', '.join(names(folder))}")
+    raise UnknownName.of(f"{what} kind (kind:name)", kind or spec, names(folder), f"one of {', '.join(names(folder))}")

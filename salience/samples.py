@@ -8,9 +8,12 @@ import torch
 from salience.case import Data, Sample
 from salience.data._lazy import Lazy
 from salience.engine import chance
+from salience.engine.target import answers
 from salience.errors import DataError, SettingError
 from salience.picture import Geometry, read
 from salience.types import Region
+
+__all__ = ["answers", "draw", "order", "truth"]
 
 
 def order(count: int, seed: int | None) -> list[int]:

@@ -243,7 +243,7 @@ def test_wrong_names_offer_close_ones() -> None:
     for given, text in (
         ({"method": "risee"}, "expected the name of a method, got 'risee': did you mean rise"),
         ({"mask": 5}, "expected the name of a setting of rise, got 'mask': did you mean masks"),
-        ({"box": "tim:resnet18"}, "did you mean"),
+        ({"box": "tim:resnet18"}, "got 'tim': did you mean timm"),
         ({"box": "nothing"}, "expected the name of a box kind"),
     ):
         with pytest.raises(UnknownName, match=text):

@@ -82,8 +82,8 @@ def test_bad_input_is_refused_in_one_sentence(words: tuple[str, ...], said: str,
 
 def test_one_file_gives_scores_and_map(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In ONNX Runtime, for any number of pictures, for the likeliest class or another."""
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    import onnxruntime as runtime
+
     from salience.boxes import toy
     from salience.methods.p_tame import PTame
     from tests.helpers import apart

@@ -9,7 +9,6 @@ import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -316,11 +315,9 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "function": lambda: registry.box(as_numpy, size=SIDE, takes="numpy"),
     "chosen lane": lambda: wrap(toy.Colour(), size=SIDE, lane="auto"),
     "bfloat16 lane": lambda: wrap(toy.Colour(), size=SIDE, lane="channels-last bfloat16"),
+    "onnx file": in_a_file,
+    "openvino lane": lambda: wrap(toy.Colour(), size=SIDE, lane="openvino"),
 }
-if find_spec("onnxruntime") and find_spec("onnx"):
-    BOXES["onnx file"] = in_a_file
-if find_spec("openvino"):
-    BOXES["openvino lane"] = lambda: wrap(toy.Colour(), size=SIDE, lane="openvino")
 
 
 @every

@@ -73,12 +73,12 @@ class OnnxNetwork:
         import onnx
 
         made = {output: node for node in self.model.graph.node for output in node.output}
-        wanted, todo = set[int](), [each for each in outputs if each not in inputs]
-        while todo:
-            node = made.get(todo.pop())
+        wanted, left = set[int](), [each for each in outputs if each not in inputs]
+        while left:
+            node = made.get(left.pop())
             if node is not None and id(node) not in wanted:
                 wanted.add(id(node))
-                todo += [each for each in node.input if each not in inputs]
+                left += [each for each in node.input if each not in inputs]
         nodes = [node for node in self.model.graph.node if id(node) in wanted]
         used = {each for node in nodes for each in node.input}
         part = onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,12 +83,12 @@ def crossed(logits: Logits, labels: Labels) -> Float[Tensor, " n"]:
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
-class Loss:
+class Loss(ABC):
     """What every trainer of classifiers is: a loss for anybody's loop."""
 
+    @abstractmethod
     def step(self, step: Step) -> tuple[Tensor, Row]:
         """Return the loss of a batch, and figures to keep."""
-        raise NotImplementedError
 
     def __call__(
         self,

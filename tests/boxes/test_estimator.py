@@ -15,8 +15,6 @@ from salience.errors import BoxError, SettingError
 from salience.types import BlackBox, GreyBox
 from tests.helpers import apart, noise
 
-sklearn = pytest.importorskip("sklearn")
-
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Any, Any]:

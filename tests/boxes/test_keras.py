@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from salience.types import OpenBox
 from tests.helpers import apart, noise
 
 IMAGES = noise(3, 3, 32, 32, dtype=torch.float32)
-needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="needs keras")
 
 
 def model(end: str = "softmax", classes: int = 3, colours: int = 3) -> Any:
@@ -43,7 +41,6 @@ def model(end: str = "softmax", classes: int = 3, colours: int = 3) -> Any:
     return keras.Sequential(layers)
 
 
-@needs_keras
 @pytest.mark.parametrize(("end", "classes"), [("softmax", 3), ("sigmoid", 3), ("sigmoid", 1), ("linear", 3)])
 def test_a_keras_model_answers_as_it_does_by_itself(end: str, classes: int) -> None:
     """Colours last inside; size, head and logits are read from the model."""
@@ -56,7 +53,6 @@ def test_a_keras_model_answers_as_it_does_by_itself(end: str, classes: int) -> N
     assert apart(box(IMAGES), known) < 1e-6
 
 
-@needs_keras
 def test_methods_look_inside_a_keras_model() -> None:
     """Layers by their Keras names, gradients, feature maps with colours last: Grad-CAM by hand."""
     net = model()
@@ -71,7 +67,6 @@ def test_methods_look_inside_a_keras_model() -> None:
     assert float(salience.explain(box, toy.picture(32), "sise", target=1).saliency.max()) > 0
 
 
-@needs_keras
 def test_a_grey_keras_model_gets_grey() -> None:
     """The mean of the colours."""
     net = model(colours=1)
@@ -80,7 +75,6 @@ def test_a_grey_keras_model_gets_grey() -> None:
     assert apart(box(IMAGES), known) < 1e-6
 
 
-@needs_keras
 def test_a_keras_model_may_come_from_a_file(tmp_path: Path) -> None:
     """Its own format, which holds no code; or through `py:`."""
     net = model()
@@ -95,7 +89,6 @@ def test_a_keras_model_may_come_from_a_file(tmp_path: Path) -> None:
         registry.box("keras:none.keras")
 
 
-@pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
     """It takes numpy, is compiled for each batch size, and returns arrays that nobody may write to."""
     (tmp_path / "mine_of_jax.py").write_text(

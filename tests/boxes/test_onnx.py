@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from tests.boxes.nets import FLOAT, colour, exported, onnx, written
 from tests.helpers import apart, noise
 
 IMAGES = noise(5, 3, 32, 32, dtype=torch.float32)
-KINDS = ["onnx", *(["openvino"] if find_spec("openvino") else [])]
+KINDS = ["onnx", "openvino"]
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -215,7 +214,6 @@ def test_a_part_takes_as_many_threads_as_torch(kind: str, residual: tuple[TorchB
         torch.set_num_threads(1)
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 def test_a_file_has_the_lanes_of_openvino(residual: tuple[TorchBox, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` takes the fastest that agrees, as for a torch box."""
     from salience.boxes import _lanes

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from salience.errors import BoxError
 from tests.boxes.test_torch import network, snapshot
 from tests.helpers import apart, noise
 
-pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 IMAGES = noise(5, 3, 8, 8, dtype=torch.float32)
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ from salience.errors import DataError, SettingError, UnknownName
 from salience.picture import read
 from tests.data.tiny import COLOURS, png
 
-datasets = pytest.importorskip("datasets")
 NAMES = datasets.ClassLabel(names=["tench", "dog"])
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import webdataset as wds
 
 from salience import registry
 from salience.data.webdataset import expanded
 from salience.errors import DataError
 from salience.picture import read
 from tests.data.tiny import png
-
-wds = pytest.importorskip("webdataset")
 
 
 def written(path: Path, *rows: dict[str, Any]) -> Path:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image as pil
 
 COLOURS = {"tench": (200, 30, 30), "dog": (30, 200, 30)}
@@ -74,7 +73,8 @@ def voc(root: Path, show: Callable[[str], bytes] = png) -> str:
 
 def hf(root: Path, show: Callable[[str], bytes] = png) -> str:
     """Save a data set as the real package does."""
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLOURS))})
     rows = {"image": [{"bytes": show(name), "path": None} for name in COLOURS], "label": [0, 1]}
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(root / "hf")

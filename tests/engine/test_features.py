@@ -38,7 +38,8 @@ def test_otsu_equals_its_definition_in_plain_loops(seed: int) -> None:
 
 def test_otsu_agrees_with_another_library() -> None:
     """scikit-image names a bin's centre; the same pixels lie above."""
-    filters = pytest.importorskip("skimage.filters")
+    from skimage import filters
+
     values = torch.cat([noise(900, seed=1) * 0.4, 0.5 + noise(100, seed=2) / 2])
     values[0], values[-1] = 0, 1
     known = filters.threshold_otsu(values.numpy(), nbins=256)

@@ -135,7 +135,6 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 
 def test_figures_go_to_a_tracker(tmp_path: Path) -> None:
     """TensorBoard's, through accelerate."""
-    pytest.importorskip("tensorboard")
     ran(Line(), replace(LOOP, steps=3, track="tensorboard"), tmp_path)
     assert list(tmp_path.rglob("events.out.tfevents.*"))
 

@@ -17,7 +17,8 @@ ONE, OTHER = noise(24, 17) * 5 - 2, noise(24, 17, seed=1) + noise(24, 17) * 2
 
 def test_spearman_is_scipys() -> None:
     """With ties, too."""
-    stats = pytest.importorskip("scipy.stats")
+    from scipy import stats
+
     for scale in (1, 3):
         one, other = (ONE * scale).floor() if scale == 3 else ONE, OTHER
         known = stats.spearmanr(one.flatten().numpy(), other.flatten().numpy()).statistic
@@ -26,7 +27,8 @@ def test_spearman_is_scipys() -> None:
 
 def test_ssim_is_scikit_images() -> None:
     """On maps scaled to 0…1, with the Gaussian window of the paper."""
-    metrics = pytest.importorskip("skimage.metrics")
+    from skimage import metrics
+
     scaled = [((each - each.min()) / (each.max() - each.min())).numpy() for each in (ONE, OTHER)]
     known = metrics.structural_similarity(*scaled, gaussian_weights=True, use_sample_covariance=False, data_range=1.0)
     assert likeness.between(ONE, OTHER, "ssim") == pytest.approx(known, abs=1e-12)

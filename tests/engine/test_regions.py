@@ -71,7 +71,8 @@ def test_one_region_is_the_image() -> None:
 
 def test_colours_are_scikit_images() -> None:
     """CIELAB under D65, by an independent program."""
-    rgb2lab = pytest.importorskip("skimage.color").rgb2lab
+    from skimage.color import rgb2lab
+
     image = noise(3, 9, 7)
     assert same(lab(image), torch.from_numpy(rgb2lab(image.permute(1, 2, 0).numpy())).permute(2, 0, 1), 1e-3)
 

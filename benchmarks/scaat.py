@@ -51,8 +51,8 @@ class Set:
 SMALL = Course(scratch=True, epochs=6, rate=3e-3)
 HEAD = ("classifier", "features.24", "features.26", "features.28")
 SETS = {
-    "mnist": Set("py:benchmarks.scaat:digits", SMALL, Loop(batch=128), 0.1, 3, 4000, 150),
-    "mnist-block": Set("py:benchmarks.scaat:blocks", replace(SMALL, epochs=8), Loop(batch=128), 0.1, 3, 4000, 150),
+    "mnist": Set("py:benchmarks.scaat:digits", SMALL, Loop(batch=128), 0.1, 3, 8000, 150),
+    "mnist-block": Set("py:benchmarks.scaat:blocks", replace(SMALL, epochs=8), Loop(batch=128), 0.1, 3, 8000, 150),
     "cifar10": Set(
         "py:benchmarks.scaat:cifar", Course(epochs=4, rate=3e-4, mirror=True, shift=3), Loop(batch=32), 8 / 255, 3, 1000, 150
     ),

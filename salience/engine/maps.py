@@ -65,3 +65,11 @@ def flaws(saliency: Map) -> list[str]:
         same = float(saliency.flatten()[0])
         return [f"the map is constant ({same:g} everywhere): no pixel matters more than another"]
     return []
+
+
+def gini(maps: Tensor) -> Tensor:
+    """Return the Gini index of each map (n h w): 0 if it is flat, near 1 if one pixel has all, NaN if it is blank."""
+    ascending = maps.double().abs().flatten(1).sort(1).values
+    count = ascending.shape[1]
+    weights = 2 * torch.arange(1, count + 1, device=maps.device) - count - 1
+    return (ascending * weights).sum(1) / (count * ascending.sum(1))

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 
 from salience.case import Better, Case, Measured, Need
+from salience.engine import maps
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,9 @@ class Sparsity:
 
     def __call__(self, case: Case) -> Measured:
         """Measure one case."""
-        ascending = case.saliency.double().abs().flatten().sort().values
-        shares = ascending / ascending.sum()  # a map of zeros becomes NaN
         if self.protocol == "gini":
-            count = len(shares)
-            weights = 2 * torch.arange(1, count + 1, device=shares.device) - count - 1
-            return Measured(float((weights * shares).sum()) / count)
+            return Measured(float(maps.gini(case.saliency[None])))
+        sizes = case.saliency.double().abs()
+        shares = sizes / sizes.sum()  # a map of zeros becomes NaN
         entropy = -torch.special.xlogy(shares, shares).sum()
         return Measured(float(entropy if self.protocol == "entropy" else entropy.exp()))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from salience import registry
-from salience.engine import chance, probe
+from salience.engine import chance, maps, probe
 from salience.engine.fit import Loop, Row, Tell, run
 from salience.engine.modes import quiet
 from salience.engine.pace import Pace
@@ -139,17 +139,9 @@ class Learner:
                 if begin < PROBED:
                     with torch.enable_grad():
                         slopes, logits = label_slopes(Step(module, images, labels))
-                    sparse.append(gini(slopes.abs().amax(1)))
+                    sparse.append(maps.gini(slopes.abs().amax(1)).nan_to_num())
                 else:
                     with torch.no_grad():
                         logits = module(images)
                 right += int((logits.argmax(1) == labels).sum())
         return {"accuracy": right / len(held), "gini": float(torch.cat(sparse).mean())} if held else {}
-
-
-def gini(maps: Tensor) -> Tensor:
-    """Return the Gini index of each map (n h w), as the measure `sparsity/gini` defines it; 0 for a blank one."""
-    ascending = maps.flatten(1).double().sort(1).values
-    count = ascending.shape[1]
-    weights = 2 * torch.arange(1, count + 1, device=maps.device) - count - 1
-    return (ascending * weights).sum(1) / (count * ascending.sum(1)).clamp(min=1e-300)

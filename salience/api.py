@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from salience import explaining, measuring, registry
+from salience import explaining, measuring, registry, several
 from salience.case import Case, Spent
 from salience.engine import memory, probe
 from salience.engine.budget import Budget
@@ -59,9 +59,9 @@ def explain(
         each = target if isinstance(target, list) else [target] * len(image)
         if len(each) != len(image):
             raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(each)}")
-        found: Any = explaining.pictures(box, list(image), made, each, **given)
+        found: Any = several.pictures(box, list(image), made, each, **given)
     elif isinstance(target, list):
-        found = explaining.targets(box, image, made, target, **given)
+        found = several.targets(box, image, made, target, **given)
     else:
         found = explaining.last(explaining.steps(box, image, made, target=target, **given))
     memory.release()

@@ -1,4 +1,4 @@
-"""From a box, a picture and a method to the record: one picture, many at once, or several targets of one."""
+"""From a box, a picture and a method to the record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from salience.explanation import Explanation, Told
 from salience.picture import Geometry, Picture, Preparation, read
 from salience.types import Batched, BlackBox, Found, GreyBox, Image, OpenBox, Sampler, Target
 
-AT_ONCE = 32  # pictures that are read, prepared and scored together
-
 
 def last(found: Iterator[Explanation]) -> Explanation:
     """Go to the end."""
@@ -45,7 +43,7 @@ def steps(
     """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
     probe.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
     run = probe.Run(Budget.of(budget), batch, progress)
-    case = _cases(box, [source], method, [target], run)[0]
+    case = cases(box, [source], method, [target], run)[0]
     found = _watched(method, box, case)
     trace: list[tuple[int, float | None]] = []  # passes, stability
     began = time.perf_counter()
@@ -67,32 +65,8 @@ def _still(trace: list[tuple[int, float | None]], tolerance: float) -> bool:
     return len(trace) > 1 and all(stable is not None and stable >= 1 - tolerance for _, stable in trace[-2:])
 
 
-def pictures(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
-    """Explain several pictures, together where the method does that and nobody bounds each."""
-    if isinstance(method, Sampler) or not isinstance(method, Batched) or given["budget"] is not None:
-        each = zip(sources, wanted, strict=True)
-        return [last(steps(box, source, method, target=target, **given)) for source, target in each]
-    done: list[Explanation] = []
-    for begin in range(0, len(sources), AT_ONCE):
-        part = slice(begin, begin + AT_ONCE)
-        run = probe.Run(Budget(), given["batch"], given["progress"])
-        cases = _cases(box, sources[part], method, wanted[part], run)
-        done += _together(box, torch.stack([case.image for case in cases]), method, cases, run)
-    return done
-
-
-def targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
-    """Explain one picture for several targets, which share what passes they can."""
-    if isinstance(method, Batched) and not isinstance(method, Sampler) and given["budget"] is None:
-        run = probe.Run(Budget(), given["batch"], given["progress"])
-        cases = _cases(box, [source], method, wanted, run)
-        return _together(box, cases[0].image[None], method, cases, run)
-    with probe.remembering():
-        return [last(steps(box, source, method, target=target, **given)) for target in wanted]
-
-
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """A picture and a target, ready to be explained."""
 
     image: Image
@@ -100,6 +74,7 @@ class _Case:
     known: dict[str, Any]  # what the record says of it beforehand
 
     def record(self, found: Found, passes: int, seconds: float) -> Explanation:
+        """Make the record of what was found."""
         return Explanation(
             saliency=found.saliency.detach().float().cpu(),
             error=None if found.error is None else found.error.detach().float().cpu(),
@@ -112,7 +87,7 @@ class _Case:
         )
 
 
-def _cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: probe.Run) -> list[_Case]:
+def cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: probe.Run) -> list[Case]:
     """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
     _admit(box, method)
     shown = [read(source) for source in sources]
@@ -123,24 +98,16 @@ def _cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[
         rows = probe.score(box, images).float().cpu()
     run.passes = 0  # the prediction is not the method's expense
     made = _provenance(box, method) | {"budget": str(run.budget)}
-    cases = []
+    found = []
     for number, target in enumerate(wanted):
         at = min(number, len(shown) - 1)
         aim = aiming.resolve(target, rows[at].tolist(), box.classes)
         known = _told(rows[at], aim, box) | made | {"geometry": prepared[at][1]}
-        cases.append(_Case(images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
-    return cases
+        found.append(Case(images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
+    return found
 
 
-def _together(box: BlackBox, images: Tensor, method: Any, cases: Sequence[_Case], run: probe.Run) -> list[Explanation]:
-    began = time.perf_counter()
-    with probe.resumed(run):
-        found = method.many(box, images, [case.aim for case in cases])
-    seconds, passes = (time.perf_counter() - began) / len(cases), run.passes // len(images)
-    return [case.record(one, passes, seconds) for case, one in zip(cases, found, strict=True)]
-
-
-def _watched(method: Any, box: BlackBox, case: _Case) -> Iterator[Found]:
+def _watched(method: Any, box: BlackBox, case: Case) -> Iterator[Found]:
     if isinstance(method, Sampler):
         yield from method.watch(box, case.image, case.aim)
     elif isinstance(method, Batched):

@@ -16,6 +16,7 @@ LEVELS = (
     {"registry", "engine", "explanation", "picture"},
     {"boxes", "methods", "trainers", "measures", "data", "draw"},
     {"explaining", "exporting", "measuring", "samples"},
+    {"several"},
     {"api"},
     {"bench", "interop"},
     {"cli", "web"},

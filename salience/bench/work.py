@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from salience import __version__, explaining, measuring, registry, samples
+from salience import __version__, explaining, measuring, registry, samples, several
 from salience.bench import grid as grids
 from salience.bench import scene as scenes
 from salience.bench.book import Book, Row
@@ -94,7 +94,7 @@ def _explained(
         sources = [scene.sample(one).picture for one in some]
         wanted = [one.target for one in some]
         with weighing(scene.box.device) as weight:
-            found = explaining.pictures(scene.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
+            found = several.pictures(scene.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
         return [(why, weight()) for why in found]
 
     try:

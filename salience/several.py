@@ -1,0 +1,108 @@
+"""Several pictures at once, or several targets of one picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salience import explaining, registry
+from salience.engine import merge, probe
+from salience.engine.budget import Budget
+from salience.engine.pace import Pace
+from salience.explaining import Case
+from salience.explanation import Explanation
+from salience.types import Batched, BlackBox, Sampler
+
+AT_ONCE = 32  # pictures that are read, prepared and scored together
+SHARED = {"cpu": 4}  # pictures whose masks share batches; elsewhere 8
+
+
+def pictures(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
+    """Explain several pictures, together where the method does that and nobody bounds each."""
+    if isinstance(method, Sampler) or not isinstance(method, Batched) or given["budget"] is not None:
+        return _each(box, sources, method, wanted, **given)
+    done: list[Explanation] = []
+    for begin in range(0, len(sources), AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        run = probe.Run(Budget(), given["batch"], given["progress"])
+        cases = explaining.cases(box, sources[part], method, wanted[part], run)
+        done += _together(box, torch.stack([case.image for case in cases]), method, cases, run)
+    return done
+
+
+def targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
+    """Explain one picture for several targets, which share what passes they can."""
+    if isinstance(method, Batched) and not isinstance(method, Sampler) and given["budget"] is None:
+        run = probe.Run(Budget(), given["batch"], given["progress"])
+        cases = explaining.cases(box, [source], method, wanted, run)
+        return _together(box, cases[0].image[None], method, cases, run)
+    with probe.remembering():
+        return [_alone(box, source, method, target, **given) for target in wanted]
+
+
+def _alone(box: BlackBox, source: Any, method: Any, target: Any, **given: Any) -> Explanation:
+    return explaining.last(explaining.steps(box, source, method, target=target, **given))
+
+
+def _together(box: BlackBox, images: Tensor, method: Any, cases: Sequence[Case], run: probe.Run) -> list[Explanation]:
+    began = time.perf_counter()
+    with probe.resumed(run):
+        found = method.many(box, images, [case.aim for case in cases])
+    seconds, passes = (time.perf_counter() - began) / len(cases), run.passes // len(images)
+    return [case.record(one, passes, seconds) for case, one in zip(cases, found, strict=True)]
+
+
+def _each(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
+    """Explain each picture for itself; some at a time share batches, unless a batch or the seconds of each are given."""
+    fixed = given["batch"] is not None or Budget.of(given["budget"]).seconds is not None
+    few = 1 if fixed or registry.need(type(method)) is not BlackBox else SHARED.get(box.device.type, 8)
+    pairs, done = list(zip(sources, wanted, strict=True)), list[Explanation]()
+    while pairs:
+        some = pairs[: few if done else 1]  # the first one finds the best size of a batch
+        done += (
+            _shared(box, some, method, **given) if len(some) > 1 else [_alone(box, some[0][0], method, some[0][1], **given)]
+        )
+        pairs = pairs[len(some) :]
+    return done
+
+
+def _shared(box: BlackBox, pairs: Sequence[tuple[Any, Any]], method: Any, **given: Any) -> list[Explanation]:
+    """Explain some pictures at once; each asks for its part of a batch."""
+    told = Sum(given["progress"], len(pairs))
+    share = max(1, Pace.of(box).size // len(pairs))
+
+    def one(number: int, asked: BlackBox) -> Explanation:
+        source, target = pairs[number]
+        return _alone(asked, source, method, target, **given | {"progress": told.part(number), "batch": share})
+
+    began = time.perf_counter()
+    found = merge.together(box, [partial(one, number) for number in range(len(pairs))])
+    seconds = (time.perf_counter() - began) / len(pairs)
+    return [replace(each, seconds=seconds) for each in found]
+
+
+class Sum:
+    """Report the progress of several explanations as that of one."""
+
+    def __init__(self, progress: probe.Progress | None, count: int) -> None:
+        self.progress, self.lock = progress, Lock()
+        self.made: list[tuple[int, int | None]] = [(0, None)] * count
+
+    def part(self, number: int) -> probe.Progress | None:
+        """Give what one of them reports to."""
+        return None if self.progress is None else lambda made, expected: self.tell(number, made, expected)
+
+    def tell(self, number: int, made: int, expected: int | None) -> None:
+        """Add up."""
+        assert self.progress is not None  # noqa: S101  # or nobody would have been told
+        with self.lock:
+            self.made[number] = made, expected
+            all_ = [each for _, each in self.made if each is not None]
+            self.progress(sum(one for one, _ in self.made), sum(all_) if len(all_) == len(self.made) else None)

@@ -47,12 +47,12 @@ class Set:
     truth: bool = False  # whether it is known where the object is
 
 
-SMALL = Course(scratch=True, epochs=6, rate=3e-3)
+SMALL = Course(scratch=True, epochs=8, rate=3e-3)
 HEAD = ("classifier", "features.24", "features.26", "features.28")
 SETS = {
-    "mnist": Set("py:benchmarks.scaat:digits", SMALL, Loop(batch=128), 0.1, 3, 8000, 1000, 150),
+    "mnist": Set("py:benchmarks.scaat:digits", SMALL, Loop(batch=128), 0.1, 3, 6000, 1000, 150),
     "mnist-block": Set(  # with ε = 0.1 adversarial training stays at chance: strokes of so small digits are grey
-        "py:benchmarks.scaat:blocks", replace(SMALL, epochs=8), Loop(batch=128), 0.05, 3, 8000, 1000, 150, truth=True
+        "py:benchmarks.scaat:blocks", replace(SMALL, epochs=10), Loop(batch=128), 0.05, 3, 6000, 1000, 150, truth=True
     ),
     "cifar10": Set(
         "py:benchmarks.scaat:cifar",

@@ -51,6 +51,8 @@ def explain(
     which then share what passes they can. `budget` is 2000, "2000 passes" or "10s", for each map. `tolerance` stops a
     method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 
+    Pictures of a list share batches, unless `batch` or a budget in seconds is given.
+
     Returns an `Explanation`, or a list of them in the order of the pictures or targets.
     """
     box, made = registry.box(box), prepared(method, seed, settings)

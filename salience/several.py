@@ -61,15 +61,17 @@ def _together(box: BlackBox, images: Tensor, method: Any, cases: Sequence[Case],
 
 def _each(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
     """Explain each picture for itself; some at a time share batches, unless a batch or the seconds of each are given."""
-    fixed = given["batch"] is not None or Budget.of(given["budget"]).seconds is not None
-    few = 1 if fixed or registry.need(type(method)) is not BlackBox else SHARED.get(box.device.type, 8)
+    alone = given["batch"] is not None or Budget.of(given["budget"]).seconds is not None
+    alone |= isinstance(method, Batched) or registry.need(type(method)) is not BlackBox  # they look inside something
+    few = 1 if alone else SHARED.get(box.device.type, 8)
     pairs, done = list(zip(sources, wanted, strict=True)), list[Explanation]()
     while pairs:
         some = pairs[: few if done else 1]  # the first one finds the best size of a batch
-        done += (
-            _shared(box, some, method, **given) if len(some) > 1 else [_alone(box, some[0][0], method, some[0][1], **given)]
-        )
         pairs = pairs[len(some) :]
+        if len(some) > 1:
+            done += _shared(box, some, method, **given)
+        else:
+            done += [_alone(box, source, method, target, **given) for source, target in some]
     return done
 
 

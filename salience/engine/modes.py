@@ -22,3 +22,10 @@ def quiet(module: nn.Module) -> Iterator[None]:
         for inner in training:
             inner.training = True
         torch.set_rng_state(state)
+
+
+def settle_norms(module: nn.Module) -> None:
+    """Put batch norms into eval mode: a few small batches of a few classes would spoil what they know of the data."""
+    for inner in module.modules():
+        if isinstance(inner, nn.modules.batchnorm._BatchNorm) and inner.track_running_stats:  # noqa: SLF001  # there is no public base
+            inner.eval()

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from salience import registry
-from salience.engine import chance, maps, probe
+from salience.engine import chance, maps, modes, probe
 from salience.engine.fit import Loop, Row, Tell, run
-from salience.engine.modes import quiet
 from salience.engine.pace import Pace
 from salience.engine.visits import Visit
 from salience.errors import BoxError
@@ -37,6 +36,7 @@ class Course:
     decay: float = 1e-4  # weight decay
     mirror: bool = False  # show every other picture in the mirror
     shift: int = 0  # move every picture by up to so many pixels
+    new_statistics: bool | None = None  # let batch norms learn theirs anew; none given: only from scratch
     held: float = 0.1  # the share of pictures that are held out, to look at while training
 
     def __post_init__(self) -> None:
@@ -96,6 +96,7 @@ class Learner:
     def __init__(self, how: Loss, box: Any, lesson: _classes.Lesson, course: Course, loop: Loop) -> None:
         self.how, self.box, self.lesson, self.course, self.loop = how, box, lesson, course, loop
         self.count = len(lesson.numbers)
+        self.renewed = course.scratch if course.new_statistics is None else course.new_statistics
         self.module: nn.Module = box.trainable(course.only).to(memory_format=torch.channels_last)
         moving = [each for each in self.module.parameters() if each.requires_grad]
         self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(moving, lr=course.rate, weight_decay=course.decay)
@@ -104,6 +105,8 @@ class Learner:
 
     def loss(self, module: nn.Module, visits: Sequence[Visit]) -> tuple[Tensor, Row]:
         """Return the loss of one batch."""
+        if not self.renewed:
+            modes.settle_norms(module)
         numbers = [self.lesson.numbers[visit.number] for visit in visits]
         images, labels = self.batch(numbers, [visit.place for visit in visits])
         first = visits[0].place
@@ -133,7 +136,7 @@ class Learner:
     def check(self, module: Any) -> Row:
         """Count right answers on held-out pictures, and say how sparse the maps of the first of them are."""
         held, size, right, sparse = self.lesson.held, self.loop.batch, 0, list[Tensor]()
-        with quiet(module):
+        with modes.quiet(module):
             for begin in range(0, len(held), size):
                 images, labels = self.batch(held[begin : begin + size])
                 if begin < PROBED:

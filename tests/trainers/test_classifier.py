@@ -57,6 +57,19 @@ def test_a_training_learns_and_leaves_the_box_alone(tmp_path: Path) -> None:
     assert trained.box.name == "small, scaat"
 
 
+@pytest.mark.parametrize(
+    ("course", "kept"), [(Course(), True), (Course(new_statistics=True), False), (Course(scratch=True), False)]
+)
+def test_statistics_of_a_trained_network_are_kept(course: Course, kept: bool, tmp_path: Path) -> None:
+    """Unless they are to be learnt anew, as they are from scratch; the norm's scale is trained in any case."""
+    made = box()
+    made.module[1].running_mean.fill_(0.3)
+    trained = Plain().fit(made, SHAPES, out=tmp_path, loop=SHORT, course=replace(course, rate=0.01))
+    norm = trained.box.module[1]
+    assert torch.equal(norm.running_mean, torch.full((6,), 0.3)) == kept
+    assert not torch.equal(norm.weight, made.module[1].weight)
+
+
 def test_what_was_trained_is_a_box(tmp_path: Path) -> None:
     """`trained:FOLDER` answers as the box that came out; the card says how it came about."""
     trained = Plain().fit(SPEC, SHAPES, out=tmp_path, loop=SHORT, course=Course(rate=0.01))

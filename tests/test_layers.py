@@ -32,6 +32,7 @@ LATE = {
     "datasets",
     "torchmetrics",
     "accelerate",
+    "filelock",
     "onnx",
     "onnxruntime",
     "openvino",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine import probe
+from salience.engine.alone import alone
 from salience.engine.visits import Visit, visits
 from salience.errors import RecordError, SettingError
 
@@ -73,7 +74,7 @@ class Learner(Protocol):
 def run(learner: Learner, loop: Loop, out: Path, about: Mapping[str, Any], device: torch.device, tell: Tell) -> list[Row]:
     """Train to the end, or go on from the last checkpoint in `out`; return a row of figures a step."""
     out.mkdir(parents=True, exist_ok=True)
-    with _accelerator(loop, out, device) as accelerator:
+    with _accelerator(loop, out, device) as accelerator, alone(out, main=accelerator.is_main_process):
         module, optimiser = accelerator.prepare(learner.module, learner.optimiser)
         accelerator.register_for_checkpointing(learner.schedule)
         done = _resumed(accelerator, out)

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine import fit
+from salience.engine.alone import alone
 from salience.engine.fit import Loop
 from salience.engine.visits import Visit, visits
-from salience.errors import SettingError
+from salience.errors import RecordError, SettingError
 from tests.helpers import apart, noise
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,14 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     learner = Line()
     assert ran(learner, LOOP, tmp_path) == rows
     assert learner.seen == []
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """The second one writes nothing; once the first has ended it goes on from there."""
+    with alone(tmp_path), pytest.raises(RecordError, match="another one writes to"):
+        ran(Line(), LOOP, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+    assert len(ran(Line(), LOOP, tmp_path)) == LOOP.steps
 
 
 def test_figures_go_to_a_tracker(tmp_path: Path) -> None:

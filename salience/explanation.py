@@ -161,7 +161,7 @@ class Explanation:
         return overlay.png(self.plot())
 
     def __repr__(self) -> str:
-        cost = f"{self.passes} passes, {self.seconds:.1f} s"
+        cost = f"{self.passes} pass{'es' * (self.passes != 1)}, {self.seconds:.1f} s"
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
 
 

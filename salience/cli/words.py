@@ -83,7 +83,7 @@ def tell(console: Console, why: Explanation, image: str, files: list[str]) -> No
         line("NOTE", note, "bold yellow")
     line("evidence", _evidence(why))
     rate = f", {why.passes / why.seconds:,.0f} a second" if why.seconds > 0 else ""
-    line("cost", f"{why.called}: {why.passes:,} passes in {why.seconds:.1f} s{rate}")
+    line("cost", f"{why.called}: {why.passes:,} pass{'es' * (why.passes != 1)} in {why.seconds:.1f} s{rate}")
     if why.layers:
         line("layers", ", ".join(why.layers))
     line("stability", steadiness(why.stability))

@@ -113,7 +113,7 @@ class _Page:
         share = f"{told.probability:.1%}" if told.index is not None else f"{told.probability:.3f}"
         names = told.name.split(",")[0] if told.index is not None else told.name
         self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, weight="bold")
-        rate = f"{explanation.passes:,} passes, {explanation.seconds:.1f} s"
+        rate = f"{explanation.passes:,} pass{'es' * (explanation.passes != 1)}, {explanation.seconds:.1f} s"
         cost = f"{explanation.called} · {explanation.box['name']} · {rate}"
         self.say(cost, self.gap, self.gap + 1.9 * self.letter, room, color=FAINT)
         under = self.top + self.shown[0] + 0.7 * self.letter

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import ismethod
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, TypeVar
 
 import torch
@@ -34,8 +35,8 @@ Post = SimpleQueue[Question | BaseException | None]  # None: somebody has done t
 class Merged:
     """Stands for the box in one of several explanations: asks, and waits until all others ask too."""
 
-    def __init__(self, box: BlackBox, post: Post) -> None:
-        self._box, self._post = box, post
+    def __init__(self, box: BlackBox, post: Post, stopped: Event) -> None:
+        self._box, self._post, self._stopped = box, post, stopped
 
     def __getattr__(self, name: str) -> Any:
         """Give what the box has; what it does is done in the thread of the box, and for nobody else."""
@@ -50,6 +51,9 @@ class Merged:
     def _asked(self, images: Images | None, deed: Callable[[], Any] | None = None) -> Any:
         question = Question(images, deed)
         self._post.put(question)
+        while not wait([question.told], timeout=0.2).done:
+            if self._stopped.is_set():  # nobody will answer any more
+                raise CancelledError
         return question.told.result()
 
 
@@ -59,43 +63,43 @@ def together(box: BlackBox, deeds: Sequence[Callable[[BlackBox], T]]) -> list[T]
     Whoever fails first ends the others, and what it raised is raised here. The box runs in the caller's thread.
     """
     post: Post = SimpleQueue()
+    stopped = Event()
 
     def work(deed: Callable[[BlackBox], T]) -> T:
-        problem: BaseException | None = None
         try:
-            return deed(Merged(box, post))
+            found = deed(Merged(box, post, stopped))
         except BaseException as raised:
-            problem = raised
+            post.put(raised)
             raise
-        finally:
-            post.put(problem)
+        post.put(None)
+        return found
 
     with ThreadPoolExecutor(len(deeds)) as pool:
         found = [pool.submit(copy_context().run, work, deed) for deed in deeds]
-        serve(box, post, len(deeds))
+        try:
+            serve(box, post, len(deeds))
+        except BaseException:
+            stopped.set()
+            raise
     return [each.result() for each in found]
 
 
 def serve(box: BlackBox, post: Post, working: int) -> None:
-    """Answer until nobody works any more, and raise what went wrong first."""
-    problem: BaseException | None = None
+    """Answer until nobody works any more; raise what somebody could not deal with."""
     asked: list[Question] = []
     while working:
-        try:
-            word = post.get()
-            if not isinstance(word, Question):
-                working, problem = working - 1, problem or word
-            elif word.deed is not None:
-                answer(partial(done, word.deed), [word], problem)
-            else:
-                asked.append(word)
-            if asked and (problem is not None or len(asked) == working):
-                now, asked = asked, []
-                answer(partial(scored, box, [each.images for each in now]), now, problem)
-        except KeyboardInterrupt as stopped:
-            problem = stopped
-    if problem is not None:
-        raise problem
+        word = post.get()
+        if isinstance(word, BaseException):
+            raise word
+        if word is None:
+            working -= 1
+        elif word.deed is not None:
+            answer(partial(single, word.deed), [word])
+        else:
+            asked.append(word)
+        if asked and len(asked) == working:
+            answer(partial(scored, box, [each.images for each in asked]), asked)
+            asked = []
 
 
 def scored(box: BlackBox, lots: Sequence[Any]) -> Sequence[Tensor]:
@@ -103,21 +107,18 @@ def scored(box: BlackBox, lots: Sequence[Any]) -> Sequence[Tensor]:
     return box(torch.cat(list(lots))).split([len(each) for each in lots])  # type: ignore[no-any-return]
 
 
-def done(deed: Callable[[], Any]) -> Sequence[Any]:
+def single(deed: Callable[[], Any]) -> Sequence[Any]:
     """Do what one alone asked for."""
     return [deed()]
 
 
-def answer(deed: Callable[[], Sequence[Any]], asked: Sequence[Question], problem: BaseException | None) -> None:
-    """Give each asker a share of what is done, or pass a problem on: it is each asker's to deal with."""
+def answer(deed: Callable[[], Sequence[Any]], asked: Sequence[Question]) -> None:
+    """Give each asker a share of what is done; an error is each asker's to deal with."""
     try:
-        shares = deed() if problem is None else ()
-    except BaseException as raised:  # noqa: BLE001  # also Ctrl-C: whoever waits must hear of it
-        problem = raised
-    for number, question in enumerate(asked):
-        if problem is None:
-            question.told.set_result(shares[number])
-        else:
+        shares = deed()
+    except Exception as problem:  # noqa: BLE001  # such as want of memory: then they ask for less
+        for question in asked:
             question.told.set_exception(problem)
-    if isinstance(problem, KeyboardInterrupt):
-        raise problem
+        return
+    for question, share in zip(asked, shares, strict=True):
+        question.told.set_result(share)

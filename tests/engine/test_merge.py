@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -104,3 +105,19 @@ def test_an_asker_may_deal_with_what_the_box_raises() -> None:
 
     assert merge.together(box, [deed, deed]) == [2, 2]
     assert box.sizes == [8, 4]
+
+
+def test_ctrl_c_ends_it_while_all_wait_or_work() -> None:
+    """Whether it comes in a pass of the box or between two; nobody is left waiting."""
+
+    def endless(asked: object) -> None:
+        while True:
+            asked(images(1, 1))
+
+    for delay in (0.1, 0.25, 0.4):
+        alarm = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
+        alarm.start()
+        with pytest.raises(KeyboardInterrupt):
+            merge.together(Counted(), [endless, endless, endless])
+        alarm.join()
+    assert not [each for each in threading.enumerate() if each.name.startswith("ThreadPoolExecutor")]

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from salience.engine import threads
+
 MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used least recently goes
 
 
@@ -60,7 +62,7 @@ def key(*parts: object) -> str:
 def machine(device: torch.device) -> str:
     """Say on what passes run: processor, threads, and the libraries' versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return f"{device.type}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {_installed('openvino')}"
+    return f"{device.type}, {name}, {threads.count()} threads, torch {torch.__version__}, {_installed('openvino')}"
 
 
 def written(module: nn.Module) -> str | None:

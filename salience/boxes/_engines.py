@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -32,15 +33,16 @@ class Whole(nn.Module):
         return unwrapped(self.inner(self.ready(images)))
 
 
-def run(box: Any, images: Images, lane: str) -> Tensor:
-    """Answer with what a torch box's module puts out, from a network that is compiled at the first call."""
+def begin(box: Any, images: Images, lane: str) -> Callable[[], Tensor]:
+    """Begin to compute what a torch box's module puts out, by a network that is compiled at the first call."""
     if box.module not in _made:
         _made[box.module] = state(box.module), {}
     networks = _made[box.module][1]
     about = lane, box.preparation, box.channels
     if about not in networks:
         networks[about] = _compiled(box, images, "bf16" if lane.endswith(" bfloat16") else "f32")
-    return torch.from_numpy(networks[about](images.detach().float().contiguous().numpy())[0])
+    waited = networks[about].begin(images.detach().float().contiguous().numpy())
+    return lambda: torch.from_numpy(waited()[0])
 
 
 def fresh(module: nn.Module) -> bool:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from salience.boxes._graph import Graph, Node
 from salience.boxes._lanes import OPENVINO
 from salience.boxes._openvino_network import OpenvinoNetwork
 from salience.boxes._parts import Array, Part
+from salience.engine import threads
 from salience.errors import BoxError, UnknownName
 
 CPU = ("CPUExecutionProvider",)
@@ -129,12 +129,13 @@ class Session:
 
     def __call__(self, *arrays: Array) -> list[Array]:
         """Run."""
-        if self.threads != torch.get_num_threads():
+        if self.threads != threads.count():
             import onnxruntime
 
-            self.threads, how = torch.get_num_threads(), onnxruntime.SessionOptions()
+            self.threads, how = threads.count(), onnxruntime.SessionOptions()
             how.intra_op_num_threads, how.inter_op_num_threads, how.log_severity_level = self.threads, 1, 3
             self.inner = onnxruntime.InferenceSession(self.write(), how, providers=self.providers)
+        threads.rest()
         found: list[Array] = self.inner.run(self.outputs, dict(zip(self.inputs, arrays, strict=True)))
         return found
 

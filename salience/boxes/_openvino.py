@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from salience.engine import threads
 from salience.errors import BoxError
 
 Rows = Shaped[np.ndarray, "n ..."]
@@ -68,10 +70,10 @@ def converted(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
 
 
 class Compiled:
-    """A network for this processor, of as many threads as torch has now; images are dealt out to its streams."""
+    """A network for this processor, of as many threads as torch has; images are dealt out to its streams."""
 
     def __init__(self, network: Any, precision: str | None = None) -> None:
-        self.threads, self.lock = torch.get_num_threads(), Lock()
+        self.threads, self.lock = threads.count(), Lock()
         self.how = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
         if isinstance(network, bytes):
             self._ready(core().import_model(network, "CPU", self._settings()))
@@ -79,27 +81,34 @@ class Compiled:
             self._ready(core().compile_model(network, "CPU", self._settings()))
 
     def __call__(self, *inputs: Rows) -> list[Rows]:
-        """Return all outputs; one input, with a row an image, is dealt out."""
-        found: dict[int, list[Rows]] = {}
+        """Return all outputs."""
+        return self.begin(*inputs)()
 
-        def keep(request: Any, number: int) -> None:
-            found[number] = [each.data.copy() for each in request.output_tensors]
+    def begin(self, *inputs: Rows) -> Callable[[], list[Rows]]:
+        """Begin to compute, and return what waits for all outputs; `inputs` must stay as they are until then.
 
+        One input, with a row an image, is dealt out. A second batch may be begun before the first is waited for.
+        """
+        threads.rest()
         with self.lock:
-            if self.threads != torch.get_num_threads():
-                self.threads = torch.get_num_threads()
+            if self.threads != threads.count():
+                self.threads = threads.count()
                 self._ready(core().import_model(self.blob(), "CPU", self._settings()))
-            self.queue.set_callback(keep)
-            parts = min(len(self.queue), len(inputs[0])) if len(inputs) == 1 else 1
+            free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 else 1
             dealt = [(each,) for each in np.array_split(inputs[0], parts)] if parts > 1 else [inputs]
-            try:
-                for number, share in enumerate(dealt):
-                    self.queue.start_async(dict(enumerate(share)), number, share_inputs=True)
-                self.queue.wait_all()
-            except RuntimeError:
-                self._ready(self.network)  # a queue that failed once fails ever after
-                raise
-        return [np.concatenate(rows) for rows in zip(*(found[number] for number in sorted(found)), strict=True)]
+            asked = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
+        for request, share in zip(asked, dealt, strict=True):
+            request.start_async(dict(enumerate(share)), share_inputs=True)
+
+        def waited(_given: Any = dealt) -> list[Rows]:
+            found = []
+            for request in asked:
+                request.wait()
+                found.append([each.data.copy() for each in request.output_tensors])
+            free.extend(asked)  # one that failed is not asked again
+            return [np.concatenate(rows) for rows in zip(*found, strict=True)]
+
+        return waited
 
     def blob(self) -> bytes:
         """Return the compiled network in a form that can be kept; it is good for this processor and this version."""
@@ -112,5 +121,5 @@ class Compiled:
         return pace | self.how
 
     def _ready(self, network: Any) -> None:
-        self.network = network
-        self.queue = imported().AsyncInferQueue(network, network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.network, self.free = network, list[Any]()
+        self.streams = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

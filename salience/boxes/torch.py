@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -87,8 +87,17 @@ class TorchBox:
 
     def __call__(self, images: Images) -> Probabilities:
         """Score a batch in the box's lane; once weights were written to, no longer in one that was compiled."""
+        return self.begin(images)()
+
+    def begin(self, images: Images) -> Callable[[], Probabilities]:
+        """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
         self.lane = _lanes.still(self.lane, self.module)
-        return self._scored(images, self.lane)
+        return self._begun(images, self.lane)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
+        return self.lane in _lanes.OPENVINO or self.device.type == "cuda"
 
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation, exactly; gradients flow back to `images`."""
@@ -158,8 +167,15 @@ class TorchBox:
         self.lane, self.check = _lanes.settle(self._scored, images, _engines.about(self), _lanes.names(self.device))
 
     def _scored(self, images: Images, lane: str) -> Probabilities:
+        return self._begun(images, lane)()
+
+    def _begun(self, images: Images, lane: str) -> Callable[[], Probabilities]:
+        if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
+            waited = _engines.begin(self, images, lane)
+            return lambda: self._activated(waited())
         with torch.no_grad():
-            return self._activated(self._run(images, lane))
+            scores = self._activated(self._run(images, lane))
+        return lambda: scores
 
     def ready(self, images: Images) -> Tensor:
         """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
@@ -168,8 +184,6 @@ class TorchBox:
         return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(kind(self.module))
 
     def _run(self, images: Images, lane: str) -> Tensor:
-        if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
-            return _engines.run(self, images, lane)
         ready = self.ready(images)
         if lane != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)

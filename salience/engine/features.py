@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
+from salience.engine import maps
 from salience.types import Map, Masks
 
 FLAT = 1e-6  # a map whose values span less masks nothing
@@ -31,15 +31,14 @@ class Channels:
         """Enlarge first: a bilinear enlargement lowers the peak, so stretching first would not give 0…1."""
         large = self.features.to(like)
         if tuple(large.shape[1:]) != self.size:
-            large = functional.interpolate(large[:, None], size=self.size, mode="bilinear", align_corners=False)[:, 0]
-        low, high = large.flatten(1).aminmax(dim=1)
-        return (large - low[:, None, None]) / (high - low).clamp(min=1e-12)[:, None, None]
+            large = maps.enlarged(large, self.size)
+        low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)  # `aminmax` is twenty times slower
+        return (large - low) / (high - low).clamp(min=1e-12)
 
 
 def alive(features: Float[Tensor, "c y x"]) -> Int[Tensor, " n"]:
     """Return the numbers of the maps that are not constant; the others have nothing to show."""
-    low, high = features.flatten(1).aminmax(dim=1)
-    return (high - low >= FLAT).nonzero()[:, 0]
+    return (features.amax((1, 2)) - features.amin((1, 2)) >= FLAT).nonzero()[:, 0]
 
 
 def stretched(saliency: Map) -> Map:

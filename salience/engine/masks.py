@@ -103,20 +103,29 @@ class Windows:
         return hidden.neg_().add_(1)
 
     def cover(self, values: Float[Tensor, " n"]) -> Map:
-        """Sum at each pixel the values of the windows that hide it: four corners a window, then two running sums."""
+        """Sum at each pixel the values of the windows that hide it."""
+        return covered(self.corners(values))
+
+    def corners(self, values: Float[Tensor, " n"]) -> Float[Tensor, "y x"]:
+        """Note each value at the four corners of its window, with its sign: of them `covered` makes the sums."""
         height, width = self.size
         sums = torch.zeros(height + 1, width + 1, dtype=torch.float64)
         top, bottom, left, right = self.edges.T
         exact = values.double().cpu()
         for row, column, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
             sums.index_put_((row, column), sign * exact, accumulate=True)
-        return sums.cumsum(0).cumsum(1)[:-1, :-1]
+        return sums
 
     def count(self, region: Region) -> Int[Tensor, " n"]:
         """Count for each window the pixels of the region that it hides."""
         table = functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
         top, bottom, left, right = self.edges.T
         return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+
+
+def covered(corners: Float[Tensor, "*n y x"]) -> Float[Tensor, "*n h w"]:
+    """Sum at each pixel what windows noted at their corners: two running sums."""
+    return corners.cumsum(-2).cumsum(-1)[..., :-1, :-1]
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,8 @@ from salience.engine.masks import Lot
 from salience.types import BlackBox, Image, Masks, Probabilities
 
 Answers = dict[bytes, Tensor]
+Waited = Callable[[], Probabilities]
+"""What waits for the scores of a batch that was begun."""
 
 _answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=None)
 
@@ -42,18 +44,19 @@ class Memo:
         if self.answers is not None:
             self.about = repr((id(box), box.lane)).encode() + _digest([image, fill])
 
-    def ask(self, part: Lot, drawn: Masks, asked: Callable[[Masks], Probabilities]) -> Probabilities:
+    def begin(self, part: Lot, drawn: Masks, begin: Callable[[Masks], Waited]) -> Waited:
         """Answer for a part of a lot: from memory what is known, from the box what is not."""
         self.known = 0
         if self.answers is None:
-            return asked(drawn)
+            return begin(drawn)
         keys = [self.about + key for key in _keys(part)]
         new = [index for index, key in enumerate(keys) if key not in self.answers]
         if new:
-            for index, row in zip(new, asked(drawn[new]), strict=True):
+            for index, row in zip(new, begin(drawn[new])(), strict=True):
                 self.answers[keys[index]] = row.clone()
         self.known = len(keys) - len(new)
-        return torch.stack([self.answers[key] for key in keys])
+        rows = torch.stack([self.answers[key] for key in keys])
+        return lambda: rows
 
 
 def _keys(part: Lot) -> list[bytes]:

@@ -35,6 +35,8 @@ Post = SimpleQueue[Question | BaseException | None]  # None: somebody has done t
 class Merged:
     """Stands for the box in one of several explanations: asks, and waits until all others ask too."""
 
+    apart = False  # it waits for others, and they for it
+
     def __init__(self, box: BlackBox, post: Post, stopped: Event) -> None:
         self._box, self._post, self._stopped = box, post, stopped
 

@@ -8,16 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from salience.engine import threads
+
 
 @contextmanager
 def quiet(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode for a while; modes and the random state come back, whatever happens."""
+    """Put a module into eval mode for a while, with all threads; modes and the random state come back, whatever happens."""
     training = [inner for inner in module.modules() if inner.training]
     state = torch.get_rng_state()
     try:
         for inner in training:
             inner.training = False
-        yield
+        with threads.everything():
+            yield
     finally:
         for inner in training:
             inner.training = True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from salience.engine import maps
-from salience.engine.masks import Windows
+from salience.engine.masks import Windows, covered
 from salience.types import Found, Map, Scores
 
 
@@ -14,7 +16,7 @@ class Drops:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.count = 0
-        self.sums = torch.zeros(2, 2, *size, dtype=torch.float64)  # half, (Σ ω drop, Σ ω)
+        self.corners = torch.zeros(2, 2, size[0] + 1, size[1] + 1, dtype=torch.float64)  # half, (Σ ω drop, Σ ω)
 
     def add(self, windows: Windows, drops: Scores, weight: float = 1.0) -> None:
         """Take in windows and what hiding each cost. Odd and even windows go to different halves."""
@@ -22,19 +24,23 @@ class Drops:
         for half in (0, 1):
             chosen = side == half
             part = Windows(windows.edges[chosen], windows.size)
-            self.sums[half, 0] += weight * part.cover(drops.cpu()[chosen])
-            self.sums[half, 1] += weight * part.cover(torch.ones(len(part)))
+            self.corners[half, 0] += weight * part.corners(drops.cpu()[chosen])
+            self.corners[half, 1] += weight * part.corners(torch.ones(len(part)))
         self.count += len(windows)
 
     def map(self) -> Map:
         """Return the mean drop; 0 where nothing was hidden."""
-        cost, times = self.sums.sum(0)
-        mean: Map = cost / times.clamp(min=1e-9)
-        return mean
+        return mean(*covered(self.corners.sum(0)))
 
     def found(self) -> Found:
         """Return the map, and how far the halves agree where both have looked."""
-        halves = self.sums[:, 0] / self.sums[:, 1].clamp(min=1e-9)
-        both = (self.sums[:, 1] > 0.5).all(0)
+        sums = covered(self.corners)
+        halves = mean(sums[:, 0], sums[:, 1])
+        both = (sums[:, 1] > 0.5).all(0)
         stability = maps.agreement(halves[0][both], halves[1][both]) if int(both.sum()) > 16 else None
         return Found(self.map().float(), stability=stability)
+
+
+def mean(cost: Float[Tensor, "*n h w"], times: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """Divide; 0 where nothing was hidden, whatever the running sums leave there."""
+    return torch.where(times > 1e-6, cost / times.clamp(min=1e-6), 0)

@@ -9,25 +9,26 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from salience.engine import masks as masking
-from salience.engine import memory
 from salience.engine import target as targets
-from salience.engine.memo import Memo, remembering
+from salience.engine.memo import Memo, Waited, remembering
 from salience.engine.pace import Pace
+from salience.engine.query import asking, begin, expect_finite, score, settle
 from salience.engine.run import Progress, Run, current, plan, resumed, running
-from salience.errors import BoxError, SalienceError, SettingError
-from salience.types import BlackBox, Found, Image, Images, Masks, Probabilities, Scores, Target
+from salience.errors import SalienceError, SettingError
+from salience.types import BlackBox, Found, Image, Images, Masks, Scores, Target
 
 __all__ = ["Progress", "Run", "asking", "each", "expect_between", "expect_finite", "last", "plan"]
 __all__ += ["pictures", "remembering", "resumed", "running", "score", "settle", "whole"]
 
 Lots = TypeVar("Lots", bound=masking.Lot)
+Step = TypeVar("Step")
 
 
 def last(steps: Iterator[Found]) -> Found:
@@ -65,36 +66,35 @@ def each(
     A masked image is fill + mask · (image − fill). Stops quietly when the budget is spent; raises BudgetError when
     the time runs out before `least` masks were scored. What is yielded is good until the next step: buffers are reused.
     """
-    run = current.get() or Run()
     settle(box, image)
     ahead = image.to(box.device)
-    behind = fill.to(ahead).expand_as(ahead).contiguous()
-    pace = Pace.of(box) if run.batch is None else Pace(run.batch, fixed=True)
-    memo = Memo(box, ahead, behind)
-    asked = _Blend(box, ahead, behind)
-    done = 0
-    for lot in lots:
-        begin = 0
-        while begin < len(lot):
-            size = min(pace.size, run.room(len(lot) - begin, done, least))
-            if size == 0:
+    asked = _Asked(box, ahead, fill.to(ahead).expand_as(ahead).contiguous(), least)
+    before = 0.0  # when the scores before these were there
+    try:
+        for lot in lots:
+            parts = asked.parts(lot)
+            for part, drawn, began in early(parts) if getattr(box, "apart", False) else parts:
+                scores = targets.pick(target, asked.waited.popleft()())
+                now = time.perf_counter()
+                if began is not None:
+                    asked.pace.took(len(part), now - max(began, before))
+                before = now
+                yield part, drawn, scores
+            if asked.spent:
                 return
-            part = lot[begin : begin + size]
-            began = time.perf_counter()
-            try:
-                drawn = part.draw(ahead)
-                scores = targets.pick(target, memo.ask(part, drawn, asked))
-            except (torch.OutOfMemoryError, MemoryError):
-                asked.buffer = ahead.new_empty(0)
-                pace.halve(size)
-                continue
-            if memo.known:
-                run.count(memo.known)
-            else:
-                pace.took(size, time.perf_counter() - began)
-            begin += size
-            done += size
-            yield part, drawn, scores
+    finally:
+        for waited in asked.waited:  # it was left while the box was at work on buffers that nobody holds then
+            with suppress(SalienceError):
+                waited()
+
+
+def early(steps: Iterator[Step]) -> Iterator[Step]:
+    """Take each step before the one ahead of it is given."""
+    held = next(steps, None)
+    while held is not None:
+        following = next(steps, None)
+        yield held
+        held = following
 
 
 def pictures(box: BlackBox, images: Images, target: Target) -> Scores:
@@ -117,72 +117,46 @@ def pictures(box: BlackBox, images: Images, target: Target) -> Scores:
     return torch.cat(scores)
 
 
-class _Blend:
-    """Show the box an image through masks, in a buffer that is used again."""
+class _Asked:
+    """Shows the box an image through masks, in two buffers that are used again in turn."""
 
-    def __init__(self, box: BlackBox, ahead: Image, behind: Image) -> None:
-        self.box, self.ahead, self.behind, self.buffer = box, ahead, behind, ahead.new_empty(0)
+    def __init__(self, box: BlackBox, ahead: Image, behind: Image, least: int) -> None:
+        self.box, self.ahead, self.behind, self.least = box, ahead, behind, least
+        self.run = current.get() or Run()
+        self.pace = Pace.of(box) if self.run.batch is None else Pace(self.run.batch, fixed=True)
+        self.memo = Memo(box, ahead, behind)
+        self.buffers = deque([ahead.new_empty(0), ahead.new_empty(0)])
+        self.done, self.spent = 0, False
+        self.waited = deque[Waited]()  # what was begun
 
-    def __call__(self, drawn: Masks) -> Probabilities:
-        if len(self.buffer) < len(drawn):
-            self.buffer = self.ahead.new_empty(len(drawn), *self.ahead.shape)
-        shown = self.buffer[: len(drawn)]
+    def parts(self, lot: Lots) -> Iterator[tuple[Lots, Masks, float | None]]:
+        """Begin part after part; yield it, its masks, and when it was begun, None where some answers were known."""
+        first = 0
+        while first < len(lot):
+            size = min(self.pace.size, self.run.room(len(lot) - first, self.done, self.least))
+            if size == 0:
+                self.spent = True
+                return
+            part = lot[first : first + size]
+            began = time.perf_counter()
+            try:
+                drawn = part.draw(self.ahead)
+                self.waited.append(self.memo.begin(part, drawn, self.begin))
+            except (torch.OutOfMemoryError, MemoryError):
+                self.buffers = deque([self.ahead.new_empty(0), self.ahead.new_empty(0)])
+                self.pace.halve(size)
+                continue
+            if self.memo.known:
+                self.run.count(self.memo.known)
+            first += size
+            self.done += size
+            yield part, drawn, None if self.memo.known else began
+
+    def begin(self, drawn: Masks) -> Waited:
+        """Blend and begin to score."""
+        self.buffers.rotate()
+        if len(self.buffers[0]) < len(drawn):
+            self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
+        shown = self.buffers[0][: len(drawn)]
         torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
-        return score(self.box, shown)
-
-
-def score(box: BlackBox, images: Images) -> Probabilities:
-    """Ask the box, count the passes, and check the answer. Every query of the library goes through here."""
-    if box.device.type == "cpu":
-        memory.keep()
-    with asking(box, images):
-        scores = box(images)
-    if not isinstance(scores, torch.Tensor) or scores.shape != (len(images), len(box.classes)):
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise BoxError(
-            f"expected {box.name} to return scores of shape ({len(images)}, {len(box.classes)}), got {got}: "
-            "check the function or its class names"
-        )
-    expect_finite(box, scores)
-    run = current.get()
-    if run is not None:
-        run.count(len(images))
-    return scores
-
-
-def expect_finite(box: BlackBox, scores: Tensor) -> None:
-    """Refuse what is no number, before it becomes a map."""
-    if not bool(torch.isfinite(scores).all()):
-        raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")
-
-
-def settle(box: BlackBox, image: Image) -> None:
-    """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks."""
-    choose = getattr(box, "settle", None)
-    if choose is None or getattr(box, "settled", False):
-        return
-    size = (image.shape[-2], image.shape[-1])
-    lot = next(masking.grids(15, size, 7, 0.5, seed=0))
-    drawn = torch.cat([torch.ones(1, *size), lot.draw(image.float().cpu())])
-    mean = torch.tensor(box.mean)[:, None, None]
-    images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
-    began = time.monotonic()
-    with asking(box, images):
-        choose(images)
-    run = current.get()
-    if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
-        run.started += time.monotonic() - began
-
-
-@contextmanager
-def asking(box: BlackBox, images: Images) -> Iterator[None]:
-    """Turn what a box raises into a BoxError; want of memory is for the caller to deal with."""
-    try:
-        yield
-    except (SalienceError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as problem:
-        shape = tuple(images.shape)
-        raise BoxError(
-            f"expected {box.name} to score images of shape {shape}, got {type(problem).__name__}: {problem}"
-        ) from problem
+        return begin(self.box, shown)

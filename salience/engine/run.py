@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from salience.engine import threads
 from salience.engine.budget import Budget
 from salience.errors import BudgetError
 
@@ -70,7 +71,8 @@ def resumed(run: Run) -> Iterator[Run]:
     """Make `run` the current one; a generator that is suspended between steps puts this around each step."""
     token = current.set(run)
     try:
-        yield run
+        with threads.scope():
+            yield run
     finally:
         current.reset(token)
 

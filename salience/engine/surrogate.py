@@ -53,7 +53,9 @@ class Shown:
 
     def draw(self, like: Tensor) -> Masks:
         """Paint the bits on the regions."""
-        return self.bits.to(like)[:, self.cut.labels.to(like.device)]
+        labels = self.cut.labels.to(like.device)
+        flat = self.bits.to(like).index_select(1, labels.flatten())  # several times quicker than an index
+        return flat.view(len(flat), *labels.shape)
 
 
 class Regression:

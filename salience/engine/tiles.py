@@ -26,5 +26,5 @@ class Tiles:
 
     def draw(self, like: Tensor) -> Masks:
         """Repeat each value over its tile; where the sides do not divide, tiles differ by a pixel."""
-        rows, columns = (torch.arange(length) * self.values.shape[-1] // length for length in self.size)
-        return self.values.to(like)[:, rows[:, None].to(like.device), columns.to(like.device)]
+        rows, columns = (torch.arange(length, device=like.device) * self.values.shape[-1] // length for length in self.size)
+        return self.values.to(like).index_select(2, columns).index_select(1, rows)

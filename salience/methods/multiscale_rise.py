@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.nn import functional
 
 from salience.engine import estimate, fill, maps, masks, probe
 from salience.engine.groups import GROUPS, Choice, Groups, jackknife
@@ -61,7 +60,7 @@ class MultiscaleRise:
                 begin, stop = number * many, number * many + round(many * part)
                 lots = masks.grids(stop, size, cells, keep, self.seed, start=begin, design="sobol")
                 for _, drawn, scores in probe.each(box, image, target, lots, behind, least=many if number == 0 else 0):
-                    seen.add(functional.adaptive_avg_pool2d(drawn[:, None], kept)[:, 0], root(scores))
+                    seen.add(maps.pooled(drawn, kept), root(scores))
             if number % 4 == 3 or number == rounds - 1:
                 yield self.found(scales, kept, size)
 

@@ -1,0 +1,90 @@
+"""How a box is asked: every query of the library goes through here. It is counted, and the answer is checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from salience.engine import masks as masking
+from salience.engine import memory, threads
+from salience.engine.memo import Waited
+from salience.engine.run import current
+from salience.errors import BoxError, SalienceError
+from salience.types import BlackBox, Image, Images, Probabilities
+
+
+def score(box: BlackBox, images: Images) -> Probabilities:
+    """Ask the box, count the passes, and check the answer."""
+    return begin(box, images)()
+
+
+def begin(box: BlackBox, images: Images) -> Waited:
+    """Ask the box and count the passes; what is returned waits for the answer and checks it."""
+    if box.device.type == "cpu":
+        memory.keep()
+    with asking(box, images):
+        if getattr(box, "apart", False):
+            waited: Waited = box.begin(images)  # type: ignore[attr-defined]
+        else:
+            scores = box(images)
+            waited = lambda: scores  # noqa: E731
+    threads.follow()
+    run = current.get()
+    if run is not None:
+        run.count(len(images))
+
+    def checked() -> Probabilities:
+        with asking(box, images):
+            found = waited()
+        if not isinstance(found, torch.Tensor) or found.shape != (len(images), len(box.classes)):
+            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise BoxError(
+                f"expected {box.name} to return scores of shape ({len(images)}, {len(box.classes)}), got {got}: "
+                "check the function or its class names"
+            )
+        expect_finite(box, found)
+        return found
+
+    return checked
+
+
+def expect_finite(box: BlackBox, scores: Tensor) -> None:
+    """Refuse what is no number, before it becomes a map."""
+    if not bool(torch.isfinite(scores).all()):
+        raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")
+
+
+def settle(box: BlackBox, image: Image) -> None:
+    """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks."""
+    choose = getattr(box, "settle", None)
+    if choose is None or getattr(box, "settled", False):
+        return
+    size = (image.shape[-2], image.shape[-1])
+    lot = next(masking.grids(15, size, 7, 0.5, seed=0))
+    drawn = torch.cat([torch.ones(1, *size), lot.draw(image.float().cpu())])
+    mean = torch.tensor(box.mean)[:, None, None]
+    images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
+    began = time.monotonic()
+    with asking(box, images):
+        choose(images)
+    run = current.get()
+    if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
+        run.started += time.monotonic() - began
+
+
+@contextmanager
+def asking(box: BlackBox, images: Images) -> Iterator[None]:
+    """Turn what a box raises into a BoxError; want of memory is for the caller to deal with."""
+    try:
+        yield
+    except (SalienceError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as problem:
+        shape = tuple(images.shape)
+        raise BoxError(
+            f"expected {box.name} to score images of shape {shape}, got {type(problem).__name__}: {problem}"
+        ) from problem

@@ -1,0 +1,82 @@
+"""Torch's threads, kept out of the way of a network that computes in threads of another library.
+
+When torch's threads are done with a piece of work they wait for the next by spinning, for milliseconds, on the cores that
+OpenVINO or ONNX Runtime then wants: on two cores that costs a fifth of the throughput (docs/decisions/0015-threads.md).
+So inside a run, from the first pass of such a network on, torch computes on one thread; its share is small there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident, local
+
+import torch
+
+_lock = Lock()
+_resting: set[int] = set()  # threads of Python for which torch computes on one thread
+_all = 0  # how many it had before the first of them
+
+
+class _Scope(local):
+    depth = 0
+
+
+_scope = _Scope()
+
+
+@contextmanager
+def scope() -> Iterator[None]:
+    """Let torch be limited inside; at the end of the outermost one it has its threads again."""
+    _scope.depth += 1
+    try:
+        yield
+    finally:
+        _scope.depth -= 1
+        if _scope.depth == 0:
+            _wake()
+
+
+def rest() -> None:
+    """Compute on one thread until the end of the scope; outside one nothing happens."""
+    global _all  # noqa: PLW0603  # torch's threads are the process's
+    if _scope.depth == 0 or get_ident() in _resting:
+        return
+    with _lock:
+        if not _resting:
+            _all = torch.get_num_threads()
+        _resting.add(get_ident())
+    torch.set_num_threads(1)
+
+
+def follow() -> None:
+    """Rest if another thread does, which asked the network in the name of this one."""
+    if _resting:
+        rest()
+
+
+def count() -> int:
+    """Return how many threads torch has when it does not rest."""
+    with _lock:
+        return _all if _resting else torch.get_num_threads()
+
+
+@contextmanager
+def everything() -> Iterator[None]:
+    """Let torch compute on all its threads: for passes of its own."""
+    resting = get_ident() in _resting
+    if resting:
+        torch.set_num_threads(_all)
+    try:
+        yield
+    finally:
+        if resting:
+            torch.set_num_threads(1)
+
+
+def _wake() -> None:
+    with _lock:
+        if get_ident() not in _resting:
+            return
+        _resting.discard(get_ident())
+    torch.set_num_threads(_all)

@@ -1,0 +1,72 @@
+"""Torch's threads, which make way for a network that has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+import torch
+
+from salience.engine import modes, probe, threads
+
+
+@pytest.fixture(autouse=True)
+def three() -> Iterator[None]:
+    """Begin with three threads, and leave as many as there were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_torch_rests_until_the_outermost_run_ends() -> None:
+    """Inner runs end without giving the threads back."""
+    with probe.running():
+        with probe.running():
+            threads.rest()
+            threads.rest()
+            assert (torch.get_num_threads(), threads.count()) == (1, 3)
+        assert torch.get_num_threads() == 1
+    assert (torch.get_num_threads(), threads.count()) == (3, 3)
+
+
+def test_outside_a_run_nobody_rests() -> None:
+    """There is nothing that would end it."""
+    threads.rest()
+    threads.follow()
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_gives_the_threads_back() -> None:
+    """As any end of a run does."""
+    with suppress(ZeroDivisionError), probe.running():
+        threads.rest()
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == 3
+
+
+def test_a_pass_of_torch_itself_has_all_threads() -> None:
+    """Also within a run that rests; then it rests again."""
+    with probe.running():
+        threads.rest()
+        with modes.quiet(torch.nn.Linear(1, 1)):
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
+
+
+def test_who_asks_in_another_thread_rests_too_and_each_wakes_by_itself() -> None:
+    """Torch's number of threads belongs to each thread of Python."""
+
+    def asks() -> tuple[int, int]:
+        with probe.running():
+            threads.follow()
+            inside = torch.get_num_threads()
+        return inside, torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool, probe.running():
+        threads.rest()
+        assert pool.submit(asks).result() == (1, 3)
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3

@@ -86,12 +86,16 @@ class TorchBox:
         return self._fingerprint
 
     def __call__(self, images: Images) -> Probabilities:
-        """Score a batch in the box's lane; once weights were written to, no longer in one that was compiled."""
+        """Score a batch in the box's lane."""
+        self.renew()
         return self.begin(images)()
+
+    def renew(self) -> None:
+        """Leave a lane that was compiled, once weights were written to: looking takes as long as a third of a pass."""
+        self.lane = _lanes.still(self.lane, self.module)
 
     def begin(self, images: Images) -> Callable[[], Probabilities]:
         """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
-        self.lane = _lanes.still(self.lane, self.module)
         return self._begun(images, self.lane)
 
     @property

@@ -106,7 +106,9 @@ def serve(box: BlackBox, post: Post, working: int) -> None:
 
 def scored(box: BlackBox, lots: Sequence[Any]) -> Sequence[Tensor]:
     """Score all in one batch, and give back a lot for a lot."""
-    return box(torch.cat(list(lots))).split([len(each) for each in lots])  # type: ignore[no-any-return]
+    images = torch.cat(list(lots))
+    found = box.begin(images)() if getattr(box, "apart", False) else box(images)  # type: ignore[attr-defined]
+    return found.split([len(each) for each in lots])  # type: ignore[no-any-return]
 
 
 def single(deed: Callable[[], Any]) -> Sequence[Any]:

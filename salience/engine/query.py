@@ -19,15 +19,15 @@ from salience.types import BlackBox, Image, Images, Probabilities
 
 def score(box: BlackBox, images: Images) -> Probabilities:
     """Ask the box, count the passes, and check the answer."""
-    return begin(box, images)()
+    return begin(box, images, wait=True)()
 
 
-def begin(box: BlackBox, images: Images) -> Waited:
+def begin(box: BlackBox, images: Images, *, wait: bool = False) -> Waited:
     """Ask the box and count the passes; what is returned waits for the answer and checks it."""
     if box.device.type == "cpu":
         memory.keep()
     with asking(box, images):
-        if getattr(box, "apart", False):
+        if getattr(box, "apart", False) and not wait:
             waited: Waited = box.begin(images)  # type: ignore[attr-defined]
         else:
             scores = box(images)
@@ -59,7 +59,9 @@ def expect_finite(box: BlackBox, scores: Tensor) -> None:
 
 
 def settle(box: BlackBox, image: Image) -> None:
-    """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks."""
+    """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks; or leave one."""
+    if hasattr(box, "renew"):
+        box.renew()
     choose = getattr(box, "settle", None)
     if choose is None or getattr(box, "settled", False):
         return

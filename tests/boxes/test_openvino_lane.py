@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from salience.boxes import _cache, _engines, _lanes, _openvino
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import probe
+from salience.engine import masks, merge, probe
 from salience.errors import BoxError
 from tests.boxes.test_torch import network, snapshot
 from tests.helpers import apart, noise
@@ -104,6 +104,29 @@ def test_a_changed_module_is_no_longer_asked_in_its_compiled_form(deed: str) -> 
     assert apart(box(IMAGES), box_of(module, lane="exact")(IMAGES)) < 1e-5
     assert apart(box(IMAGES), before) > 0.01
     assert box.lane == "channels-last"
+
+
+def test_a_changed_module_is_noticed_when_masks_are_asked_about_and_by_pictures_that_share_batches() -> None:
+    """Once for all their batches."""
+    module = network()
+    box, image = box_of(module), IMAGES[0]
+    lot = masks.Drawn(torch.ones(3, 8, 8))
+
+    def seen(box: Any) -> Tensor:
+        return torch.cat([y.clone() for _, _, y in probe.each(box, image, 1, [lot], torch.zeros(3, 8, 8))])
+
+    before = seen(box)
+    assert box.apart
+    with torch.no_grad():
+        module[3].bias[1] += 2
+    after = box_of(module, lane="exact")(image[None])[0, 1]
+    assert apart(seen(box), after.expand(3)) < 1e-5
+    assert apart(before, after.expand(3)) > 0.01
+    again = box_of(module)
+    seen(again)
+    with torch.no_grad():
+        module[3].bias[1] -= 2
+    assert all(apart(found, before) < 1e-5 for found in merge.together(again, [seen, seen]))
 
 
 @pytest.mark.parametrize("training", [False, True])

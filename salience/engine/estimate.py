@@ -18,7 +18,6 @@ from typing import Literal, Protocol, Self, get_args, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from salience.engine import maps
 from salience.errors import SettingError
@@ -150,7 +149,7 @@ class Ridge:
 
     def add(self, masks: Masks, scores: Scores) -> None:
         """Take in a batch."""
-        x = functional.adaptive_avg_pool2d(masks[:, None], self.cells).flatten(1)
+        x = maps.pooled(masks, (self.cells, self.cells)).flatten(1)
         rows = torch.cat([torch.ones_like(x[:, :1]), x, scores[:, None].to(x)], dim=1).cpu().double()
         self.products += rows.T @ rows
 

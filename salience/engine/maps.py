@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from jaxtyping import Float
@@ -35,11 +35,13 @@ def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
 
 
 def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
-    """Average over the areas of a grid of `size`; of half the sides by additions, a tenth of the time."""
-    if tuple(large.shape[1:]) != (2 * size[0], 2 * size[1]):
+    """Average over the areas of a grid of `size`; where it divides the sides by additions, a fifth of the time."""
+    (height, width), (tall, wide) = large.shape[1:], size
+    if height % tall or width % wide:
         return functional.adaptive_avg_pool2d(large[:, None], size)[:, 0]
-    rows = large[:, ::2] + large[:, 1::2]
-    return (rows[:, :, ::2] + rows[:, :, 1::2]).mul_(0.25)
+    down, right = height // tall, width // wide
+    rows = reduce(torch.add, (large[:, at::down] for at in range(down)))
+    return reduce(torch.add, (rows[:, :, at::right] for at in range(right))) / (down * right)
 
 
 def ranks(values: Float[Tensor, ...]) -> Float[Tensor, " n"]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -65,14 +66,16 @@ def each(
 
     A masked image is fill + mask · (image − fill). Stops quietly when the budget is spent; raises BudgetError when
     the time runs out before `least` masks were scored. What is yielded is good until the next step: buffers are reused.
+    The next part is begun early where the box computes apart; of the next lot only if `lots` is a list, for otherwise it
+    may depend on all scores of this one.
     """
     settle(box, image)
     ahead = image.to(box.device)
     asked = _Asked(box, ahead, fill.to(ahead).expand_as(ahead).contiguous(), least)
     before = 0.0  # when the scores before these were there
     try:
-        for lot in lots:
-            parts = asked.parts(lot)
+        whole = isinstance(lots, Sequence)
+        for parts in [chain.from_iterable(map(asked.parts, lots))] if whole else map(asked.parts, lots):
             for part, drawn, began in early(parts) if getattr(box, "apart", False) else parts:
                 scores = targets.pick(target, asked.waited.popleft()())
                 now = time.perf_counter()

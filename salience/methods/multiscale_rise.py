@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import torch
 
@@ -54,15 +55,16 @@ class MultiscaleRise:
         kept = (min(SIDE, size[0]), min(SIDE, size[1]))
         scales = [Groups(partial(estimate.of, "centred", kept, keep, 0), GROUPS, many) for _, keep, many in SCALES]
         rounds = -(-count // ROUND)
-        for number in range(rounds):
-            part = min(ROUND, count - number * ROUND) / ROUND  # the last round may be a smaller one
-            for (cells, keep, many), seen in zip(SCALES, scales, strict=True):
+        seen = {cells: each for (cells, _, _), each in zip(SCALES, scales, strict=True)}
+        for first in range(0, rounds, 4):
+            lots: list[masks.Grids] = []
+            for number, (cells, keep, many) in product(range(first, min(first + 4, rounds)), SCALES):
+                part = min(ROUND, count - number * ROUND) / ROUND  # the last round may be a smaller one
                 begin, stop = number * many, number * many + round(many * part)
-                lots = masks.grids(stop, size, cells, keep, self.seed, start=begin, design="sobol")
-                for _, drawn, scores in probe.each(box, image, target, lots, behind, least=many if number == 0 else 0):
-                    seen.add(maps.pooled(drawn, kept), root(scores))
-            if number % 4 == 3 or number == rounds - 1:
-                yield self.found(scales, kept, size)
+                lots += masks.grids(stop, size, cells, keep, self.seed, start=begin, design="sobol")
+            for lot, drawn, scores in probe.each(box, image, target, lots, behind, least=0 if first else ROUND):
+                seen[lot.cells.shape[-1]].add(maps.pooled(drawn, kept), root(scores))
+            yield self.found(scales, kept, size)
 
     def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Found:
         """Fold what has been seen; the halves are the groups of even and of odd number."""

@@ -67,6 +67,14 @@ def test_a_batch_is_begun_before_the_one_before_is_waited_for_but_not_beyond_its
     assert run.passes == 18
 
 
+def test_of_a_list_the_next_lot_is_begun_early_too() -> None:
+    """It was there before any score."""
+    box = Slow()
+    with probe.running(batch=9):
+        list(probe.each(box, IMAGE, 1, [LOT[:9], LOT[:4]], FILL))
+    assert box.told == ["begin 0", "begin 1", "wait 0", "wait 1"]
+
+
 def test_the_budget_is_kept_to_with_a_batch_under_way() -> None:
     """Passes count when they are begun."""
     box = Slow()

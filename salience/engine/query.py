@@ -60,8 +60,11 @@ def expect_finite(box: BlackBox, scores: Tensor) -> None:
 
 def settle(box: BlackBox, image: Image) -> None:
     """Let a box that has faster lanes choose one, on this image in the clear and seen through a few masks; or leave one."""
-    if hasattr(box, "renew"):
+    run = current.get()
+    if hasattr(box, "renew") and (run is None or id(box) not in run.renewed):
         box.renew()
+        if run is not None:
+            run.renewed.add(id(box))
     choose = getattr(box, "settle", None)
     if choose is None or getattr(box, "settled", False):
         return
@@ -73,7 +76,6 @@ def settle(box: BlackBox, image: Image) -> None:
     began = time.monotonic()
     with asking(box, images):
         choose(images)
-    run = current.get()
     if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
         run.started += time.monotonic() - began
 

@@ -26,6 +26,7 @@ class Run:
     passes: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
+    renewed: set[int] = field(default_factory=set)  # the boxes whose weights were looked at
 
     @property
     def left(self) -> int | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from salience import registry
-from salience.engine import maps
+from salience.engine import maps, threads
 from salience.errors import BoxError
 from salience.types import BlackBox, GreyBox, Image, Map
 
@@ -76,7 +76,10 @@ class Intent:
         self.shape = (features.shape[-2], features.shape[-1])
         flat = features.flatten(1).T  # (n C)
         offset = flat.square().sum(1) / 2
-        rows = [(flat[at : at + ROWS] @ flat.T - offset).div_(temperature).softmax(1) for at in range(0, len(flat), ROWS)]
+        with threads.everything():
+            rows = [
+                (flat[at : at + ROWS] @ flat.T - offset).div_(temperature).softmax(1) for at in range(0, len(flat), ROWS)
+            ]
         self.weights = torch.cat(rows)
 
     def mean(self, saliency: Map) -> Float[Tensor, "y x"]:

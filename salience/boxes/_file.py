@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from salience.boxes import _blocks, _cache, _heads, _lanes
 from salience.boxes._heads import Head
+from salience.boxes._openvino import Compiled
 from salience.boxes._parts import Array, Network, Parts
 from salience.engine.tap import INPUT, expect_maps, unmaps
 from salience.errors import BoxError
@@ -60,7 +61,17 @@ class FileBox:
 
     def __call__(self, images: Images) -> Probabilities:
         """Score a batch in the box's lane."""
-        return self._scored(images, self.lane)
+        return self.begin(images)()
+
+    def begin(self, images: Images) -> Callable[[], Probabilities]:
+        """Begin to score a batch; what is returned waits for the scores."""
+        waited = self.parts.begin(images, self.answer, self.lane)
+        return lambda: self._activated(waited())
+
+    @property
+    def apart(self) -> bool:
+        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
+        return isinstance(self.parts.part((self.network.graph.image,), [self.answer], self.lane), Compiled)
 
     def anatomy(self) -> Anatomy:
         """Where to look inside: the end of each block, and the last feature maps."""

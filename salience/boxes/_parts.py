@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from salience.boxes._graph import Graph
+from salience.boxes._openvino import Compiled
 from salience.picture import Preparation
 from salience.types import Images
 
@@ -65,21 +66,34 @@ class Parts:
 
     def run(self, images: Images, tensor: str, lane: str = "exact") -> Tensor:
         """Return one tensor for each image."""
-        return torch.from_numpy(self.ask([tensor], [self.ready(images)], lane=lane)[0])
+        return self.begin(images, tensor, lane)()
+
+    def begin(self, images: Images, tensor: str, lane: str) -> Callable[[], Tensor]:
+        """Begin to compute one tensor for each image; what is returned waits for it, where the network can be left alone."""
+        ready = self.ready(images)
+        part = self.part((self.network.graph.image,), [tensor], lane)
+        if isinstance(part, Compiled) and (not self.single or len(ready) == 1):
+            waited = part.begin(ready)
+            return lambda: torch.from_numpy(waited()[0])
+        found = torch.from_numpy(self.ask([tensor], [ready], lane=lane)[0])
+        return lambda: found
 
     def ask(
         self, outputs: Sequence[str], arrays: Sequence[Array], inputs: Sequence[str] = (), lane: str = "exact"
     ) -> list[Array]:
         """Run the part between the inputs (none given: the image) and the outputs."""
-        inputs = tuple(inputs) or (self.network.graph.image,)
-        key = (lane, *inputs, "to", *outputs)
-        if key not in self.network.made:
-            self.network.made[key] = self.network.part(inputs, outputs, lane)
-        run = self.network.made[key]
+        run = self.part(tuple(inputs) or (self.network.graph.image,), outputs, lane)
         if not self.single or len(arrays[0]) == 1:
             return run(*arrays)
         rows = [run(*(each[at : at + 1] for each in arrays)) for at in range(len(arrays[0]))]
         return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+    def part(self, inputs: tuple[str, ...], outputs: Sequence[str], lane: str) -> Part:
+        """Make a part at the first call."""
+        key = (lane, *inputs, "to", *outputs)
+        if key not in self.network.made:
+            self.network.made[key] = self.network.part(inputs, outputs, lane)
+        return self.network.made[key]
 
     def _takes_many(self) -> bool:
         """Say whether a network made for one image answers to two as to each alone."""

@@ -15,7 +15,7 @@ import salience
 from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import probe
+from salience.engine import masks, probe
 from salience.errors import BoxError, SalienceError, SettingError, UnknownName
 from salience.types import BlackBox, GreyBox, OpenBox
 from tests.boxes.nets import FLOAT, colour, exported, onnx, written
@@ -212,6 +212,17 @@ def test_a_part_takes_as_many_threads_as_torch(kind: str, residual: tuple[TorchB
         assert run.threads == 2
     finally:
         torch.set_num_threads(1)
+
+
+@kinds
+def test_a_file_says_whether_it_computes_beside_python(kind: str, residual: tuple[TorchBox, str]) -> None:
+    """OpenVINO does, ONNX Runtime does not; the scores through masks are those of the images blended."""
+    box = box_of(residual[1], kind)
+    assert box.apart == (kind == "openvino")
+    drawn, image = noise(5, *box.size, dtype=torch.float32), IMAGES[0]
+    with probe.running(batch=2):
+        got = torch.cat([y for _, _, y in probe.each(box, image, 1, [masks.Drawn(drawn)], torch.zeros_like(image))])
+    assert apart(got, box(drawn[:, None] * image)[:, 1]) < 1e-6
 
 
 def test_a_file_has_the_lanes_of_openvino(residual: tuple[TorchBox, str], monkeypatch: pytest.MonkeyPatch) -> None:

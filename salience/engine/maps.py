@@ -31,7 +31,7 @@ def enlarged(small: Float[Tensor, "n y x"], size: tuple[int, int]) -> Float[Tens
 
 @lru_cache(maxsize=64)
 def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
-    return functional.interpolate(torch.eye(side)[None], size=length, mode="linear", align_corners=False)[0].T.contiguous()
+    return functional.interpolate(torch.eye(side).double()[None], size=length, mode="linear", align_corners=False)[0].T
 
 
 def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:

@@ -86,6 +86,30 @@ def test_a_compiled_network_takes_as_many_threads_as_torch() -> None:
         torch.set_num_threads(1)
 
 
+def test_torch_makes_way_inside_a_run_also_for_who_shares_batches() -> None:
+    """The network keeps the threads that torch had, and torch has them again afterwards."""
+    box = box_of(network())
+    torch.set_num_threads(2)
+    seen: list[int] = []
+
+    def deed(asked: Any) -> None:
+        with probe.running():
+            probe.score(asked, IMAGES)
+            seen.append(torch.get_num_threads())
+
+    try:
+        with probe.running():
+            probe.score(box, IMAGES)
+            seen.append(torch.get_num_threads())
+            merge.together(box, [deed, deed])
+        assert seen == [1, 1, 1]
+        assert torch.get_num_threads() == 2
+        (compiled,) = _engines._made[box.module][1].values()
+        assert compiled.threads == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("deed", ["write", "write to data", "replace", "hook"])
 def test_a_changed_module_is_no_longer_asked_in_its_compiled_form(deed: str) -> None:
     """A weight written in place, another layer, a hook: the answer is the changed module's."""

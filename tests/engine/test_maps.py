@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation
 from scipy.stats import rankdata, spearmanr
 
 from salience.engine import maps
-from tests.helpers import noise, same
+from tests.helpers import apart, noise, same
 
 
 def test_ranks_with_ties_are_scipys() -> None:
@@ -67,3 +67,20 @@ def test_a_useless_map_is_said_in_words() -> None:
     assert maps.flaws(noise(3, 3)) == []
     assert "constant (0 everywhere)" in maps.flaws(torch.zeros(3, 3))[0]
     assert "not finite" in maps.flaws(torch.tensor([[1.0, float("nan")]]))[0]
+
+
+@pytest.mark.parametrize("side", [3, 7, 32, 40])
+@pytest.mark.parametrize("size", [(48, 48), (45, 31)])
+def test_enlarging_is_bilinear_by_either_way(side: int, size: tuple[int, int]) -> None:
+    """Matrices for few cells, torch's own for many."""
+    small = noise(2, side, side)
+    known = torch.nn.functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    assert apart(maps.enlarged(small, size), known) < 1e-12
+
+
+@pytest.mark.parametrize("size", [(6, 4), (12, 8), (5, 8), (24, 24)])
+def test_pooling_averages_whether_or_not_the_grid_divides_the_sides(size: tuple[int, int]) -> None:
+    """By additions, or as torch does it."""
+    large = noise(2, 24, 24)
+    known = torch.nn.functional.adaptive_avg_pool2d(large[:, None], size)[:, 0]
+    assert apart(maps.pooled(large, size), known) < 1e-12

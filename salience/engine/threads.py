@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, get_ident, local
+from threading import Lock, Thread, get_ident, local
 
 import torch
 
@@ -42,11 +42,12 @@ def rest() -> None:
     global _all  # noqa: PLW0603  # torch's threads are the process's
     if _scope.depth == 0 or get_ident() in _resting:
         return
+    now = torch.get_num_threads()  # asked in any case: the first answer in a thread sets what is set for new threads
     with _lock:
         if not _resting:
-            _all = torch.get_num_threads()
+            _all = now
         _resting.add(get_ident())
-    torch.set_num_threads(1)
+    _limit()
 
 
 def follow() -> None:
@@ -71,7 +72,15 @@ def everything() -> Iterator[None]:
         yield
     finally:
         if resting:
-            torch.set_num_threads(1)
+            _limit()
+
+
+def _limit() -> None:
+    """Limit this thread of Python alone: those yet to come would else begin with what was set last, by whomever."""
+    torch.set_num_threads(1)
+    other = Thread(target=torch.set_num_threads, args=(_all,))
+    other.start()
+    other.join()
 
 
 def _wake() -> None:

@@ -56,6 +56,17 @@ def test_a_pass_of_torch_itself_has_all_threads() -> None:
         assert torch.get_num_threads() == 1
 
 
+def test_other_threads_of_python_keep_theirs_whenever_they_began() -> None:
+    """Torch gives a new one what was set last."""
+    with ThreadPoolExecutor(1) as before, ThreadPoolExecutor(1) as after, probe.running():
+        assert before.submit(torch.get_num_threads).result() == 3
+        threads.rest()
+        with threads.everything():
+            pass
+        assert [pool.submit(torch.get_num_threads).result() for pool in (before, after)] == [3, 3]
+        assert torch.get_num_threads() == 1
+
+
 def test_who_asks_in_another_thread_rests_too_and_each_wakes_by_itself() -> None:
     """Torch's number of threads belongs to each thread of Python."""
 

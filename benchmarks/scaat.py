@@ -110,6 +110,7 @@ def main() -> None:
     options.add_argument("deed", choices=["train", "table", "sheet", "cost"])
     options.add_argument("--set", choices=list(SETS), default="mnist")
     options.add_argument("--hows", default="", help="of the trainings, with commas; none: all")
+    options.add_argument("--maps", default="gradient,smooth-grad", help="methods whose maps are measured")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/scaat"))
     given = options.parse_args()
@@ -131,10 +132,10 @@ def train(given: argparse.Namespace) -> None:
             trained = made[name].fit(chosen.box, learn, loop=loop, course=chosen.course, out=folder)
             last = trained.history[-1]
             print(f"{given.set} {name} {seed}: {last['step']} steps, loss {last['loss']:.3f}", flush=True)
-    grid(given.set, place)
+    grid(given.set, place, given.maps.split(","))
 
 
-def grid(name: str, place: Path) -> None:
+def grid(name: str, place: Path, seen: list[str]) -> None:
     """Write two grids over all networks that are there: accuracy on many pictures, and maps on fewer."""
     chosen = SETS[name]
     _, test = specs(name, chosen.learn, place / "data")
@@ -145,7 +146,7 @@ def grid(name: str, place: Path) -> None:
     maps = [each.format(step=max(1, height * width // 28)) for each in MAPS] + (["energy"] if chosen.truth else [])
     asked = {
         "accuracy": ([each.format(reach=chosen.reach) for each in ACCURACY], ["random-order"], chosen.asked),
-        "maps": (maps, ["gradient", "smooth-grad", "random-order"], chosen.looked),
+        "maps": (maps, [*seen, "random-order"], chosen.looked),
     }
     for file, (measures, methods, count) in asked.items():
         lines = [f"measures = {json.dumps(measures)}", 'target = "label"', "batch = 16", "controls = false", "", "[methods]"]

@@ -44,7 +44,8 @@ def lay(title: str, found: Found, method: str, wanted: Callable[[str], bool]) ->
             if name.startswith("deletion")
         }
     columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
-    pictures = max(len(each) for cells in rows.values() for each in cells.values())
+    counts = {len(each) for cells in rows.values() for each in cells.values()}
+    pictures = "–".join(map(str, sorted({min(counts), max(counts)})))  # fewer where a bench was left
     order = [each for each in ("plain", *rows) if each in rows]
     print(f"\n**{title}**, N = {pictures}; mean ± half of the 95 % interval over pictures\n")
     print("| training | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")

@@ -33,7 +33,12 @@ Target = int | tuple[int, int] | Callable[[Probabilities], Scores]
 
 @runtime_checkable
 class BlackBox(Protocol):
-    """Gives probabilities, nothing else."""
+    """Gives probabilities, nothing else.
+
+    One that computes beside Python, in threads of its own or on a device, may say `apart = True` and have `begin(images)`,
+    which returns what waits for the scores: then the next batch is made meanwhile. One whose weights may change can have
+    `renew()`, which is called before a loop of batches.
+    """
 
     name: str
     classes: Sequence[str]  # the name of each class, in the order of the scores

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import data, table
-from benchmarks.speed import photograph, settled
+from benchmarks.speed import bare, photograph, settled
 from salience import registry
 from salience.engine import probe
 
@@ -112,7 +112,6 @@ def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Calla
     target = int(probe.score(box, image[None])[0].argmax())
     settled(box, image)
     batch = probe.Pace.of(box).best
-    ready = image.expand(batch, -1, -1, -1).contiguous()
     print(table.heading(box, f"at most {passes} passes, batch {batch}"))
     print("| method | passes | ms a pass, bare | beyond the bare passes | of the most that the box can do |")
     print("|---" * 5 + "|")
@@ -124,25 +123,12 @@ def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Calla
                 began = clock()
                 made(box, image, target)
                 spent = clock() - began
-            pairs.append((spent, *(bare(box, ready, run.passes, way, clock) for way in (False, True))))
+            alone = (bare(box, image, batch, run.passes, ahead=ahead, clock=clock) for ahead in (False, True))
+            pairs.append((spent, *alone))
         over = median(whole / called for whole, called, _ in pairs[1:]) - 1
         kept = median(most / whole for whole, _, most in pairs[1:])
         each = median(called for _, called, _ in pairs[1:]) / run.passes * 1e3
         print(f"| {method} | {run.passes:,} | {each:.2f} | {over:+.1%} | {kept:.0%} |", flush=True)
-
-
-def bare(box: Any, ready: torch.Tensor, passes: int, ahead: bool, clock: Callable[[], float]) -> float:
-    """Time passes of ready batches, batch by batch or begun one ahead."""
-    parts = [ready[: min(len(ready), passes - done)] for done in range(0, passes, len(ready))]
-    with probe.running():
-        began = clock()
-        if ahead and getattr(box, "apart", False):
-            for waited in probe.early(box.begin(part) for part in parts):
-                waited()
-        else:
-            for part in parts:
-                box(part)
-        return clock() - began
 
 
 def draw(grown: dict[str, list[tuple[int, float]]], out: Path) -> None:

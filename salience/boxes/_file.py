@@ -14,7 +14,7 @@ from torch import Tensor
 
 from salience.boxes import _blocks, _cache, _heads, _lanes
 from salience.boxes._heads import Head
-from salience.boxes._openvino import Compiled
+from salience.boxes._openvino_network import OpenvinoNetwork
 from salience.boxes._parts import Array, Network, Parts
 from salience.engine.tap import INPUT, expect_maps, unmaps
 from salience.errors import BoxError
@@ -71,7 +71,7 @@ class FileBox:
     @property
     def apart(self) -> bool:
         """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return isinstance(self.parts.part((self.network.graph.image,), [self.answer], self.lane), Compiled)
+        return self.lane in _lanes.OPENVINO or isinstance(self.network, OpenvinoNetwork)
 
     def anatomy(self) -> Anatomy:
         """Where to look inside: the end of each block, and the last feature maps."""

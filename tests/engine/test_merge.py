@@ -114,10 +114,14 @@ def test_ctrl_c_ends_it_while_all_wait_or_work() -> None:
         while True:
             asked(images(1, 1))
 
-    for delay in (0.1, 0.25, 0.4):
-        alarm = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
-        alarm.start()
-        with pytest.raises(KeyboardInterrupt):
-            merge.together(Counted(), [endless, endless, endless])
-        alarm.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
+    try:
+        for delay in (0.1, 0.25, 0.4):
+            alarm = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
+            alarm.start()
+            with pytest.raises(KeyboardInterrupt):
+                merge.together(Counted(), [endless, endless, endless])
+            alarm.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not [each for each in threading.enumerate() if each.name.startswith("ThreadPoolExecutor")]

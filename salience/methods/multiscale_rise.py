@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 
 import torch
@@ -62,13 +62,18 @@ class MultiscaleRise:
                 part = min(ROUND, count - number * ROUND) / ROUND  # the last round may be a smaller one
                 begin, stop = number * many, number * many + round(many * part)
                 lots += masks.grids(stop, size, cells, keep, self.seed, start=begin, design="sobol")
+            done = 0
             for lot, drawn, scores in probe.each(box, image, target, lots, behind, least=0 if first else ROUND):
                 seen[lot.cells.shape[-1]].add(maps.pooled(drawn, kept), root(scores))
-            yield self.found(scales, kept, size)
+                done += len(lot)
+            if done:
+                yield self.found(scales, kept, size)
+            if done < sum(map(len, lots)):  # the time is spent
+                return
 
     def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Found:
         """Fold what has been seen; the halves are the groups of even and of odd number."""
-        sigma, filled = self.smooth * min(kept), scales[0].filled
+        sigma, filled = self.smooth * min(kept), reduce(torch.logical_and, (each.filled for each in scales))
 
         def fold(chosen: Choice) -> Map:
             parts = [

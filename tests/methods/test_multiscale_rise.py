@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from salience.boxes import toy
 from salience.engine import masks, probe
+from salience.engine.run import Run
 from salience.errors import BudgetError, SettingError
 from salience.methods.multiscale_rise import SCALES, MultiscaleRise, root, unit
 from salience.types import Map
@@ -87,3 +88,14 @@ def test_too_little_is_refused() -> None:
         MultiscaleRise(masks=3)
     with pytest.raises(SettingError, match="expected 0 ≤ smooth ≤ 0.5, got 1"):
         MultiscaleRise(smooth=1)
+
+
+@pytest.mark.parametrize("passes", [32, 40, 64, 136])
+def test_time_may_end_anywhere_in_a_round(passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The map is that of the rounds of which masks of both sizes were scored, and the method ends."""
+    monkeypatch.setattr(Run, "late", property(lambda run: run.passes >= passes))
+    with probe.running("3600s", batch=8) as run:
+        *_, found = MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0)
+    assert run.passes == passes
+    assert bool(found.saliency.isfinite().all())
+    assert float(found.saliency.std()) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -12,20 +12,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes import _engines, _heads, _lanes
+from salience.boxes import _heads, _lanes
 from salience.boxes._heads import Head
+from salience.boxes._laned import Laned
 from salience.boxes._module import FromPixels, digest, kind, opened, saved, unwrapped
 from salience.boxes._options import prepared, published
 from salience.boxes._redrawn import drawn, weighted
 from salience.engine.layers import find
-from salience.engine.modes import quiet
 from salience.engine.slope import read
 from salience.engine.tap import expect_maps, tap, unmaps
 from salience.picture import Preparation
 from salience.types import Anatomy, Features, Images, Probabilities, Reading, Scale, Target
 
 
-class TorchBox:
+class TorchBox(Laned):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
@@ -70,12 +70,6 @@ class TorchBox:
         return tuple(f"class {index}" for index in range(count))
 
     @property
-    def device(self) -> torch.device:
-        """Where the module's weights are now."""
-        first = next(self.module.parameters(), next(self.module.buffers(), None))
-        return torch.device("cpu") if first is None else first.device
-
-    @property
     def fingerprint(self) -> str:
         """A hash of weights, head and preprocessing; computed anew when a weight was written to."""
         state = self.module.state_dict(keep_vars=True)
@@ -84,24 +78,6 @@ class TorchBox:
             about = repr((self.head, replace(self.preparation, source=""), self.channels))
             self._stamp, self._fingerprint = version, digest(about, state)
         return self._fingerprint
-
-    def __call__(self, images: Images) -> Probabilities:
-        """Score a batch in the box's lane."""
-        self.renew()
-        return self.begin(images)()
-
-    def renew(self) -> None:
-        """Leave a lane that was compiled, once weights were written to: looking takes as long as a third of a pass."""
-        self.lane = _lanes.still(self.lane, self.module)
-
-    def begin(self, images: Images) -> Callable[[], Probabilities]:
-        """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
-        return self._begun(images, self.lane)
-
-    @property
-    def apart(self) -> bool:
-        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return self.lane in _lanes.OPENVINO or self.device.type == "cuda"
 
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation, exactly; gradients flow back to `images`."""
@@ -162,40 +138,6 @@ class TorchBox:
     def trainable(self, only: Sequence[str] = ()) -> nn.Module:
         """Give the module as one from images in 0…1 to logits, to be trained: all of it, or parts by their names."""
         return FromPixels(self.module, self.ready, lambda raw: _heads.widened(unwrapped(raw), self.head), only)
-
-    def settle(self, images: Images) -> None:
-        """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""
-        if self.settled:
-            return
-        self.settled = True
-        self.lane, self.check = _lanes.settle(self._scored, images, _engines.about(self), _lanes.names(self.device))
-
-    def _scored(self, images: Images, lane: str) -> Probabilities:
-        return self._begun(images, lane)()
-
-    def _begun(self, images: Images, lane: str) -> Callable[[], Probabilities]:
-        if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
-            waited = _engines.begin(self, images, lane)
-            return lambda: self._activated(waited())
-        with torch.no_grad():
-            scores = self._activated(self._run(images, lane))
-        return lambda: scores
-
-    def ready(self, images: Images) -> Tensor:
-        """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
-        mean, std = (images.new_tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
-        ready = torch.addcmul(-mean / std, images, 1 / std)
-        return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(kind(self.module))
-
-    def _run(self, images: Images, lane: str) -> Tensor:
-        ready = self.ready(images)
-        if lane != "exact":
-            ready = ready.contiguous(memory_format=torch.channels_last)
-        with quiet(self.module), _lanes.autocast(lane, self.device):
-            return unwrapped(self.module(ready))
-
-    def _activated(self, raw: Tensor) -> Probabilities:
-        return _heads.scaled(_heads.widened(raw, self.head), self.head, "probability")
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, lane {self.lane}>"

@@ -1,7 +1,7 @@
 """Torch's threads, kept out of the way of a network that computes in threads of another library.
 
 When torch's threads are done with a piece of work they wait for the next by spinning, for milliseconds, on the cores that
-OpenVINO or ONNX Runtime then wants: on two cores that costs a fifth of the throughput (docs/decisions/0015-threads.md).
+OpenVINO or ONNX Runtime then wants: on few cores that costs a good part of the throughput (docs/decisions/0015-threads.md).
 So inside a run, from the first pass of such a network on, torch computes on one thread; its share is small there.
 """
 

@@ -245,7 +245,7 @@ def blocks() -> TorchBox:
 
 
 def objects() -> TorchBox:
-    """Load EfficientNet-Lite0 for pictures of 128 pixels, at which a training takes a third of the time."""
+    """Load EfficientNet-Lite0 for pictures of 128 pixels, so that more steps fit into the time."""
     known = registry.box("default", lane="exact")
     assert isinstance(known, TorchBox)  # noqa: S101  # so that it can be made again
     ready = replace(known.preparation, size=(128, 128), resize=146)

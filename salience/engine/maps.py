@@ -22,7 +22,7 @@ def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
 
 
 def enlarged(small: Float[Tensor, "n y x"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
-    """Resample each bilinearly to `size`. Of few cells by two matrices, which takes a quarter of the time."""
+    """Resample each bilinearly to `size`. Of few cells by two matrices, which is quicker."""
     if max(small.shape[1:]) > FEW:
         return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     rows, columns = (_linear(*each).to(small) for each in zip(small.shape[1:], size, strict=True))
@@ -35,7 +35,7 @@ def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
 
 
 def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
-    """Average over the areas of a grid of `size`; where it divides the sides by additions, a fifth of the time."""
+    """Average over the areas of a grid of `size`; where it divides the sides by additions, which is quicker."""
     (height, width), (tall, wide) = large.shape[1:], size
     if height % tall or width % wide:
         return functional.adaptive_avg_pool2d(large[:, None], size)[:, 0]

@@ -43,7 +43,7 @@ def regions(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
     start_x = (column + 0.5 + 0.5 * (moved[1] - 0.5)) * width / columns
     centres = points[start_y.astype(np.int64) * width + start_x.astype(np.int64)]
     near = _near(y * rows // height, x * columns // width, rows, columns)
-    axes = np.ascontiguousarray(points.T)  # summed one by one: several times quicker than along rows of five
+    axes = np.ascontiguousarray(points.T)  # summed one by one: quicker than along rows of five
     labels = np.zeros(height * width, dtype=np.int64)
     for _ in range(ROUNDS):
         distances = [sum((p - c[each]) ** 2 for p, c in zip(axes, centres.T, strict=True)) for each in near]

@@ -54,7 +54,7 @@ class Shown:
     def draw(self, like: Tensor) -> Masks:
         """Paint the bits on the regions."""
         labels = self.cut.labels.to(like.device)
-        flat = self.bits.to(like).index_select(1, labels.flatten())  # several times quicker than an index
+        flat = self.bits.to(like).index_select(1, labels.flatten())  # quicker than an index
         return flat.view(len(flat), *labels.shape)
 
 

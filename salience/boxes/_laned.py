@@ -40,7 +40,7 @@ class Laned:
         return self.begin(images)()
 
     def renew(self) -> None:
-        """Leave a lane that was compiled, once weights were written to; looking takes too long to be done for every batch."""
+        """Leave a lane that was compiled, once weights were written to; looking is too slow for every batch."""
         self.lane = _lanes.still(self.lane, self.module)
 
     def begin(self, images: Images) -> Callable[[], Probabilities]:

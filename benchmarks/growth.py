@@ -119,7 +119,7 @@ def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Calla
         made, pairs = registry.make(method, **METHODS[method]), []
         budget = None if registry.need(type(made)).__name__ != "BlackBox" else passes
         for _ in range(rounds + 1):
-            with probe.running(budget, batch) as run:
+            with probe.running(budget) as run:
                 began = clock()
                 made(box, image, target)
                 spent = clock() - began

@@ -78,7 +78,7 @@ def _each(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[A
 def _shared(box: BlackBox, pairs: Sequence[tuple[Any, Any]], method: Any, **given: Any) -> list[Explanation]:
     """Explain some pictures at once; each asks for its part of a batch."""
     told = Sum(given["progress"], len(pairs))
-    share = max(1, Pace.of(box).size // len(pairs))
+    share = max(1, Pace.of(box).size * merge.groups(box, len(pairs)) // len(pairs))
 
     def one(number: int, asked: BlackBox) -> Explanation:
         source, target = pairs[number]

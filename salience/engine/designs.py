@@ -11,12 +11,15 @@ other, and that is what errors are found from (`estimate.Groups`).
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience.engine import chance
 from salience.errors import SettingError
 
 Design = Literal["independent", "antithetic", "stratified", "sobol"]
@@ -30,6 +33,14 @@ def draw(
     """Return cells, 0 or 1, and shifts, 0…1, of whole blocks of masks."""
     cells, shifts = _DRAWN[expected(design, keep)](count, side, keep, chances)
     return cells.double(), shifts
+
+
+@lru_cache(maxsize=8)
+def kept(
+    design: Design, count: int, side: int, keep: float, seed: int, address: tuple[Hashable, ...]
+) -> tuple[Float[Tensor, "n s s"], Float[Tensor, "n 2"]]:
+    """Draw by an address, and keep what was drawn last for those who take it piece by piece."""
+    return draw(design, count, side, keep, chance.generator(seed, *address))
 
 
 def expected(design: Design, keep: float) -> Design:

@@ -89,5 +89,6 @@ def jackknife(fold: Callable[[Choice], Map], filled: Choice) -> Map | None:
 
 def spread(without: Tensor) -> Tensor:
     """Return the jackknife's standard error from what is found without each of g groups: √((g − 1)/g · Σ (· − mean)²)."""
-    error: Tensor = (without.var(0, correction=0) * (len(without) - 1)).sqrt()
+    squares = (without - without.mean(0)).square().mean(0)  # several times as quick as `var` along the first dimension
+    error: Tensor = (squares * (len(without) - 1)).sqrt()
     return error

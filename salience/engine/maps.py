@@ -34,6 +34,24 @@ def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
     return functional.interpolate(torch.eye(side).double()[None], size=length, mode="linear", align_corners=False)[0].T
 
 
+@lru_cache(maxsize=64)
+def mirrored(side: int, length: int) -> Float[Tensor, "length side"]:
+    """Build the matrix that enlarges `side` samples to `length` bilinearly.
+
+    Samples sit at half pixels; beyond the border the grid is mirrored without repeating its last sample. Every row
+    is a convex combination, so the expected mask is the keep probability everywhere.
+    """
+    at = (torch.arange(length, dtype=torch.float64) + 0.5) * side / length - 0.5
+    low = at.floor()
+    weight = at - low
+    matrix = torch.zeros(length, side, dtype=torch.float64)
+    for index, share in ((low, 1 - weight), (low + 1, weight)):
+        inside = index.abs().long()
+        inside = torch.where(inside > side - 1, 2 * (side - 1) - inside, inside).clamp(min=0)
+        matrix.scatter_add_(1, inside[:, None], share[:, None])
+    return matrix
+
+
 def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
     """Average over the areas of a grid of `size`; where it divides the sides by additions, which is quicker."""
     (height, width), (tall, wide) = large.shape[1:], size

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -17,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from salience.engine import chance, designs
+from salience.engine import chance, designs, maps
 from salience.engine.designs import Design
 from salience.errors import SettingError
-from salience.types import Map, Masks, Region
+from salience.types import Image, Images, Map, Masks, Region
 
 LOT = 256  # masks that share one address; a constant, for changing it changes every map
 
@@ -35,6 +34,15 @@ class Lot(Protocol):
 
     def draw(self, like: Tensor) -> Masks:
         """Make the masks in full, with the device and type of `like`."""
+        ...
+
+
+@runtime_checkable
+class Mixed(Lot, Protocol):
+    """A lot whose masks are several planes each, and which knows how they change an image."""
+
+    def mix(self, drawn: Tensor, image: Image, out: Images) -> None:
+        """Write what is seen of `image` through masks that were drawn."""
         ...
 
 
@@ -71,14 +79,8 @@ class Grids:
 
     def draw(self, like: Tensor) -> Masks:
         """`L_h[dx:dx+H] · grid · L_w[dy:dy+W]ᵀ`: the canvas itself is never made."""
-        side = self.cells.shape[-1]
-        rows, columns = (
-            enlarge(side, (side + 1) * math.ceil(length / side)).to(like)[
-                self.shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
-            ]
-            for axis, length in enumerate(self.size)
-        )
-        return rows @ self.cells.to(like) @ columns.mT
+        rows, columns = sides(self.cells.shape[-1], self.shifts, self.size, like)
+        return rows @ self.cells.to(like) @ columns
 
 
 @dataclass(frozen=True)
@@ -128,22 +130,17 @@ def covered(corners: Float[Tensor, "*n y x"]) -> Float[Tensor, "*n h w"]:
     return corners.cumsum(-2).cumsum(-1)[..., :-1, :-1]
 
 
-@lru_cache(maxsize=64)
-def enlarge(side: int, length: int) -> Float[Tensor, "length side"]:
-    """Build the matrix that enlarges `side` samples to `length` bilinearly.
-
-    Samples sit at half pixels; beyond the border the grid is mirrored without repeating its last sample. Every row
-    is a convex combination, so the expected mask is the keep probability everywhere.
-    """
-    at = (torch.arange(length, dtype=torch.float64) + 0.5) * side / length - 0.5
-    low = at.floor()
-    weight = at - low
-    matrix = torch.zeros(length, side, dtype=torch.float64)
-    for index, share in ((low, 1 - weight), (low + 1, weight)):
-        mirrored = index.abs().long()
-        mirrored = torch.where(mirrored > side - 1, 2 * (side - 1) - mirrored, mirrored).clamp(min=0)
-        matrix.scatter_add_(1, mirrored[:, None], share[:, None])
-    return matrix
+def sides(
+    side: int, shifts: Int[Tensor, "n 2"], size: tuple[int, int], like: Tensor
+) -> tuple[Float[Tensor, "n h s"], Float[Tensor, "n s w"]]:
+    """Build the two matrices that enlarge each grid to a canvas one cell larger than the image, and crop it."""
+    down, right = (
+        maps.mirrored(side, (side + 1) * math.ceil(length / side)).to(like)[
+            shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
+        ]
+        for axis, length in enumerate(size)
+    )
+    return down, right.mT
 
 
 def grids(
@@ -156,8 +153,8 @@ def grids(
     """
     spread = torch.tensor([math.ceil(length / side) for length in size])
     for number in range(start // LOT, math.ceil(count / LOT)):
-        chances = chance.generator(seed, "grids", size, side, keep, design == "antithetic", number)
-        cells, shifts = designs.draw(design, LOT, side, keep, chances)
+        address = ("grids", size, side, keep, design == "antithetic", number)
+        cells, shifts = designs.kept(design, LOT, side, keep, seed, address)
         first, last = max(start - number * LOT, 0), min(count - number * LOT, LOT)
         yield Grids(cells[first:last], (shifts * spread).long()[first:last], size)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from salience.engine.masks import Lot
-from salience.types import BlackBox, Image, Masks, Probabilities
+from salience.types import BlackBox, Image, Probabilities
 
 Answers = dict[bytes, Tensor]
 Waited = Callable[[], Probabilities]
@@ -44,7 +44,7 @@ class Memo:
         if self.answers is not None:
             self.about = repr((id(box), box.lane)).encode() + _digest([image, fill])
 
-    def begin(self, part: Lot, drawn: Masks, begin: Callable[[Masks], Waited]) -> Waited:
+    def begin(self, part: Lot, drawn: Tensor, begin: Callable[[Tensor], Waited]) -> Waited:
         """Answer for a part of a lot: from memory what is known, from the box what is not."""
         self.known = 0
         if self.answers is None:

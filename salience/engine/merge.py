@@ -1,7 +1,11 @@
-"""Several explanations at once: what they ask of the box goes to it in one batch."""
+"""Several explanations at once: what they ask of the box goes to it in one batch.
+
+Where the box computes apart they are two groups, so that one makes its next batch while the other's is scored.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -24,12 +28,13 @@ T = TypeVar("T")
 class Question:
     """Images to be scored, or something else that the box is to do."""
 
+    group: int
     images: Images | None
     deed: Callable[[], Any] | None
     told: Future[Any] = field(default_factory=Future)
 
 
-Post = SimpleQueue[Question | BaseException | None]  # None: somebody has done their work
+Post = SimpleQueue[Question | BaseException | int]  # a number: somebody of that group has done their work
 
 
 class Merged:
@@ -37,8 +42,8 @@ class Merged:
 
     apart = False  # it waits for others, and they for it
 
-    def __init__(self, box: BlackBox, post: Post, stopped: Event) -> None:
-        self._box, self._post, self._stopped = box, post, stopped
+    def __init__(self, box: BlackBox, group: int, post: Post, stopped: Event) -> None:
+        self._box, self._group, self._post, self._stopped = box, group, post, stopped
 
     def __getattr__(self, name: str) -> Any:
         """Give what the box has; what it does is done in the thread of the box, and for nobody else."""
@@ -51,7 +56,7 @@ class Merged:
         return scores
 
     def _asked(self, images: Images | None, deed: Callable[[], Any] | None = None) -> Any:
-        question = Question(images, deed)
+        question = Question(self._group, images, deed)
         self._post.put(question)
         while not wait([question.told], timeout=0.2).done:
             if self._stopped.is_set():  # nobody will answer any more
@@ -59,56 +64,78 @@ class Merged:
         return question.told.result()
 
 
+def groups(box: BlackBox, many: int) -> int:
+    """Say into how many groups so many explanations fall."""
+    return min(2, many) if getattr(box, "apart", False) else 1
+
+
 def together(box: BlackBox, deeds: Sequence[Callable[[BlackBox], T]]) -> list[T]:
-    """Do all deeds, each in a thread with a box of its own that asks `box` as soon as every thread has a question.
+    """Do all deeds, each in a thread with a box of its own; `box` is asked as soon as all of a group have a question.
 
     Whoever fails first ends the others, and what it raised is raised here. The box runs in the caller's thread.
     """
     post: Post = SimpleQueue()
     stopped = Event()
+    count = groups(box, len(deeds))
 
-    def work(deed: Callable[[BlackBox], T]) -> T:
+    def work(number: int) -> T:
         try:
-            found = deed(Merged(box, post, stopped))
+            found = deeds[number](Merged(box, number % count, post, stopped))
         except BaseException as raised:
             post.put(raised)
             raise
-        post.put(None)
+        post.put(number % count)
         return found
 
     with ThreadPoolExecutor(len(deeds)) as pool:
-        found = [pool.submit(copy_context().run, work, deed) for deed in deeds]
+        found = [pool.submit(copy_context().run, work, number) for number in range(len(deeds))]
         try:
-            serve(box, post, len(deeds))
+            serve(box, post, [len(deeds[first::count]) for first in range(count)])
         except BaseException:
             stopped.set()
             raise
     return [each.result() for each in found]
 
 
-def serve(box: BlackBox, post: Post, working: int) -> None:
+def serve(box: BlackBox, post: Post, working: list[int]) -> None:
     """Answer until nobody works any more; raise what somebody could not deal with."""
-    asked: list[Question] = []
-    while working:
+    asked: list[list[Question]] = [[] for _ in working]
+    begun = deque[tuple[list[Question], Callable[[], Sequence[Any]]]]()  # at most one of a group
+    while any(working):
+        if len(begun) == sum(map(bool, working)):  # all wait
+            answer(*begun.popleft())
+            continue
         word = post.get()
         if isinstance(word, BaseException):
             raise word
-        if word is None:
-            working -= 1
-        elif word.deed is not None:
-            answer(partial(single, word.deed), [word])
+        if isinstance(word, Question) and word.deed is not None:
+            answer([word], partial(single, word.deed))
+            continue
+        group = word if isinstance(word, int) else word.group
+        if isinstance(word, int):
+            working[group] -= 1
         else:
-            asked.append(word)
-        if asked and len(asked) == working:
-            answer(partial(scored, box, [each.images for each in asked]), asked)
-            asked = []
+            asked[group].append(word)
+        if asked[group] and len(asked[group]) == working[group]:
+            begun.append((asked[group], began(box, [each.images for each in asked[group]])))
+            asked[group] = []
 
 
-def scored(box: BlackBox, lots: Sequence[Any]) -> Sequence[Tensor]:
-    """Score all in one batch, and give back a lot for a lot."""
-    images = torch.cat(list(lots))
-    found = box.begin(images)() if getattr(box, "apart", False) else box(images)  # type: ignore[attr-defined]
-    return found.split([len(each) for each in lots])  # type: ignore[no-any-return]
+def began(box: BlackBox, lots: Sequence[Any]) -> Callable[[], Sequence[Tensor]]:
+    """Begin to score all in one batch; what is returned waits, and gives back a lot for a lot."""
+    sizes = [len(each) for each in lots]
+    if not getattr(box, "apart", False):
+        return lambda: box(torch.cat(list(lots))).split(sizes)
+    try:
+        waited = box.begin(torch.cat(list(lots)))  # type: ignore[attr-defined]
+    except Exception as problem:  # noqa: BLE001  # it is the askers' to deal with
+        return partial(failed, problem)
+    return lambda: waited().split(sizes)
+
+
+def failed(problem: Exception) -> Sequence[Any]:
+    """Raise, later."""
+    raise problem
 
 
 def single(deed: Callable[[], Any]) -> Sequence[Any]:
@@ -116,7 +143,7 @@ def single(deed: Callable[[], Any]) -> Sequence[Any]:
     return [deed()]
 
 
-def answer(deed: Callable[[], Sequence[Any]], asked: Sequence[Question]) -> None:
+def answer(asked: Sequence[Question], deed: Callable[[], Sequence[Any]]) -> None:
     """Give each asker a share of what is done; an error is each asker's to deal with."""
     try:
         shares = deed()

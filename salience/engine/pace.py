@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -9,20 +10,21 @@ from salience.errors import BoxError
 from salience.types import BlackBox
 
 LARGEST = 256  # no batch grows beyond this
+BATCHES, SECONDS = 4, 0.1  # so many batches at least, and so long, tell how quick a size is
 
 
 class Pace:
     """Find the batch size with the least time per image, while working.
 
     Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and lane, so
-    a second image starts at the best size.
+    a second image starts at the best size. What counts is the median of some batches after the first of their size.
     """
 
     _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, Pace]]] = WeakKeyDictionary()
 
     def __init__(self, start: int, *, fixed: bool = False) -> None:
         self.size = self.start = self.best = start
-        self.settled = fixed
+        self.settled = self.fixed = fixed
         self.fastest = float("inf")
         self.times: list[float] = []
 
@@ -35,16 +37,21 @@ class Pace:
         except TypeError:  # a box that has no hash or takes no weak references is measured each time
             return cls(start)
 
+    def share(self, many: int) -> int:
+        """Say how many of so many images to take next; of a size that was found, all batches of them are about as large."""
+        found = self.settled and not self.fixed
+        return -(-many // -(-many // self.size)) if found else min(many, self.size)
+
     def took(self, size: int, seconds: float) -> None:
-        """Note a batch's time; after three batches of a size decide on the next."""
+        """Note a batch's time; after enough batches of a size decide on the next."""
         if self.settled or size != self.size:
             return
         self.times.append(seconds / size)
-        if len(self.times) < 3:
+        if len(self.times) < BATCHES or sum(self.times) * size < SECONDS:
             return
-        quickest, self.times = min(self.times), []
-        if quickest < 0.95 * self.fastest:
-            self.fastest, self.best = quickest, size
+        typical, self.times = median(self.times[1:]), []
+        if typical < 0.95 * self.fastest:
+            self.fastest, self.best = typical, size
             if self.start <= size < LARGEST:
                 self.size = 2 * size
                 return

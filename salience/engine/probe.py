@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -64,27 +64,25 @@ def each(
 ) -> Iterator[tuple[Lots, Masks, Scores]]:
     """Show the box the image through each mask; yield part of a lot, its masks drawn, and their scores.
 
-    A masked image is fill + mask · (image − fill). Stops quietly when the budget is spent; raises BudgetError when
-    the time runs out before `least` masks were scored. What is yielded is good until the next step: buffers are reused.
-    The next part is begun early where the box computes apart; of the next lot only if `lots` is a list, for otherwise it
-    may depend on all scores of this one.
+    A masked image is fill + mask · (image − fill), or what a lot makes of it (`masks.Mixed`). Stops quietly when the
+    budget is spent; raises BudgetError when the time runs out before `least` masks were scored. What is yielded is good
+    until the next step: buffers are reused.
+    Where the box computes apart, the next part is begun before the one ahead of it is yielded: what lots hold cannot depend
+    on scores yielded here; who needs scores to choose what to ask next calls again.
     """
     settle(box, image)
     ahead = image.to(box.device)
     asked = _Asked(box, ahead, fill.to(ahead).expand_as(ahead).contiguous(), least)
     before = 0.0  # when the scores before these were there
     try:
-        whole = isinstance(lots, Sequence)
-        for parts in [chain.from_iterable(map(asked.parts, lots))] if whole else map(asked.parts, lots):
-            for part, drawn, began in early(parts) if getattr(box, "apart", False) else parts:
-                scores = targets.pick(target, asked.waited.popleft()())
-                now = time.perf_counter()
-                if began is not None:
-                    asked.pace.took(len(part), now - max(began, before))
-                before = now
-                yield part, drawn, scores
-            if asked.spent:
-                return
+        parts = asked.parts(lots)
+        for part, drawn, began in early(parts) if getattr(box, "apart", False) else parts:
+            scores = targets.pick(target, asked.waited.popleft()())
+            now = time.perf_counter()
+            if began is not None:
+                asked.pace.took(len(part), now - max(began, before))
+            before = now
+            yield part, drawn, scores
     finally:
         for waited in asked.waited:  # it was left while the box was at work on buffers that nobody holds then
             with suppress(SalienceError):
@@ -129,37 +127,41 @@ class _Asked:
         self.pace = Pace.of(box) if self.run.batch is None else Pace(self.run.batch, fixed=True)
         self.memo = Memo(box, ahead, behind)
         self.buffers = deque([ahead.new_empty(0), ahead.new_empty(0)])
-        self.done, self.spent = 0, False
+        self.done = 0
         self.waited = deque[Waited]()  # what was begun
 
-    def parts(self, lot: Lots) -> Iterator[tuple[Lots, Masks, float | None]]:
+    def parts(self, lots: Iterable[Lots]) -> Iterator[tuple[Lots, Masks, float | None]]:
         """Begin part after part; yield it, its masks, and when it was begun, None where some answers were known."""
-        first = 0
-        while first < len(lot):
-            size = min(self.pace.size, self.run.room(len(lot) - first, self.done, self.least))
-            if size == 0:
-                self.spent = True
-                return
-            part = lot[first : first + size]
-            began = time.perf_counter()
-            try:
-                drawn = part.draw(self.ahead)
-                self.waited.append(self.memo.begin(part, drawn, self.begin))
-            except (torch.OutOfMemoryError, MemoryError):
-                self.buffers = deque([self.ahead.new_empty(0), self.ahead.new_empty(0)])
-                self.pace.halve(size)
-                continue
-            if self.memo.known:
-                self.run.count(self.memo.known)
-            first += size
-            self.done += size
-            yield part, drawn, None if self.memo.known else began
+        for lot in lots:
+            first = 0
+            while first < len(lot):
+                room = self.run.room(len(lot) - first, self.done, self.least)
+                if room == 0:
+                    return
+                size = self.pace.share(room)
+                part = lot[first : first + size]
+                began = time.perf_counter()
+                try:
+                    drawn = part.draw(self.ahead)
+                    self.waited.append(self.memo.begin(part, drawn, partial(self.begin, part)))
+                except (torch.OutOfMemoryError, MemoryError):
+                    self.buffers = deque([self.ahead.new_empty(0), self.ahead.new_empty(0)])
+                    self.pace.halve(size)
+                    continue
+                if self.memo.known:
+                    self.run.count(self.memo.known)
+                first += size
+                self.done += size
+                yield part, drawn, None if self.memo.known else began
 
-    def begin(self, drawn: Masks) -> Waited:
+    def begin(self, part: masking.Lot, drawn: Tensor) -> Waited:
         """Blend and begin to score."""
         self.buffers.rotate()
         if len(self.buffers[0]) < len(drawn):
             self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
         shown = self.buffers[0][: len(drawn)]
-        torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
+        if isinstance(part, masking.Mixed):
+            part.mix(drawn, self.ahead, shown)
+        else:
+            torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
         return begin(self.box, shown)

@@ -42,16 +42,10 @@ def regions(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
     start_y = (row + 0.5 + 0.5 * (moved[0] - 0.5)) * height / rows
     start_x = (column + 0.5 + 0.5 * (moved[1] - 0.5)) * width / columns
     centres = points[start_y.astype(np.int64) * width + start_x.astype(np.int64)]
-    near = _near(y * rows // height, x * columns // width, rows, columns)
-    axes = np.ascontiguousarray(points.T)  # summed one by one: quicker than along rows of five
-    labels = np.zeros(height * width, dtype=np.int64)
-    for _ in range(ROUNDS):
-        distances = [sum((p - c[each]) ** 2 for p, c in zip(axes, centres.T, strict=True)) for each in near]
-        labels = near[np.argmin(distances, axis=0), np.arange(height * width)]
-        sizes = np.bincount(labels, minlength=len(centres))
-        sums = np.stack([np.bincount(labels, each, len(centres)) for each in points.T], axis=1)
-        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
-    return torch.from_numpy(_joined(_pieces(labels.reshape(height, width)), features, SMALLEST * step**2))
+    home = y * rows // height * columns + x * columns // width
+    start = (torch.from_numpy(each) for each in (points, centres, home, _near(row, column, rows, columns)))
+    labels = _gathered(*start).reshape(height, width).numpy()
+    return torch.from_numpy(_joined(_pieces(labels), features, SMALLEST * step**2))
 
 
 def lab(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
@@ -63,10 +57,34 @@ def lab(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
     return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+def _gathered(
+    points: Float[Tensor, "p d"], centres: Float[Tensor, "c d"], home: Int[Tensor, " p"], near: Int[Tensor, "c 9"]
+) -> Int[Tensor, " p"]:
+    """Let points join the best of the nine centres near their home cell, round after round; return each one's centre.
+
+    Cells are filled up to the fullest with points that weigh nothing, so that a round is two products of matrices:
+    |p − c|² is |p|², which is the same for all centres, and |c|² − 2 p · c.
+    """
+    order, sizes = home.argsort(stable=True), home.bincount(minlength=len(centres))
+    place = torch.arange(len(home)) - (sizes.cumsum(0) - sizes)[home[order]]  # in its cell
+    filled = points.new_zeros(len(centres), int(sizes.max()), points.shape[1] + 1)
+    filled[home[order], place] = torch.cat([points[order], torch.ones_like(points[:, :1])], dim=1)
+    for _ in range(ROUNDS):
+        asked = torch.cat([-2 * centres, (centres**2).sum(1, keepdim=True)], dim=1)[near]
+        distances = asked @ filled.mT
+        best = (distances == distances.amin(1, keepdim=True)).to(filled)  # several where they tie: each has a part then
+        sums = best @ (filled / best.sum(1)[..., None])
+        sums = torch.zeros_like(asked[:, 0]).index_add_(0, near.flatten(), sums.flatten(0, 1))
+        centres = torch.where(sums[:, -1:] > 0, sums[:, :-1] / sums[:, -1:].clamp(min=1), centres)
+    labels = torch.empty_like(home)
+    labels[order] = near.gather(1, distances.min(1).indices)[home[order], place]
+    return labels
+
+
 def _near(row: Labels, column: Labels, rows: int, columns: int) -> Labels:
-    """Give each pixel the numbers of the nine centres around it; at the border some come twice."""
+    """Give each cell the numbers of the nine around it, itself first; at the border some come twice."""
     around = [(row + down, column + right) for down in (0, -1, 1) for right in (0, -1, 1)]
-    return np.stack([np.clip(r, 0, rows - 1) * columns + np.clip(c, 0, columns - 1) for r, c in around])
+    return np.stack([np.clip(r, 0, rows - 1) * columns + np.clip(c, 0, columns - 1) for r, c in around], axis=1)
 
 
 def _edges(labels: Labels) -> tuple[Labels, Labels]:

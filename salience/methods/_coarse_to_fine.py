@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -43,12 +44,13 @@ def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: f
     share = min(1.0, allowed / sum(count for _, _, count in SCALES))  # a budget below one round makes a smaller round
     scales = [Scale(cells, keep, int(count * share), groups.grouped("centred", size, keep)) for cells, keep, count in SCALES]
     shown = fill.of(behind, box, image, seed)
+    seen = {scale.cells: scale.seen for scale in scales}
     history: list[Map] = []
     for number in range(-(-allowed // sum(scale.count for scale in scales))):
-        for scale in scales:
-            part = scale.count if number == 0 else 0
-            for _, drawn, scores in probe.each(box, image, target, scale.lots(size, seed, number), shown, least=part):
-                scale.seen.add(drawn, scores)
+        lots = chain.from_iterable(scale.lots(size, seed, number) for scale in scales)
+        least = 0 if number else sum(scale.count for scale in scales)
+        for lot, drawn, scores in probe.each(box, image, target, lots, shown, least=least):
+            seen[lot.cells.shape[-1]].add(drawn, scores)
         found = joined(scales, threshold)
         yield found
         history.append(found.saliency[::4, ::4].clone())  # plenty to see whether it stands still

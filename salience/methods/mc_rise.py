@@ -13,11 +13,10 @@ from PIL import ImageColor
 from torch import Tensor
 
 from salience.engine import chance, estimate, groups, masks, probe
-from salience.engine.run import Run, current
 from salience.errors import SettingError
 from salience.types import BlackBox, Found, Image, Images, Map, Target
 
-AT_ONCE = 64  # masks that are drawn together, for each is as many planes as there are colours
+AT_ONCE = 64  # masks that share one address
 LEAST = 2
 
 
@@ -56,53 +55,47 @@ class McRise:
 
     def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
         """Yield the running estimate after each lot of masks."""
-        size, image = (image.shape[-2], image.shape[-1]), image.to(box.device)
+        size = (image.shape[-2], image.shape[-1])
         count = probe.plan(self.masks, default=4000, least=LEAST, what="mc-rise")
-        paints, run, done = self.paints().to(image), current.get() or Run(), 0
+        many = len(self.colours)
         seen = groups.grouped("centred", size, self.keep)
-        share = (1 - self.keep) / len(paints)
-        painted = [estimate.of("centred", size, share, 0) for _ in paints]
-        for lot in self.lots(count, size):
-            part = lot[: run.room(len(lot), done, LEAST)]
-            if len(part) == 0:
-                break
-            shares = part.draw(image)
-            scores = probe.pictures(box, compose(image, shares, paints), target)
+        painted = estimate.Every("centred", (many * size[0], size[1]), (1 - self.keep) / many)  # the planes as one
+        lots, none = self.lots(count, size), torch.zeros_like(image)
+        for part, shares, scores in probe.each(box, image, target, lots, none, least=LEAST):
             seen.add(shares[:, 0], scores)
-            for number, estimator in enumerate(painted):
-                estimator.add(shares[:, number + 1], scores)
-            done += len(part)
-            if done % masks.LOT == 0:
+            painted.add(shares[:, 1:].flatten(1, 2), scores[:, None])
+            if seen.count < count and seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield self.found(seen, painted)
         yield self.found(seen, painted)
 
-    def found(self, seen: groups.Groups, painted: list[estimate.Estimator]) -> Found:
+    def found(self, seen: groups.Groups, painted: estimate.Every) -> Found:
         """Fold what has been seen: the seen pixels' map, and for each colour its own less that one."""
         found = seen.found()
-        colours = torch.stack([each.fold()[0] for each in painted]).float() - found.saliency
+        colours = painted.fold()[0].cpu().unflatten(0, (len(self.colours), -1)).float() - found.saliency
         error = None if found.error is None else found.error / (1 - self.keep)
         evidence = {"colours": colours, "names": self.colours}
         return replace(found, saliency=found.saliency / (1 - self.keep), error=error, evidence=evidence)
 
-    def paints(self) -> Float[Tensor, "k 3"]:
-        """Return the colours."""
+    def paints(self) -> tuple[tuple[float, ...], ...]:
+        """Return the colours, red, green and blue in 0…1."""
         if not self.colours:
             raise SettingError("expected at least one colour, got none: name some, as in black")
         try:
-            return torch.tensor([ImageColor.getcolor(each, "RGB") for each in self.colours]) / 255
+            return tuple(tuple(part / 255 for part in ImageColor.getrgb(each)[:3]) for each in self.colours)
         except ValueError:
             raise SettingError(f"expected colours by name or as #rrggbb, got {self.colours!r}: correct them") from None
 
     def lots(self, count: int, size: tuple[int, int]) -> Iterator[Painted]:
         """Draw the masks in lots; which masks come does not depend on how many."""
-        many, spread = len(self.colours), torch.tensor([math.ceil(length / self.cells) for length in size])
+        paints, many = self.paints(), len(self.colours)
+        spread = torch.tensor([math.ceil(length / self.cells) for length in size])
         for begin in range(0, count, AT_ONCE):
             chances = chance.generator(self.seed, "mc-rise", size, self.cells, self.keep, many, begin // AT_ONCE)
             rand = partial(torch.rand, generator=chances)
             kept = rand(AT_ONCE, self.cells, self.cells) < self.keep
             colour = 1 + (rand(AT_ONCE, self.cells, self.cells) * many).long()
             shifts = (rand(AT_ONCE, 2) * spread).long()
-            yield Painted(torch.where(kept, 0, colour)[: count - begin], shifts[: count - begin], size, many)
+            yield Painted(torch.where(kept, 0, colour)[: count - begin], shifts[: count - begin], size, paints)
 
 
 @dataclass(frozen=True)
@@ -112,23 +105,22 @@ class Painted:
     labels: Int[Tensor, "n s s"]
     shifts: Int[Tensor, "n 2"]
     size: tuple[int, int]
-    many: int  # K, how many colours
+    paints: tuple[tuple[float, ...], ...]  # the colours
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, part: slice) -> Painted:
-        return Painted(self.labels[part], self.shifts[part], self.size, self.many)
+        return Painted(self.labels[part], self.shifts[part], self.size, self.paints)
 
     def draw(self, like: Tensor) -> Float[Tensor, "n k h w"]:
         """Return the share of each label at each pixel; together they are 1."""
-        planes = [masks.Grids((self.labels == each).double(), self.shifts, self.size) for each in range(self.many + 1)]
-        return torch.stack([each.draw(like) for each in planes], dim=1)
+        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, like)
+        cells = self.labels[:, None] == torch.arange(len(self.paints) + 1)[:, None, None]
+        return rows[:, None] @ cells.to(like) @ columns[:, None]
 
-
-def compose(image: Image, shares: Float[Tensor, "n k h w"], paints: Float[Tensor, "c 3"]) -> Images:
-    """Mix the image with the colours: each pixel is Σ share · colour, the first share being the image's."""
-    shown = shares[:, :1] * image
-    for share, paint in zip(shares[:, 1:].unbind(1), paints, strict=True):
-        shown.addcmul_(share[:, None], paint[:, None, None])
-    return shown
+    def mix(self, drawn: Float[Tensor, "n k h w"], image: Image, out: Images) -> None:
+        """Mix the image with the colours: each pixel is Σ share · colour, the first share being the image's."""
+        colours = image.new_tensor(self.paints).T
+        torch.matmul(colours, drawn[:, 1:].flatten(2), out=out.flatten(2))
+        out.addcmul_(drawn[:, :1], image)

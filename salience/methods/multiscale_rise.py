@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import product
 
 import torch
 
@@ -48,28 +47,20 @@ class MultiscaleRise:
         return probe.last(self.watch(box, image, target)).saliency
 
     def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
-        """Yield the running estimate after every fourth round."""
+        """Yield the running estimate after every eighth round."""
         size = (image.shape[-2], image.shape[-1])
         count = probe.plan(self.masks, default=512, least=ROUND, what="multiscale-rise")
         behind = fill.of(self.fill, box, image, self.seed)
         kept = (min(SIDE, size[0]), min(SIDE, size[1]))
         scales = [Groups(partial(estimate.of, "centred", kept, keep, 0), GROUPS, many) for _, keep, many in SCALES]
-        rounds = -(-count // ROUND)
         seen = {cells: each for (cells, _, _), each in zip(SCALES, scales, strict=True)}
-        for first in range(0, rounds, 4):
-            lots: list[masks.Grids] = []
-            for number, (cells, keep, many) in product(range(first, min(first + 4, rounds)), SCALES):
-                part = min(ROUND, count - number * ROUND) / ROUND  # the last round may be a smaller one
-                begin, stop = number * many, number * many + round(many * part)
-                lots += masks.grids(stop, size, cells, keep, self.seed, start=begin, design="sobol")
-            done = 0
-            for lot, drawn, scores in probe.each(box, image, target, lots, behind, least=0 if first else ROUND):
-                seen[lot.cells.shape[-1]].add(maps.pooled(drawn, kept), root(scores))
-                done += len(lot)
-            if done:
+        done = 0
+        for lot, drawn, scores in probe.each(box, image, target, lots(count, size, self.seed), behind, least=ROUND):
+            seen[lot.cells.shape[-1]].add(maps.pooled(drawn, kept), root(scores))
+            done += len(lot)
+            if done < count and done // masks.LOT > (done - len(lot)) // masks.LOT:
                 yield self.found(scales, kept, size)
-            if done < sum(map(len, lots)):  # the time is spent
-                return
+        yield self.found(scales, kept, size)
 
     def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Found:
         """Fold what has been seen; the halves are the groups of even and of odd number."""
@@ -90,6 +81,15 @@ class MultiscaleRise:
             None if error is None else maps.resize(error, size),
             None if halves is None else maps.agreement(*halves),
         )
+
+
+def lots(count: int, size: tuple[int, int], seed: int) -> Iterator[masks.Grids]:
+    """Draw round after round; the last may be a smaller one."""
+    for number in range(-(-count // ROUND)):
+        part = min(ROUND, count - number * ROUND) / ROUND
+        for cells, keep, many in SCALES:
+            begin, end = number * many, number * many + round(many * part)
+            yield from masks.grids(end, size, cells, keep, seed, start=begin, design="sobol")
 
 
 def root(scores: Scores) -> Scores:

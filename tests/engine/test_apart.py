@@ -49,8 +49,8 @@ def test_scores_are_those_of_a_box_that_answers_at_once() -> None:
         assert torch.equal(slow, quick)
 
 
-def test_a_batch_is_begun_before_the_one_before_is_waited_for_but_not_beyond_its_lot() -> None:
-    """What comes in the next lot may depend on all scores of this one."""
+def test_a_batch_is_begun_before_the_one_before_is_waited_for() -> None:
+    """In a lot, and from one lot to the next, which is asked for when it is needed."""
     box = Slow()
     seen: list[int] = []
 
@@ -61,18 +61,10 @@ def test_a_batch_is_begun_before_the_one_before_is_waited_for_but_not_beyond_its
 
     with probe.running(batch=3) as run:
         list(probe.each(box, IMAGE, 1, lots(), FILL))  # type: ignore[arg-type]
-    one = ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
-    assert box.told == one + [f"{word[:-1]}{int(word[-1]) + 3}" for word in one]
-    assert seen == [0, 6]
+    rest = [f"{word} {number + (word == 'begin')}" for number in range(5) for word in ("begin", "wait")]
+    assert box.told == ["begin 0", *rest, "wait 5"]
+    assert seen == [0, 5]
     assert run.passes == 18
-
-
-def test_of_a_list_the_next_lot_is_begun_early_too() -> None:
-    """It was there before any score."""
-    box = Slow()
-    with probe.running(batch=9):
-        list(probe.each(box, IMAGE, 1, [LOT[:9], LOT[:4]], FILL))
-    assert box.told == ["begin 0", "begin 1", "wait 0", "wait 1"]
 
 
 def test_the_budget_is_kept_to_with_a_batch_under_way() -> None:

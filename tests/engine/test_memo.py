@@ -8,6 +8,7 @@ import torch
 from salience.engine import fill, masks, probe
 from salience.engine.features import Channels
 from salience.engine.memo import remembering
+from salience.methods.mc_rise import McRise
 from tests.helpers import Asked, brightness, noise, same
 
 IMAGE = noise(3, 8, 8)
@@ -36,6 +37,16 @@ def test_another_target_of_the_same_masks_asks_nothing(kind: str) -> None:
     assert run.passes == 2 * len(lot)
     assert same(one, scores(fresh, lot, 0))
     assert same(two, scores(fresh, lot, 1))
+
+
+def test_masks_of_several_planes_are_remembered_too() -> None:
+    """MC-RISE's, which mix colours in."""
+    box, method = Asked(brightness), McRise(masks=20, cells=3)
+    with remembering():
+        one, two = (method(box, IMAGE, target) for target in (0, 1))
+    assert sum(box.batches) == 20
+    assert same(one, method(Asked(brightness), IMAGE, 0))
+    assert same(two, method(Asked(brightness), IMAGE, 1))
 
 
 def test_only_what_is_new_is_asked() -> None:

@@ -58,6 +58,60 @@ def test_each_gets_its_own_scores_of_one_batch() -> None:
             assert torch.allclose(rows, box.inner(images(number, 10 * number + each)), atol=1e-6)
 
 
+class Apart(Counted):
+    """Computes beside Python: notes what is begun and what is waited for."""
+
+    apart = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def begin(self, images: torch.Tensor) -> object:
+        """Begin."""
+        self.told.append(f"begin {len(images)}")
+
+        def waited() -> torch.Tensor:
+            self.told.append(f"wait {len(images)}")
+            return self(images)
+
+        return waited
+
+
+def test_of_a_box_that_computes_apart_one_half_is_asked_while_the_other_waits() -> None:
+    """Four in two groups, of 1 and 4 images and of 2 and 8; the last of the second goes on alone."""
+    box = Apart()
+
+    def deed(number: int, rounds: int) -> object:
+        return lambda asked: [asked(images(number, 10 * number + each)) for each in range(rounds)]
+
+    found = merge.together(box, [deed(1, 2), deed(2, 2), deed(4, 2), deed(8, 3)])
+    assert sorted(box.told) == sorted(["begin 5", "wait 5", "begin 10", "wait 10"] * 2 + ["begin 8", "wait 8"])
+    first = box.told.index
+    assert max(first("begin 5"), first("begin 10")) < min(first("wait 5"), first("wait 10"))
+    for number, scores in zip((1, 2, 4, 8), found, strict=True):
+        for each, rows in enumerate(scores):
+            assert torch.allclose(rows, box.inner(images(number, 10 * number + each)), atol=1e-6)
+
+
+def test_what_a_box_that_computes_apart_raises_reaches_its_askers() -> None:
+    """When it is begun, or when it is waited for."""
+
+    def deed(asked: object) -> str:
+        try:
+            asked(images(1, 0))
+        except MemoryError:
+            return "none"
+        return "some"
+
+    late = Apart()
+    late.problem = MemoryError()
+    assert merge.together(late, [deed, deed, deed]) == ["none"] * 3
+    early = Apart()
+    early.begin = lambda _: (_ for _ in ()).throw(MemoryError())  # type: ignore[method-assign]
+    assert merge.together(early, [deed, deed]) == ["none"] * 2
+
+
 def test_what_else_the_box_does_is_done_at_once_in_its_own_thread() -> None:
     """A look inside waits for nobody."""
     box = Counted()

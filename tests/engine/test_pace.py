@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from salience.boxes import toy
-from salience.engine.pace import LARGEST, Pace
+from salience.engine.pace import BATCHES, LARGEST, Pace
 from salience.errors import BoxError
 
 
@@ -36,12 +36,32 @@ def test_it_never_grows_beyond_the_largest() -> None:
     assert settled(lambda size: 1.0) == LARGEST
 
 
-def test_the_quickest_of_three_decides() -> None:
-    """One hiccup of the machine must not settle it."""
+def test_the_median_after_the_first_batch_decides() -> None:
+    """Neither what a size costs once nor a hiccup of the machine must settle it, nor one batch that seems quick."""
     pace = Pace(8)
-    for seconds in (100.0, 8.0, 100.0):
+    for seconds in (100.0, 8.0, 100.0, 8.0, 0.1, 8.0)[:BATCHES]:
         pace.took(8, seconds)
     assert (pace.size, pace.fastest) == (16, 1.0)
+
+
+def test_quick_batches_are_watched_for_a_while() -> None:
+    """Four of a millisecond say little."""
+    pace = Pace(8)
+    for _ in range(4):
+        pace.took(8, 0.001)
+    assert pace.size == 8
+    for _ in range(100):
+        pace.took(8, 0.001)
+    assert pace.size == 16
+
+
+def test_batches_of_a_size_that_was_found_are_about_as_large() -> None:
+    """Twenty are ten and ten, not sixteen and four; who names a size gets it."""
+    pace = Pace(16)
+    assert pace.share(20) == 16
+    pace.settled = True
+    assert (pace.share(20), pace.share(16), pace.share(33), pace.share(3)) == (10, 16, 11, 3)
+    assert Pace(16, fixed=True).share(20) == 16
 
 
 def test_other_sizes_do_not_count() -> None:

@@ -92,6 +92,7 @@ BOXES: dict[str, Callable[..., BlackBox]] = {
     "vgg16": vgg16,
     "efficientnet-lite2": efficientnet_lite2,
     "vgg16-steel": vgg16_steel,
+    "resnet50": lambda lane="auto": registry.box("torchvision:resnet50?weights=none", lane=lane),  # random, for time alone
 }
 
 

@@ -43,13 +43,12 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # our method and settings; {ma
     "road": ("grad-cam", {}),
 }
 MEASURES = {"deletion and insertion": ("deletion", "insertion"), "road": ("road/morf-2022",)}
-BOXES = {**data.BOXES, "resnet50": lambda lane="auto": registry.box("torchvision:resnet50?weights=none", lane=lane)}
 
 
 def main() -> None:
     """Run every way of every task in turn, and print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--box", default="efficientnet-lite0", choices=BOXES)
+    options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     options.add_argument("--masks", type=int, default=1000)
     options.add_argument("--tasks", default="", help="with commas; none: all")
     options.add_argument("--rounds", type=int, default=1)
@@ -108,7 +107,7 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
 def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, Any]:
     """Make one map, or measure one, and say what it cost."""
     warnings.simplefilter("ignore")
-    box: Any = BOXES[name]("auto" if way == OURS else "exact")
+    box: Any = data.BOXES[name]("auto" if way == OURS else "exact")
     image = photograph(box)
     target = int(probe.score(box, image[None])[0].argmax())
     method, settings = TASKS[task]

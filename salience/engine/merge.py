@@ -101,24 +101,28 @@ def serve(box: BlackBox, post: Post, working: list[int]) -> None:
     """Answer until nobody works any more; raise what somebody could not deal with."""
     asked: list[list[Question]] = [[] for _ in working]
     begun = deque[tuple[list[Question], Callable[[], Sequence[Any]]]]()  # at most one of a group
-    while any(working):
-        if len(begun) == sum(map(bool, working)):  # all wait
-            answer(*begun.popleft())
-            continue
-        word = post.get()
-        if isinstance(word, BaseException):
-            raise word
-        if isinstance(word, Question) and word.deed is not None:
-            answer([word], partial(single, word.deed))
-            continue
-        group = word if isinstance(word, int) else word.group
-        if isinstance(word, int):
-            working[group] -= 1
-        else:
-            asked[group].append(word)
-        if asked[group] and len(asked[group]) == working[group]:
-            begun.append((asked[group], began(box, [each.images for each in asked[group]])))
-            asked[group] = []
+    try:
+        while any(working):
+            if len(begun) == sum(map(bool, working)):  # all wait
+                answer(*begun.popleft())
+                continue
+            word = post.get()
+            if isinstance(word, BaseException):
+                raise word
+            if isinstance(word, Question) and word.deed is not None:
+                answer([word], partial(single, word.deed))
+                continue
+            group = word if isinstance(word, int) else word.group
+            if isinstance(word, int):
+                working[group] -= 1
+            else:
+                asked[group].append(word)
+            if asked[group] and len(asked[group]) == working[group]:
+                begun.append((asked[group], began(box, [each.images for each in asked[group]])))
+                asked[group] = []
+    finally:
+        for questions, waited in begun:  # it ends while the box is at work on images that nobody holds then
+            answer(questions, waited)
 
 
 def began(box: BlackBox, lots: Sequence[Any]) -> Callable[[], Sequence[Tensor]]:

@@ -112,6 +112,26 @@ def test_what_a_box_that_computes_apart_raises_reaches_its_askers() -> None:
     assert merge.together(early, [deed, deed]) == ["none"] * 2
 
 
+def test_who_fails_while_a_batch_is_under_way_leaves_none_behind() -> None:
+    """Or its images would be freed under the box."""
+    box, under_way = Apart(), threading.Event()
+    begin = box.begin
+
+    def noted(asked: torch.Tensor) -> object:
+        under_way.set()
+        return begin(asked)
+
+    box.begin = noted  # type: ignore[method-assign]
+
+    def fails(_: object) -> None:
+        assert under_way.wait(10)
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        merge.together(box, [lambda asked: asked(images(2, 0)), fails])
+    assert box.told == ["begin 2", "wait 2"]
+
+
 def test_what_else_the_box_does_is_done_at_once_in_its_own_thread() -> None:
     """A look inside waits for nobody."""
     box = Counted()

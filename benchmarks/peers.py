@@ -38,7 +38,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # our method and settings; {ma
     "kernel-shap": ("kernel-shap", {"masks": 0}),
     "score-cam": ("score-cam", {}),
     "grad-cam": ("grad-cam", {}),
-    "integrated-gradients": ("integrated-gradients", {"steps": 50}),
+    "integrated-gradients": ("integrated-gradients", {"steps": 50, "baseline": "black", "channels": "max-abs"}),
     "deletion and insertion": ("grad-cam", {}),
     "road": ("grad-cam", {}),
 }
@@ -51,6 +51,7 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     options.add_argument("--masks", type=int, default=1000)
     options.add_argument("--tasks", default="", help="with commas; none: all")
+    options.add_argument("--ways", help="with commas, peers to run beside ours; none: all; '-': nobody")
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options.add_argument("--alone", nargs=3, metavar=("TASK", "WAY", "FILE"), help="one way; its map goes to FILE")
@@ -70,15 +71,16 @@ def main() -> None:
 
 def compare(task: str, given: argparse.Namespace) -> None:
     """Print a row for each way; ours first."""
+    peers = [way for way in rivals.WAYS[task] if given.ways is None or way in given.ways.split(",")]
     with tempfile.TemporaryDirectory() as place:
-        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([EXACT, OURS, *rivals.WAYS[task]])}
+        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([EXACT, OURS, *peers])}
         rows: dict[str, list[dict[str, Any]]] = {way: [] for way in files}
         for _ in range(given.rounds):
             for way, file in files.items():
                 rows[way].append(apart(task, way, file, given))
         truth = torch.load(files[EXACT]) if files[EXACT].exists() else None
         ours = min(row.get("seconds", float("nan")) for row in rows[OURS])
-        for way in (OURS, EXACT, *rivals.WAYS[task]):
+        for way in (OURS, EXACT, *peers):
             row = min(rows[way], key=lambda each: each.get("seconds", float("inf")))
             if "failed" in row:
                 print(f"| {task} | {way} | | failed: {row['failed']} | | | | |", flush=True)

@@ -10,6 +10,7 @@ from salience.errors import BoxError
 from salience.types import BlackBox
 
 LARGEST = 256  # no batch grows beyond this
+PIXELS = 5_000_000  # numbers of a batch's images on a CPU, where larger ones gain little and take memory: 33 of 3×224×224
 BATCHES, SECONDS = 4, 0.1  # so many batches at least, and so long, tell how quick a size is
 
 
@@ -22,8 +23,9 @@ class Pace:
 
     _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, Pace]]] = WeakKeyDictionary()
 
-    def __init__(self, start: int, *, fixed: bool = False) -> None:
+    def __init__(self, start: int, largest: int = LARGEST, *, fixed: bool = False) -> None:
         self.size = self.start = self.best = start
+        self.largest = largest
         self.settled = self.fixed = fixed
         self.fastest = float("inf")
         self.times: list[float] = []
@@ -31,11 +33,14 @@ class Pace:
     @classmethod
     def of(cls, box: BlackBox, deed: str = "score") -> Pace:
         """Return what is known of this deed of this box in its present lane."""
-        start = 8 if box.device.type == "cpu" else 64  # small batches stay in a CPU's cache
+        first = cls(64)
+        if box.device.type == "cpu":
+            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1])))
+            first = cls(min(8, most), most)  # small batches stay in its cache
         try:
-            return cls._known.setdefault(box, {}).setdefault(f"{deed} {box.lane}", cls(start))
+            return cls._known.setdefault(box, {}).setdefault(f"{deed} {box.lane}", first)
         except TypeError:  # a box that has no hash or takes no weak references is measured each time
-            return cls(start)
+            return first
 
     def share(self, many: int) -> int:
         """Say how many of so many images to take next; of a size that was found, all batches of them are about as large."""
@@ -52,7 +57,7 @@ class Pace:
         typical, self.times = median(self.times[1:]), []
         if typical < 0.95 * self.fastest:
             self.fastest, self.best = typical, size
-            if self.start <= size < LARGEST:
+            if self.start <= size and 2 * size <= self.largest:
                 self.size = 2 * size
                 return
         elif size == 2 * self.start:

@@ -36,6 +36,16 @@ def test_it_never_grows_beyond_the_largest() -> None:
     assert settled(lambda size: 1.0) == LARGEST
 
 
+@pytest.mark.parametrize(("side", "start", "largest"), [(32, 8, 256), (224, 8, 32), (600, 4, 4), (4000, 1, 1)])
+def test_on_a_cpu_batches_of_large_images_stay_small(side: int, start: int, largest: int) -> None:
+    """Or memory would grow where speed does not."""
+    pace = Pace.of(toy.load("colour", size=side))
+    assert pace.size == start
+    for _ in range(200):
+        pace.took(pace.size, 1.0)
+    assert (pace.size, pace.settled) == (largest, True)
+
+
 def test_the_median_after_the_first_batch_decides() -> None:
     """Neither what a size costs once nor a hiccup of the machine must settle it, nor one batch that seems quick."""
     pace = Pace(8)

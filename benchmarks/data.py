@@ -85,6 +85,12 @@ def _vgg(classes: int) -> nn.Module:
     return net
 
 
+def resnet50(lane: str = "auto") -> BlackBox:
+    """Build a ResNet-50 with random weights, always the same: for time alone."""
+    torch.manual_seed(0)
+    return registry.box("torchvision:resnet50?weights=none", lane=lane)
+
+
 BOXES: dict[str, Callable[..., BlackBox]] = {
     "efficientnet-lite0": lambda lane="auto": registry.box("default", lane=lane),
     "vit-tiny": vit_tiny,
@@ -92,7 +98,7 @@ BOXES: dict[str, Callable[..., BlackBox]] = {
     "vgg16": vgg16,
     "efficientnet-lite2": efficientnet_lite2,
     "vgg16-steel": vgg16_steel,
-    "resnet50": lambda lane="auto": registry.box("torchvision:resnet50?weights=none", lane=lane),  # random, for time alone
+    "resnet50": resnet50,
 }
 
 

@@ -21,7 +21,7 @@ from salience.explanation import Explanation
 from salience.types import Batched, BlackBox, Sampler
 
 AT_ONCE = 32  # pictures that are read, prepared and scored together
-SHARED = {"cpu": 4}  # pictures whose masks share batches; elsewhere 8
+SHARED = {"cpu": 4}  # pictures whose masks share batches; elsewhere 8; half of it for a box that computes apart
 
 
 def pictures(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
@@ -63,7 +63,7 @@ def _each(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[A
     """Explain each picture for itself; some at a time share batches, unless a batch or the seconds of each are given."""
     alone = given["batch"] is not None or Budget.of(given["budget"]).seconds is not None
     alone |= isinstance(method, Batched) or registry.need(type(method)) is not BlackBox  # they look inside something
-    few = 1 if alone else SHARED.get(box.device.type, 8)
+    few = 1 if alone else SHARED.get(box.device.type, 8) // merge.groups(box, 2)
     pairs, done = list(zip(sources, wanted, strict=True)), list[Explanation]()
     while pairs:
         some = pairs[: few if done else 1]  # the first one finds the best size of a batch

@@ -58,7 +58,7 @@ def lab(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
 
 
 def _gathered(
-    points: Float[Tensor, "p d"], centres: Float[Tensor, "c d"], home: Int[Tensor, " p"], near: Int[Tensor, "c 9"]
+    points: Float[Tensor, "p d"], centres: Float[Tensor, "c d"], home: Int[Tensor, " p"], near: Int[Tensor, "c k"]
 ) -> Int[Tensor, " p"]:
     """Let points join the best of the nine centres near their home cell, round after round; return each one's centre.
 

@@ -49,9 +49,11 @@ def test_on_a_cpu_batches_of_large_images_stay_small(side: int, start: int, larg
 def test_the_median_after_the_first_batch_decides() -> None:
     """Neither what a size costs once nor a hiccup of the machine must settle it, nor one batch that seems quick."""
     pace = Pace(8)
-    for seconds in (100.0, 8.0, 100.0, 8.0, 0.1, 8.0)[:BATCHES]:
-        pace.took(8, seconds)
-    assert (pace.size, pace.fastest) == (16, 1.0)
+    for size in (8, 16):
+        for seconds in (100.0, *([float(size)] * (BATCHES - 2)), 0.1):
+            pace.took(size, seconds)
+        assert pace.fastest == 1.0
+    assert pace.size == 4
 
 
 def test_quick_batches_are_watched_for_a_while() -> None:

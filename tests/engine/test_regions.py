@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from salience.engine.regions import lab, regions
+from salience.engine.regions import ROUNDS, _gathered, lab, regions
 from salience.errors import SettingError
 from tests.helpers import noise, same
 
@@ -40,6 +40,22 @@ def astray(labels: Tensor, inside: Tensor) -> float:
     sizes = labels.flatten().bincount()
     within = labels.flatten().bincount(inside.double().flatten())
     return float(torch.minimum(within, sizes - within).sum()) / labels.numel()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_points_join_the_nearest_of_the_centres_near_them(seed: int) -> None:
+    """Against plain loops; at the border a centre is named several times, and its points count once."""
+    home = torch.tensor([0] * 30 + [1] * 20 + [2] * 25)
+    near = torch.tensor([[0, 0, 1], [1, 0, 2], [2, 1, 2]])
+    points, centres = noise(75, 2, seed=seed), noise(3, 2, seed=100 + seed)
+    slow = centres.clone()
+    for _ in range(ROUNDS):
+        labels = torch.tensor(
+            [min(near[home[k]].tolist(), key=lambda c: float((points[k] - slow[c]).square().sum())) for k in range(75)]
+        )
+        for each in labels.unique().tolist():
+            slow[each] = points[labels == each].mean(0)
+    assert torch.equal(_gathered(points, centres, home, near), labels)
 
 
 def test_regions_follow_the_edges() -> None:

@@ -10,7 +10,7 @@ from salience.errors import BoxError
 from salience.types import BlackBox
 
 LARGEST = 256  # no batch grows beyond this
-PIXELS = 5_000_000  # numbers of a batch's images on a CPU, where larger ones gain little and take memory: 33 of 3×224×224
+PIXELS = 5_000_000  # numbers of all images that a CPU is shown at once, where more gain little and take memory
 BATCHES, SECONDS = 4, 0.1  # so many batches at least, and so long, tell how quick a size is
 
 
@@ -35,7 +35,8 @@ class Pace:
         """Return what is known of this deed of this box in its present lane."""
         first = cls(64)
         if box.device.type == "cpu":
-            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1])))
+            begun = 2 if getattr(box, "apart", False) else 1  # batches at once
+            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1]) // begun))
             first = cls(min(8, most), most)  # small batches stay in its cache
         try:
             return cls._known.setdefault(box, {}).setdefault(f"{deed} {box.lane}", first)

@@ -36,10 +36,17 @@ def test_it_never_grows_beyond_the_largest() -> None:
     assert settled(lambda size: 1.0) == LARGEST
 
 
-@pytest.mark.parametrize(("side", "start", "largest"), [(32, 8, 256), (224, 8, 32), (600, 4, 4), (4000, 1, 1)])
-def test_on_a_cpu_batches_of_large_images_stay_small(side: int, start: int, largest: int) -> None:
-    """Or memory would grow where speed does not."""
-    pace = Pace.of(toy.load("colour", size=side))
+@pytest.mark.parametrize(
+    ("side", "apart", "start", "largest"),
+    [(32, False, 8, 256), (224, False, 8, 32), (224, True, 8, 16), (600, False, 4, 4), (4000, True, 1, 1)],
+)
+def test_on_a_cpu_batches_of_large_images_stay_small(
+    side: int, apart: bool, start: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or memory would grow where speed does not; of a box that computes apart two batches are there at once."""
+    box = toy.load("colour", size=side)
+    monkeypatch.setattr(type(box), "apart", apart)
+    pace = Pace.of(box)
     assert pace.size == start
     for _ in range(200):
         pace.took(pace.size, 1.0)
@@ -54,6 +61,10 @@ def test_the_median_after_the_first_batch_decides() -> None:
             pace.took(size, seconds)
         assert pace.fastest == 1.0
     assert pace.size == 4
+    uneven = Pace(8)
+    for seconds in (100.0, 8.0, 8.0, 16.0):
+        uneven.took(8, seconds)
+    assert uneven.fastest == 1.0
 
 
 def test_quick_batches_are_watched_for_a_while() -> None:

@@ -37,7 +37,6 @@ class Lot(Protocol):
         ...
 
 
-@runtime_checkable
 class Mixed(Lot, Protocol):
     """A lot whose masks are several planes each, and which knows how they change an image."""
 

@@ -1,6 +1,7 @@
 """Do the maps of the lane `auto` agree with those of the exact one? `python -m benchmarks.agreement`.
 
-Prints, a box a row, the rank agreement of the two maps on the same masks, and what the lane check saw.
+Prints, for RISE and for occlusion as it comes, the rank agreement of the two maps on the same masks, and what the lane
+check saw.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.engine import maps
+from salience.methods.occlusion import Occlusion
 from salience.methods.rise import Rise
 from salience.picture import read
 
@@ -24,20 +26,22 @@ def main() -> None:
     options.add_argument("--boxes", nargs="*", default=["efficientnet-lite0", "vit-tiny", "mobilenet-v2"])
     given = options.parse_args()
     chosen = random.Random(5).sample(data.photographs(), given.pictures)
-    method = Rise(masks=given.masks, estimator="centred")
-    print(table.heading(None, f"N = {len(chosen)} photographs, RISE (centred) with {given.masks} masks"))
-    print("| box | lane | check: mean difference | check: rank agreement | maps' ρ, mean | maps' ρ, least |")
-    print("|---" * 6 + "|")
+    methods = {f"RISE (centred), {given.masks} masks": Rise(given.masks, estimator="centred"), "occlusion": Occlusion()}
+    print(table.heading(None, f"N = {len(chosen)} photographs"))
+    print("| box | lane | check: mean difference | check: rank agreement | method | maps' ρ, mean | maps' ρ, least |")
+    print("|---" * 7 + "|")
     for name in given.boxes:
         exact, fast = data.BOXES[name]("exact"), data.BOXES[name]("auto")
-        agreed = []
+        agreed: dict[str, list[float]] = {method: [] for method in methods}
         for photograph in track(chosen, name, transient=True):
             image, _ = exact.preparation(read(photograph))  # type: ignore[attr-defined]  # all boxes here have one
             top = int(exact(image[None])[0].argmax())
-            agreed.append(maps.agreement(method(exact, image, top), method(fast, image, top)))
+            for method, explain in methods.items():
+                agreed[method].append(maps.agreement(explain(exact, image, top), explain(fast, image, top)))
         check = fast.check  # type: ignore[attr-defined]  # as above
-        seen = f"{check['mean difference']:.4f} | {check['rank agreement']:.4f}"
-        print(f"| {name} | {fast.lane} | {seen} | {sum(agreed) / len(agreed):.4f} | {min(agreed):.4f} |", flush=True)
+        seen = f"{name} | {fast.lane} | {check['mean difference']:.4f} | {check['rank agreement']:.4f}"
+        for method, found in agreed.items():
+            print(f"| {seen} | {method} | {sum(found) / len(found):.4f} | {min(found):.4f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -129,12 +129,17 @@ def began(box: BlackBox, lots: Sequence[Any]) -> Callable[[], Sequence[Tensor]]:
     """Begin to score all in one batch; what is returned waits, and gives back a lot for a lot."""
     sizes = [len(each) for each in lots]
     if not getattr(box, "apart", False):
-        return lambda: box(torch.cat(list(lots))).split(sizes)
+        return lambda: box(joined(lots)).split(sizes)
     try:
-        waited = box.begin(torch.cat(list(lots)))  # type: ignore[attr-defined]
+        waited = box.begin(joined(lots))  # type: ignore[attr-defined]
     except Exception as problem:  # noqa: BLE001  # it is the askers' to deal with
         return partial(failed, problem)
     return lambda: waited().split(sizes)
+
+
+def joined(lots: Sequence[Tensor]) -> Tensor:
+    """Make one batch; a lot alone is not copied, for its asker leaves it as it is until it is answered."""
+    return lots[0] if len(lots) == 1 else torch.cat(list(lots))
 
 
 def failed(problem: Exception) -> Sequence[Any]:

@@ -58,6 +58,13 @@ def test_each_gets_its_own_scores_of_one_batch() -> None:
             assert torch.allclose(rows, box.inner(images(number, 10 * number + each)), atol=1e-6)
 
 
+def test_a_lot_that_is_a_batch_to_itself_is_not_copied() -> None:
+    """Its asker leaves it as it is until it is answered."""
+    one, two = images(2, 0), images(3, 1)
+    assert merge.joined([one]) is one
+    assert torch.equal(merge.joined([one, two]), torch.cat([one, two]))
+
+
 class Apart(Counted):
     """Computes beside Python: notes what is begun and what is waited for."""
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from salience.types import BlackBox
 
 
 def load(name: str, **options: Any) -> BlackBox:
-    """Import the attribute; a class is called first, and so is a function, unless options say size."""
+    """Import the attribute; a class is called first, and so is a function, with what it takes, unless options say size."""
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise BoxError(f"expected py:module:attribute, got py:{name}: name the module and what to take from it")
@@ -26,14 +27,22 @@ def load(name: str, **options: Any) -> BlackBox:
         raise UnknownName.of(f"attribute of {where}", attribute, [each for each in vars(module) if each[:1] != "_"])
     thing = getattr(module, attribute)
     if inspect.isclass(thing) or (not isinstance(thing, (BlackBox, nn.Module)) and "size" not in options):
+        taken = {key: options.pop(key) for key in _named(thing) if key in options}
         try:
-            thing = thing()
+            thing = thing(**taken)
         except TypeError as problem:
             raise BoxError(
                 f"expected {name} to be a box or to make one, got {type(thing).__name__}: "
                 "for a plain function give its size, as in ?size=224"
             ) from problem
     return registry.box(thing, **options)
+
+
+def _named(maker: Any) -> tuple[str, ...]:
+    """Name what a function takes; options of a class are for the box that is made of it."""
+    with suppress(TypeError, ValueError):  # not to be called, or written in C
+        return () if inspect.isclass(maker) else tuple(inspect.signature(maker).parameters)
+    return ()
 
 
 def _imported(where: str) -> Any:

@@ -110,6 +110,9 @@ def score(batch):
 def make():
     return toy.load("colour")
 
+def choose(what):
+    return toy.load(what)
+
 class Net(toy.Colour):
     pass
 
@@ -127,6 +130,9 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
     assert registry.box(f"{spec}:net?size=8").classes == ("class 0", "class 1", "class 2")
     assert registry.box(f"{spec}:Net", size=8, classes="abc").classes == ("a", "b", "c")
     assert registry.box(f"{spec}:score?size=8")(IMAGES).tolist() == [[0.5, 0.5]] * 4
+    assert registry.box(f"{spec}:choose?what=corner").name == "toy:corner"
+    with pytest.raises(SettingError, match="expected no options for a box that is made already, got lane"):
+        registry.box(f"{spec}:choose?what=corner&lane=exact")
     assert registry.box("py:salience.boxes.toy:Colour", size=8).name == "Colour"
     for wrong, error, text in (
         ("makes", UnknownName, "did you mean make"),

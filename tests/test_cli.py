@@ -117,7 +117,8 @@ def test_a_warning_is_one_sentence_too(photo: str, tmp_path: Path, capsys: pytes
     )
     shown = warnings.showwarning
     with warnings.catch_warnings():
-        main(["explain", photo, *FAST[:2], "--budget", "60", "--box", f"py:{tmp_path / 'warns.py'}:score?size=32"])
+        box = f"py:{tmp_path / 'warns.py'}:score?size=32"
+        main(["explain", photo, *FAST[:2], "--budget", "60", "--box", box, "--out", str(tmp_path / "out")])
     assert capsys.readouterr().err.splitlines()[:1] == ["salience: guessed, so look"]
     assert warnings.showwarning is shown
 

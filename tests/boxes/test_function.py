@@ -116,6 +116,10 @@ def choose(what):
 class Net(toy.Colour):
     pass
 
+class Sized(toy.Colour):
+    def __init__(self, size=0):
+        super().__init__()
+
 ready = toy.load("corner")
 net = toy.Colour()
 """
@@ -133,6 +137,7 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
     assert registry.box(f"{spec}:choose?what=corner").name == "toy:corner"
     with pytest.raises(SettingError, match="expected no options for a box that is made already, got lane"):
         registry.box(f"{spec}:choose?what=corner&lane=exact")
+    assert registry.box(f"{spec}:Sized", size=8).size == (8, 8)
     assert registry.box("py:salience.boxes.toy:Colour", size=8).name == "Colour"
     for wrong, error, text in (
         ("makes", UnknownName, "did you mean make"),
@@ -144,6 +149,7 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
         ("py:none.py:a", "got nothing there"),
         ("py:no_such_module:a", "expected a module"),
         ("py:a", "py:module:attribute"),
+        ("py:time:time", "expected a box .*, got float"),  # Python does not tell what it takes
     ):
         with pytest.raises(BoxError, match=text):
             registry.box(wrong)

@@ -18,6 +18,8 @@ from salience.boxes._openvino import Compiled, converted, has_bfloat16
 from salience.engine.modes import quiet
 from salience.types import Images
 
+FORM = 2  # of the networks that are kept; those of another are made anew
+
 _made: WeakKeyDictionary[nn.Module, tuple[list[int], dict[Any, Compiled]]] = WeakKeyDictionary()
 
 
@@ -81,7 +83,8 @@ def _compiled(box: Any, images: Images, precision: str) -> Compiled:
     if precision == "bf16" and not has_bfloat16():
         raise RuntimeError("this processor has no bfloat16")
     code = _cache.written(box.module)
-    name = f"{_cache.key(box.fingerprint, code, box.size, precision, _cache.machine(box.device))}.openvino"
+    about = box.fingerprint, code, box.size, precision, FORM, _cache.machine(box.device)
+    name = f"{_cache.key(*about)}.openvino"
     kept = None if code is None else _cache.read(name)
     if kept is not None:
         with suppress(RuntimeError):  # a file that was damaged is made anew

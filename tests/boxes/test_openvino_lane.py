@@ -59,6 +59,36 @@ def test_a_compiled_box_answers_as_the_module_does(module: nn.Module, more: dict
         assert apart(box_of(module, lane="openvino bfloat16", **more)(IMAGES), exact) < 0.02
 
 
+class Stream(nn.Module):
+    """What transformers are at their core: small terms added to a large stream, read off at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(192, 64)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 64)) for _ in range(24))
+        self.head = nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Add up."""
+        stream = 8 * self.into(images.flatten(1))
+        for block in self.blocks:
+            stream = stream + block(stream)
+        return self.head(stream)
+
+
+def test_sums_on_the_way_to_the_answer_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are of sixteen bits; a stream that were rounded at every sum too would be twice as far off."""
+    torch.manual_seed(0)
+    if not _openvino.has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    exact = box_of(module := Stream(), lane="exact", head="none")(IMAGES)
+    near = box_of(module, lane="openvino bfloat16", head="none")(IMAGES)
+    monkeypatch.setattr(_openvino, "steady", lambda network: None)
+    _engines._made.clear()  # to be compiled anew
+    rounded = box_of(module, lane="openvino bfloat16", head="none")(IMAGES)
+    assert float((near - exact).abs().mean()) < 0.7 * float((rounded - exact).abs().mean())
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 13])
 def test_any_number_of_images_is_one_batch(count: int) -> None:
     """The network is made from two images, and its streams take shares of unlike sizes."""

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from PIL import ImageColor
 from torch import Tensor
 
-from salience.engine import chance, estimate, groups, masks, probe
+from salience.engine import chance, groups, masks, probe
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Images, Map, Target
+from salience.types import BlackBox, Found, Image, Images, Map, Scores, Target
 
 AT_ONCE = 64  # masks that share one address
 LEAST = 2
@@ -57,21 +57,20 @@ class McRise:
         """Yield the running estimate after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
         count = probe.plan(self.masks, default=4000, least=LEAST, what="mc-rise")
-        many = len(self.colours)
         seen = groups.grouped("centred", size, self.keep)
-        painted = estimate.Every("centred", (many * size[0], size[1]), (1 - self.keep) / many)  # the planes as one
+        painted = Painting(len(self.colours), self.cells, size)
         lots, none = self.lots(count, size), torch.zeros_like(image)
-        for part, shares, scores in probe.each(box, image, target, lots, none, least=LEAST):
-            seen.add(shares[:, 0], scores)
-            painted.add(shares[:, 1:].flatten(1, 2), scores[:, None])
+        for part, planes, scores in probe.each(box, image, target, lots, none, least=LEAST):
+            seen.add(planes[:, 0], scores)
+            painted.add(part, scores)
             if seen.count < count and seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield self.found(seen, painted)
         yield self.found(seen, painted)
 
-    def found(self, seen: groups.Groups, painted: estimate.Every) -> Found:
+    def found(self, seen: groups.Groups, painted: Painting) -> Found:
         """Fold what has been seen: the seen pixels' map, and for each colour its own less that one."""
         found = seen.found()
-        colours = painted.fold()[0].cpu().unflatten(0, (len(self.colours), -1)).float() - found.saliency
+        colours = painted.fold() * len(self.colours) / (1 - self.keep) - found.saliency
         error = None if found.error is None else found.error / (1 - self.keep)
         evidence = {"colours": colours, "names": self.colours}
         return replace(found, saliency=found.saliency / (1 - self.keep), error=error, evidence=evidence)
@@ -113,14 +112,43 @@ class Painted:
     def __getitem__(self, part: slice) -> Painted:
         return Painted(self.labels[part], self.shifts[part], self.size, self.paints)
 
-    def draw(self, like: Tensor) -> Float[Tensor, "n k h w"]:
-        """Return the share of each label at each pixel; together they are 1."""
+    def draw(self, like: Tensor) -> Float[Tensor, "n 4 h w"]:
+        """Return at each pixel the share that is left, and the red, green and blue of the paint on the rest of it."""
         rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, like)
-        cells = self.labels[:, None] == torch.arange(len(self.paints) + 1)[:, None, None]
-        return rows[:, None] @ cells.to(like) @ columns[:, None]
+        look = like.new_tensor([(1, 0, 0, 0), *((0, *paint) for paint in self.paints)])
+        return rows[:, None] @ look[self.labels.to(like.device)].movedim(-1, 1) @ columns[:, None]
 
-    def mix(self, drawn: Float[Tensor, "n k h w"], image: Image, out: Images) -> None:
-        """Mix the image with the colours: each pixel is Σ share · colour, the first share being the image's."""
-        colours = image.new_tensor(self.paints).T
-        torch.matmul(colours, drawn[:, 1:].flatten(2), out=out.flatten(2))
-        out.addcmul_(drawn[:, :1], image)
+    def mix(self, drawn: Float[Tensor, "n 4 h w"], image: Image, out: Images) -> None:
+        """Mix the image with the paint."""
+        torch.addcmul(drawn[:, 1:], drawn[:, :1], image, out=out)
+
+
+class Painting:
+    """(1 / N) · Σ_i (y_i − ȳ) · m_ik, without drawing a mask: cells are added up where they lie, and enlarged once.
+
+    A mask is rows[shift] · cells · columns[shift]; masks of one shift share both matrices, so their cells come first.
+    """
+
+    def __init__(self, colours: int, cells: int, size: tuple[int, int]) -> None:
+        self.size, self.count = size, 0
+        self.spread = [math.ceil(length / cells) for length in size]
+        self.sums = torch.zeros(2, math.prod(self.spread), colours, cells, cells, dtype=torch.float64)  # Σ m, Σ y m
+        self.total = 0.0  # Σ y
+
+    def add(self, part: Painted, scores: Scores) -> None:
+        """Take in a batch."""
+        exact = scores.double().cpu()
+        cells = (part.labels[:, None] == torch.arange(1, self.sums.shape[2] + 1)[:, None, None]).double()
+        at = part.shifts[:, 0] * self.spread[1] + part.shifts[:, 1]
+        self.sums[0].index_add_(0, at, cells)
+        self.sums[1].index_add_(0, at, cells * exact[:, None, None, None])
+        self.count += len(exact)
+        self.total += float(exact.sum())
+
+    def fold(self) -> Float[Tensor, "k h w"]:
+        """Return a map a colour."""
+        centred = (self.sums[1] - self.total / self.count * self.sums[0]).unflatten(0, self.spread).float() / self.count
+        shifts = [torch.arange(length)[:, None].expand(-1, 2) for length in self.spread]
+        like, side = centred.new_zeros(0), centred.shape[-1]
+        rows, columns = (masks.sides(side, each, self.size, like)[axis] for axis, each in enumerate(shifts))
+        return torch.einsum("ahy,abkyx,bxw->khw", rows, centred, columns)

@@ -35,13 +35,19 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
     assert same(found.saliency, -slow.mean(0).float(), 1e-6)
 
 
-def test_the_shares_of_a_pixel_add_up_to_one() -> None:
-    """Every cell is left or painted in one colour, and enlarging mixes them."""
-    shares = next(McRise(cells=3, keep=0.3).lots(64, (9, 14))).draw(torch.zeros(0, dtype=torch.float64))
-    assert shares.shape == (64, 6, 9, 14)
-    assert same(shares.sum(1), torch.ones(64, 9, 14))
-    assert float(shares[:, 0].mean()) == pytest.approx(0.3, abs=0.03)
-    assert float(shares[:, 1:].mean(dim=(0, 2, 3)).std()) < 0.02
+def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
+    """Every cell is left or painted, in white here, and enlarging mixes them."""
+    planes = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))).draw(torch.zeros(0, dtype=torch.float64))
+    assert planes.shape == (64, 4, 9, 14)
+    assert same(planes[:, :1] + planes[:, 1:], torch.ones(64, 3, 9, 14))
+    assert float(planes[:, 0].mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_every_colour_is_as_frequent() -> None:
+    """A cell that is painted takes any of them."""
+    labels = next(McRise(cells=9, keep=0.4).lots(64, (9, 9))).labels
+    shares = torch.bincount(labels.flatten(), minlength=6) / labels.numel()
+    assert same(shares, torch.tensor([0.4, *5 * [0.12]]), 0.02)
 
 
 def test_a_colour_that_the_class_wants_would_raise_the_score_where_it_is_not() -> None:

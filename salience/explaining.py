@@ -69,6 +69,7 @@ def _still(trace: list[tuple[int, float | None]], tolerance: float) -> bool:
 class Case:
     """A picture and a target, ready to be explained."""
 
+    box: BlackBox
     image: Image
     aim: Target
     known: dict[str, Any]  # what the record says of it beforehand
@@ -76,6 +77,7 @@ class Case:
     def record(self, found: Found, passes: int, seconds: float) -> Explanation:
         """Make the record of what was found."""
         return Explanation(
+            box=_described(self.box),
             saliency=found.saliency.detach().float().cpu(),
             error=None if found.error is None else found.error.detach().float().cpu(),
             passes=passes if found.passes is None else found.passes,
@@ -93,17 +95,18 @@ def cases(box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[A
     shown = [read(source) for source in sources]
     prepared = [fitted(box, picture) for picture in shown]
     with probe.resumed(run):
-        probe.settle(box, prepared[0][0])
+        if registry.need(type(method)) is not OpenBox:  # those may never ask for more than a reading
+            probe.settle(box, prepared[0][0])
         images = torch.stack([image for image, _ in prepared]).to(box.device)
         rows = probe.score(box, images).float().cpu()
     run.passes = 0  # the prediction is not the method's expense
-    made = _provenance(box, method) | {"budget": str(run.budget)}
+    made = _provenance(method) | {"budget": str(run.budget)}
     found = []
     for number, target in enumerate(wanted):
         at = min(number, len(shown) - 1)
         aim = aiming.resolve(target, rows[at].tolist(), box.classes)
         known = _told(rows[at], aim, box) | made | {"geometry": prepared[at][1]}
-        found.append(Case(images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
+        found.append(Case(box, images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
     return found
 
 
@@ -131,12 +134,11 @@ def _told(row: Float[Tensor, " k"], aim: Target, box: BlackBox) -> dict[str, Any
     return {"target": Told(index, aiming.name(aim, box.classes), clean), "top5": top5}
 
 
-def _provenance(box: BlackBox, method: Any) -> dict[str, Any]:
+def _provenance(method: Any) -> dict[str, Any]:
     return {
         "method": registry.called(method),
         "settings": asdict(method),
         "seed": getattr(method, "seed", None),
-        "box": _described(box),
         "versions": dict(_versions()),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from salience.errors import BoxError, BudgetError, RecordError, SettingError, Un
 from salience.explanation import Explanation, write
 from salience.methods.occlusion import Occlusion
 from salience.methods.rise import Rise
+from salience.types import OpenBox
 from tests import trained
 from tests.helpers import Asked, apart, brightness
 
@@ -54,6 +55,23 @@ def test_a_users_own_network_is_explained_in_three_lines() -> None:
     assert found.saliency.shape == (32, 32)
     assert found.target.name == f"class {found.target.index}"
     assert found.passes == 50
+
+
+@dataclass(frozen=True)
+class Both:
+    """A method of one's own that asks for an open box and makes passes."""
+
+    def __call__(self, box: OpenBox, image: Tensor, target: Any) -> Tensor:
+        """Give RISE's map."""
+        return Rise(masks=20, cells=3)(box, image, target)
+
+
+def test_who_reads_gradients_alone_does_not_wait_for_a_lane() -> None:
+    """Whoever makes passes too does, and the record names the lane that they were made in."""
+    box = toy.load("colour", lane="auto")
+    box.settle = lambda images: box.__dict__.update(settled=True, lane="channels-last")
+    assert (why(box, method="grad-cam").box["lane"], box.settled) == ("exact", False)
+    assert why(box, method=Both()).box["lane"] == "channels-last"
 
 
 def test_the_record_says_what_was_explained_and_how() -> None:

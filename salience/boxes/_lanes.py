@@ -70,7 +70,7 @@ def settle(score: Score, images: Images, about: str, lanes: Sequence[str]) -> tu
             return lane, check
         again = choose(score, images, [lane], worth=0)[1]
         if again.get("refused") in (None, SLOW):  # how fast it is was found out when there was more to compare
-            return lane, check | {key: again[key] for key in ("mean difference", "rank agreement")}
+            return lane, check | {key: again[key] for key in ("mean difference", "rank agreement", "speed-up")}
     lane, check = choose(score, images, lanes)
     _cache.keep(name, json.dumps([lane, check]).encode())
     return lane, check

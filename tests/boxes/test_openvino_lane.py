@@ -304,6 +304,9 @@ def test_a_choice_that_was_kept_has_to_agree_again(tmp_path: Path, monkeypatch: 
     assert first == second
     assert first[0] == "openvino bfloat16"
     assert asked[-8:] == 4 * ["exact"] + 4 * ["openvino bfloat16"]  # twice each, in two parts
+    times["exact"] = 16.0  # a machine that is busy once is not busy for good
+    lane, check = _lanes.settle(score, images, _engines.about(box), list(times))
+    assert (lane, first[1]["speed-up"], check["speed-up"]) == ("openvino bfloat16", 8, 16)
     monkeypatch.setattr(_lanes, "AGREEMENT", 2.0)
     assert _lanes.settle(score, images, _engines.about(box), list(times))[0] == "exact"
 

@@ -37,11 +37,14 @@ class Lot(Protocol):
         ...
 
 
+@runtime_checkable
 class Mixed(Lot, Protocol):
-    """A lot whose masks are several planes each, and which knows how they change an image."""
+    """A lot that knows more of its masks than what is drawn, and how they change an image."""
+
+    def __getitem__(self, part: slice | list[int]) -> Self: ...
 
     def mix(self, drawn: Tensor, image: Image, out: Images) -> None:
-        """Write what is seen of `image` through masks that were drawn."""
+        """Write what is seen of `image` through all masks of the lot, which were drawn."""
         ...
 
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from salience.engine.masks import Lot
+from salience.engine.masks import Lot, Mixed
 from salience.types import BlackBox, Image, Probabilities
 
 Answers = dict[bytes, Tensor]
@@ -44,15 +44,16 @@ class Memo:
         if self.answers is not None:
             self.about = repr((id(box), box.lane)).encode() + _digest([image, fill])
 
-    def begin(self, part: Lot, drawn: Tensor, begin: Callable[[Tensor], Waited]) -> Waited:
+    def begin(self, part: Lot, drawn: Tensor, begin: Callable[[Lot, Tensor], Waited]) -> Waited:
         """Answer for a part of a lot: from memory what is known, from the box what is not."""
         self.known = 0
         if self.answers is None:
-            return begin(drawn)
+            return begin(part, drawn)
         keys = [self.about + key for key in _keys(part)]
         new = [index for index, key in enumerate(keys) if key not in self.answers]
         if new:
-            for index, row in zip(new, begin(drawn[new])(), strict=True):
+            asked = part[new] if isinstance(part, Mixed) else part  # others change an image by what is drawn alone
+            for index, row in zip(new, begin(asked, drawn[new])(), strict=True):
                 self.answers[keys[index]] = row.clone()
         self.known = len(keys) - len(new)
         rows = torch.stack([self.answers[key] for key in keys])

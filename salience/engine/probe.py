@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -143,7 +142,7 @@ class _Asked:
                 began = time.perf_counter()
                 try:
                     drawn = part.draw(self.ahead)
-                    self.waited.append(self.memo.begin(part, drawn, partial(self.begin, part)))
+                    self.waited.append(self.memo.begin(part, drawn, self.begin))
                 except (torch.OutOfMemoryError, MemoryError):
                     self.buffers = deque([self.ahead.new_empty(0), self.ahead.new_empty(0)])
                     self.pace.halve(size)
@@ -160,9 +159,8 @@ class _Asked:
         if len(self.buffers[0]) < len(drawn):
             self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
         shown = self.buffers[0][: len(drawn)]
-        mix = getattr(part, "mix", None)  # a `masks.Mixed`
-        if mix is not None:
-            mix(drawn, self.ahead, shown)
+        if isinstance(part, masking.Mixed):
+            part.mix(drawn, self.ahead, shown)
         else:
             torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
         return begin(self.box, shown)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from salience.engine import chance, groups, masks, probe
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Images, Map, Scores, Target
+from salience.types import BlackBox, Found, Image, Images, Map, Masks, Scores, Target
 
 AT_ONCE = 64  # masks that share one address
 LEAST = 2
@@ -60,8 +60,8 @@ class McRise:
         seen = groups.grouped("centred", size, self.keep)
         painted = Painting(len(self.colours), self.cells, size)
         lots, none = self.lots(count, size), torch.zeros_like(image)
-        for part, planes, scores in probe.each(box, image, target, lots, none, least=LEAST):
-            seen.add(planes[:, 0], scores)
+        for part, drawn, scores in probe.each(box, image, target, lots, none, least=LEAST):
+            seen.add(drawn, scores)
             painted.add(part, scores)
             if seen.count < count and seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield self.found(seen, painted)
@@ -109,18 +109,19 @@ class Painted:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, part: slice) -> Painted:
+    def __getitem__(self, part: slice | list[int]) -> Painted:
         return Painted(self.labels[part], self.shifts[part], self.size, self.paints)
 
-    def draw(self, like: Tensor) -> Float[Tensor, "n 4 h w"]:
-        """Return at each pixel the share that is left, and the red, green and blue of the paint on the rest of it."""
-        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, like)
-        look = like.new_tensor([(1, 0, 0, 0), *((0, *paint) for paint in self.paints)])
-        return rows[:, None] @ look[self.labels.to(like.device)].movedim(-1, 1) @ columns[:, None]
+    def draw(self, like: Tensor) -> Masks:
+        """Return the share of each pixel that is left as it is."""
+        return masks.Grids((self.labels == 0).to(like), self.shifts, self.size).draw(like)
 
-    def mix(self, drawn: Float[Tensor, "n 4 h w"], image: Image, out: Images) -> None:
-        """Mix the image with the paint."""
-        torch.addcmul(drawn[:, 1:], drawn[:, :1], image, out=out)
+    def mix(self, drawn: Masks, image: Image, out: Images) -> None:
+        """Paint, and mix what is left of the image in."""
+        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, image)
+        paints = image.new_tensor([(0, 0, 0), *self.paints])[self.labels.to(image.device)].movedim(-1, 1)
+        torch.matmul(rows[:, None] @ paints, columns[:, None], out=out)
+        out.addcmul_(drawn[:, None], image)
 
 
 class Painting:

@@ -37,10 +37,12 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
 
 def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
     """Every cell is left or painted, in white here, and enlarging mixes them."""
-    planes = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))).draw(torch.zeros(0, dtype=torch.float64))
-    assert planes.shape == (64, 4, 9, 14)
-    assert same(planes[:, :1] + planes[:, 1:], torch.ones(64, 3, 9, 14))
-    assert float(planes[:, 0].mean()) == pytest.approx(0.3, abs=0.03)
+    lot, black = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))), torch.zeros(3, 9, 14)
+    drawn, shown = lot.draw(black), torch.empty(64, 3, 9, 14)
+    lot.mix(drawn, black, shown)
+    assert drawn.shape == (64, 9, 14)
+    assert same(drawn[:, None] + shown, torch.ones(64, 3, 9, 14), 1e-6)
+    assert float(drawn.mean()) == pytest.approx(0.3, abs=0.03)
 
 
 def test_every_colour_is_as_frequent() -> None:

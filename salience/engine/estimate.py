@@ -39,6 +39,10 @@ class Estimator(Protocol):
         """Return the estimator that has seen what all of them have seen."""
         ...
 
+    def without(self, *others: Self) -> Self:
+        """Return the estimator that has seen what this one has and those have not, which are part of it."""
+        ...
+
     def fold(self) -> tuple[Map, Map | None]:
         """Return the map and, where the estimator has one, the standard error of each of its pixels."""
         ...
@@ -77,12 +81,19 @@ class Moments:
 
     def merge(self, *others: Moments) -> Moments:
         """Return the estimator that has seen what all of them have seen."""
+        return self._plus(1, *others)
+
+    def without(self, *others: Moments) -> Moments:
+        """Return the estimator that has seen what this one has and those have not."""
+        return self._plus(-1, *others)
+
+    def _plus(self, sign: int, *others: Moments) -> Moments:
         whole = Moments(self.name, self.size, self.keep)
-        for each in (self, *others):
+        for each, signed in ((self, 1), *((other, sign) for other in others)):
             each.settle()
-            whole.scores = whole.scores + each.scores
+            whole.scores = whole.scores + signed * each.scores
             if each.sums is not None:
-                whole.sums = each.sums if whole.sums is None else whole.sums + each.sums
+                whole.sums = each.sums if whole.sums is None else torch.add(whole.sums, each.sums, alpha=signed)
         return whole
 
     def fold(self) -> tuple[Map, Map]:
@@ -154,8 +165,15 @@ class Ridge:
 
     def merge(self, *others: Ridge) -> Ridge:
         """Return the estimator that has seen what all of them have seen."""
+        return self._of(self.products + sum(each.products for each in others))
+
+    def without(self, *others: Ridge) -> Ridge:
+        """Return the estimator that has seen what this one has and those have not."""
+        return self._of(self.products - sum(each.products for each in others))
+
+    def _of(self, products: Tensor) -> Ridge:
         whole = Ridge(self.size, self.cells, self.strength)
-        whole.products = torch.stack([self.products, *(each.products for each in others)]).sum(0)
+        whole.products = products
         return whole
 
     def fold(self) -> tuple[Map, None]:

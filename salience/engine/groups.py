@@ -32,6 +32,7 @@ class Groups:
     def __init__(self, make: Callable[[], Estimator], count: int = 2, block: int = BLOCK) -> None:
         self.sides = [make() for _ in range(count)]
         self.count, self.block = 0, block
+        self.whole: tuple[int, Estimator] | None = None  # of all that has been seen, and how many masks these were
 
     def add(self, masks: Masks, scores: Scores) -> None:
         """Take in a batch; who gets a mask depends on its number alone."""
@@ -48,9 +49,18 @@ class Groups:
         return torch.arange(len(self.sides)) * self.block < self.count
 
     def merged(self, chosen: Choice) -> Estimator:
-        """Return the estimator that has seen what those chosen have seen."""
-        first, *others = (each for each, wanted in zip(self.sides, chosen.tolist(), strict=True) if wanted)
-        return first.merge(*others)
+        """Return the estimator that has seen what those chosen have seen; where few are not, all less these."""
+        missing = self.filled & ~chosen
+        if 2 * int(missing.sum()) >= int(chosen.sum()):
+            first, *others = self._some(chosen)
+            return first.merge(*others)
+        if self.whole is None or self.whole[0] != self.count:
+            first, *others = self._some(chosen | missing)
+            self.whole = self.count, first.merge(*others)
+        return self.whole[1].without(*self._some(missing))
+
+    def _some(self, chosen: Choice) -> list[Estimator]:
+        return [each for each, wanted in zip(self.sides, chosen.tolist(), strict=True) if wanted]
 
     def halves(self) -> tuple[Map, Map] | None:
         """Fold those of even and those of odd number; None while the first block fills."""

@@ -28,14 +28,21 @@ class History:
 
     def merge(self, *others: History) -> History:
         """Return the history of all."""
+        return self._of(self.products + sum(each.products for each in others))
+
+    def without(self, *others: History) -> History:
+        """Return the history of what this one has and those have not."""
+        return self._of(self.products - sum(each.products for each in others))
+
+    def _of(self, products: Tensor) -> History:
         whole = History(self.paint, len(self.products) - 2)
-        whole.products = torch.stack([self.products, *(each.products for each in others)]).sum(0)
+        whole.products = products
         return whole
 
     def fold(self) -> tuple[Map, None]:
         """Return the map."""
-        n = self.products[0, 0].clamp(min=1)
-        cov = self.products / n - torch.outer(self.products[0], self.products[0]) / n**2
-        xx, xy = cov[1:-1, 1:-1], cov[1:-1, -1]
-        penalty = 0.1 if n < 10 * len(xx) else 0.01
-        return self.paint(torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)), None
+        n = float(self.products[0, 0].clamp(min=1))
+        cov = torch.addr(self.products, self.products[0], self.products[0], alpha=-1 / n).div_(n)
+        xx, xy = cov[1:-1, 1:-1], cov[1:-1, -1:]
+        xx.diagonal().add_(0.1 if n < 10 * len(xx) else 0.01)
+        return self.paint(torch.cholesky_solve(xy, torch.linalg.cholesky(xx))[:, 0]), None

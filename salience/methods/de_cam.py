@@ -141,8 +141,7 @@ class _Judge:
         top = int(fitness.argmax())
         if float(fitness[top]) > self.best:
             self.best = float(fitness[top])
-            mask = self.code.lot(people[top : top + 1]).draw(self.image)[0].float().cpu()
-            self.evidence = {"mask": mask, "area": float(areas[top])}
+            self.evidence = {"mask": people[top : top + 1], "area": float(areas[top])}  # drawn when it is asked for
             self.evidence |= {name: float(each[top]) for name, each in seen.items()}
         self.trace.append((self.history.count, self.best, float(fitness.mean())))
         return fitness
@@ -168,7 +167,8 @@ class _Judge:
 
     def found(self, people: evolve.People | None) -> Found:
         """Fold what has been seen; for r0, its population."""
-        evidence = {**self.evidence, "search": tuple(self.trace)}
+        mask = self.code.lot(self.evidence["mask"]).draw(self.image)[0].float().cpu()
+        evidence = self.evidence | {"mask": mask, "search": tuple(self.trace)}
         if people is None:
             return replace(self.history.found(), evidence=evidence)
         rows = self.code.rows(people)

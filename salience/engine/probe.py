@@ -17,6 +17,7 @@ from torch import Tensor
 
 from salience.engine import masks as masking
 from salience.engine import target as targets
+from salience.engine import threads
 from salience.engine.memo import Memo, Waited, remembering
 from salience.engine.pace import Pace
 from salience.engine.query import asking, begin, expect_finite, score, settle
@@ -33,7 +34,8 @@ Step = TypeVar("Step")
 
 def last(steps: Iterator[Found]) -> Found:
     """Run a sampler to its end and return what it found."""
-    found = deque(steps, maxlen=1)
+    with threads.scope():  # as in a run, for a method that is called by itself
+        found = deque(steps, maxlen=1)
     if not found:
         raise SettingError("expected a sampler to yield at least once, got nothing: yield what was found at the end")
     return found[0]

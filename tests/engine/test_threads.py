@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from salience.engine import modes, probe, threads
+from salience.types import Found
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,17 @@ def test_outside_a_run_nobody_rests() -> None:
     """There is nothing that would end it."""
     threads.rest()
     threads.follow()
+    assert torch.get_num_threads() == 3
+
+
+def test_a_method_that_is_called_by_itself_makes_way_too() -> None:
+    """Without a run around it."""
+
+    def steps() -> Iterator[Found]:
+        threads.rest()
+        yield Found(torch.full((1, 1), torch.get_num_threads()))
+
+    assert probe.last(steps()).saliency == 1
     assert torch.get_num_threads() == 3
 
 

@@ -45,7 +45,7 @@ def test_a_method_that_is_called_by_itself_makes_way_too() -> None:
 
     def steps() -> Iterator[Found]:
         threads.rest()
-        yield Found(torch.full((1, 1), torch.get_num_threads()))
+        yield Found(torch.full((1, 1), float(torch.get_num_threads())))
 
     assert probe.last(steps()).saliency == 1
     assert torch.get_num_threads() == 3

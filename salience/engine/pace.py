@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -11,14 +12,15 @@ from salience.types import BlackBox
 
 LARGEST = 256  # no batch grows beyond this
 PIXELS = 5_000_000  # numbers of all images that a CPU is shown at once, where more gain little and take memory
-BATCHES, SECONDS = 4, 0.1  # so many batches at least, and so long, tell how quick a size is
+BATCHES, SECONDS = 7, 0.1  # so many batches at least, and so long, tell how quick a size is
 
 
 class Pace:
     """Find the batch size with the least time per image, while working.
 
     Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and lane, so
-    a second image starts at the best size. What counts is the median of some batches after the first of their size.
+    a second image starts at the best size. What counts is the median of some batches after the first of their size, two
+    and two: of two that are under way at once one seems slow and the next one quick.
     """
 
     _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, Pace]]] = WeakKeyDictionary()
@@ -55,7 +57,7 @@ class Pace:
         self.times.append(seconds / size)
         if len(self.times) < BATCHES or sum(self.times) * size < SECONDS:
             return
-        typical, self.times = median(self.times[1:]), []
+        typical, self.times = median((one + other) / 2 for one, other in pairwise(self.times[1:])), []
         if typical < 0.95 * self.fastest:
             self.fastest, self.best = typical, size
             if self.start <= size and 2 * size <= self.largest:

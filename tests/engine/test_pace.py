@@ -62,15 +62,23 @@ def test_the_median_after_the_first_batch_decides() -> None:
         assert pace.fastest == 1.0
     assert pace.size == 4
     uneven = Pace(8)
-    for seconds in (100.0, 8.0, 8.0, 16.0):
+    for seconds in (100.0, 8.0, 8.0, 16.0, 8.0, 8.0, 8.0):
         uneven.took(8, seconds)
     assert uneven.fastest == 1.0
 
 
-def test_quick_batches_are_watched_for_a_while() -> None:
-    """Four of a millisecond say little."""
+def test_of_two_batches_under_way_at_once_both_count() -> None:
+    """One waits for the other's work too, and the next one is there soon after."""
     pace = Pace(8)
-    for _ in range(4):
+    for seconds in (0.03, *([0.012, 0.004] * 4), 0.012):
+        pace.took(8, seconds)
+    assert (pace.fastest, pace.size) == (pytest.approx(0.001), 16)
+
+
+def test_quick_batches_are_watched_for_a_while() -> None:
+    """Seven of a millisecond say little."""
+    pace = Pace(8)
+    for _ in range(BATCHES):
         pace.took(8, 0.001)
     assert pace.size == 8
     for _ in range(100):

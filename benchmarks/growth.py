@@ -111,8 +111,8 @@ def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Calla
     image = photograph(box)
     target = int(probe.score(box, image[None])[0].argmax())
     settled(box, image)
-    batch = min((8, 16, 32), key=lambda size: min(called(box, image, size, 128, clock) for _ in range(5)))
-    print(table.heading(box, f"at most {passes} passes, batch {probe.Pace.of(box).best}; bare passes in batches of {batch}"))
+    batch = probe.Pace.of(box).best
+    print(table.heading(box, f"at most {passes} passes, batch {batch}"))
     print("| method | passes | ms a pass, bare | beyond the bare passes | of the most that the box can do |")
     print("|---" * 5 + "|")
     for method in methods:
@@ -123,17 +123,12 @@ def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Calla
                 began = clock()
                 made(box, image, target)
                 spent = clock() - began
-            most = bare(box, image, batch, run.passes, clock=clock)
-            pairs.append((spent, called(box, image, batch, run.passes, clock), most))
-        over = median(whole / one_by_one for whole, one_by_one, _ in pairs[1:]) - 1
+            alone = (bare(box, image, batch, run.passes, ahead=ahead, clock=clock) for ahead in (False, True))
+            pairs.append((spent, *alone))
+        over = median(whole / called for whole, called, _ in pairs[1:]) - 1
         kept = median(most / whole for whole, _, most in pairs[1:])
-        each = median(one_by_one for _, one_by_one, _ in pairs[1:]) / run.passes * 1e3
+        each = median(called for _, called, _ in pairs[1:]) / run.passes * 1e3
         print(f"| {method} | {run.passes:,} | {each:.2f} | {over:+.1%} | {kept:.0%} |", flush=True)
-
-
-def called(box: Any, image: Image, batch: int, passes: int, clock: Callable[[], float]) -> float:
-    """Time the box on ready batches, one after the other."""
-    return bare(box, image, batch, passes, ahead=False, clock=clock)
 
 
 def draw(grown: dict[str, list[tuple[int, float]]], out: Path) -> None:

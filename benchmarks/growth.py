@@ -138,7 +138,7 @@ def draw(grown: dict[str, list[tuple[int, float]]], out: Path) -> None:
     figure = Figure(figsize=(9, 2.8), layout="constrained")
     for axes, (what, points) in zip(figure.subplots(1, len(grown)), grown.items(), strict=True):
         axes.plot(*zip(*points, strict=True), marker="o", color="#7a1f5c")
-        axes.set(xlabel=what, xscale="log", ylim=(0, None), title="")
+        axes.set(xlabel=what, xscale="log", ylim=(0, 1.1 * max(y for _, y in points)))
         axes.set_xticks([x for x, _ in points], [f"{x:,}" for x, _ in points])
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)

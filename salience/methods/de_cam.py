@@ -117,7 +117,7 @@ class _Judge:
         self.history = groups.Groups(lambda: History(code.paint, code.numbers), groups.GROUPS)
         self.first: Tensor | None = None  # the first score: others count from there, so that equal ones are exactly 0
         self.varied, self.best = False, -math.inf
-        self.evidence: dict[str, Any] = {}
+        self.top, self.evidence = torch.empty(0), dict[str, Any]()  # the best so far, drawn when it is asked for
         self.trace: list[tuple[int, float, float]] = []  # masks, best and mean fitness
         probe.settle(box, image)
 
@@ -141,7 +141,7 @@ class _Judge:
         top = int(fitness.argmax())
         if float(fitness[top]) > self.best:
             self.best = float(fitness[top])
-            self.evidence = {"mask": people[top : top + 1], "area": float(areas[top])}  # drawn when it is asked for
+            self.top, self.evidence = people[top : top + 1], {"area": float(areas[top])}
             self.evidence |= {name: float(each[top]) for name, each in seen.items()}
         self.trace.append((self.history.count, self.best, float(fitness.mean())))
         return fitness
@@ -167,7 +167,7 @@ class _Judge:
 
     def found(self, people: evolve.People | None) -> Found:
         """Fold what has been seen; for r0, its population."""
-        mask = self.code.lot(self.evidence["mask"]).draw(self.image)[0].float().cpu()
+        mask = self.code.lot(self.top).draw(self.image)[0].float().cpu()
         evidence = self.evidence | {"mask": mask, "search": tuple(self.trace)}
         if people is None:
             return replace(self.history.found(), evidence=evidence)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from salience.engine import evolve, maps, masks
 from salience.engine.surrogate import Cut, Shown
 from salience.errors import SettingError
-from salience.types import Image, Map, Masks
+from salience.types import Image, Masks
 
 Name = Literal["grid", "regions", "blobs"]
 BLOBS = 4  # blobs where their number is not given
@@ -34,8 +34,8 @@ class Encoding(Protocol):
         """Say in a few numbers what each mask keeps; the map is a number for each of them."""
         ...
 
-    def paint(self, values: Float[Tensor, " r"]) -> Map:
-        """Enlarge those numbers to a map."""
+    def paint(self, values: Float[Tensor, "g r"]) -> Float[Tensor, "g h w"]:
+        """Enlarge rows of those numbers to maps."""
         ...
 
 
@@ -101,9 +101,9 @@ class OnGrid:
         """Give the cells themselves."""
         return people[:, None]
 
-    def paint(self, values: Float[Tensor, " r"]) -> Map:
+    def paint(self, values: Float[Tensor, "g r"]) -> Float[Tensor, "g h w"]:
         """Enlarge as the masks are."""
-        return maps.resize(values.reshape(self.side, self.side), self.size)
+        return maps.enlarged(values.unflatten(1, (self.side, self.side)), self.size)
 
 
 class OnRegions:
@@ -121,9 +121,9 @@ class OnRegions:
         """Say which are shown."""
         return (people >= 0.5).double()[:, None]
 
-    def paint(self, values: Float[Tensor, " r"]) -> Map:
+    def paint(self, values: Float[Tensor, "g r"]) -> Float[Tensor, "g h w"]:
         """Give every pixel its region's number."""
-        return self.cut.paint(values)
+        return values[:, self.cut.labels]
 
 
 class OfBlobs:
@@ -142,7 +142,7 @@ class OfBlobs:
         drawn = self.lot(people).draw(people.float())
         return functional.adaptive_avg_pool2d(drawn, self.grid.side).flatten(1)[:, None].double()
 
-    def paint(self, values: Float[Tensor, " r"]) -> Map:
+    def paint(self, values: Float[Tensor, "g r"]) -> Float[Tensor, "g h w"]:
         """Enlarge the grid."""
         return self.grid.paint(values)
 

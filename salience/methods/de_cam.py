@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import chance, evolve, fill, groups, masks, probe
+from salience.engine import chance, evolve, fill, masks, probe
 from salience.errors import SettingError
 from salience.methods import _encodings
 from salience.methods._history import History
@@ -113,10 +113,10 @@ class _Judge:
 
     def __init__(self, method: DeCam, box: BlackBox, image: Image, target: Target, code: _encodings.Encoding) -> None:
         self.method, self.box, self.target, self.code = method, box, target, code
-        self.image, self.behind = image, fill.of(method.fill, box, image, method.seed)
-        self.history = groups.Groups(lambda: History(code.paint, code.numbers), groups.GROUPS)
+        self.image, self.behind = image, fill.of(method.fill, box, image, method.seed).contiguous()
+        self.history, self.owed = History(code.paint, code.numbers), list[tuple[Tensor, Scores]]()
         self.first: Tensor | None = None  # the first score: others count from there, so that equal ones are exactly 0
-        self.varied, self.best = False, -math.inf
+        self.varied, self.best, self.count = False, -math.inf, 0
         self.top, self.evidence = torch.empty(0), dict[str, Any]()  # the best so far, drawn when it is asked for
         self.trace: list[tuple[int, float, float]] = []  # masks, best and mean fitness
         probe.settle(box, image)
@@ -136,14 +136,15 @@ class _Judge:
             scores += self._scaled(each[:many]) * (1 if name == "kept" else -1)
         self.first = scores[0] if self.first is None else self.first
         self.varied = self.varied or bool((scores != self.first).any())
-        self.history.add(rows[:many], scores - self.first)
+        self.owed.append((rows[:many], scores - self.first))
         fitness = scores - self.method.price * areas[:many]
         top = int(fitness.argmax())
         if float(fitness[top]) > self.best:
             self.best = float(fitness[top])
             self.top, self.evidence = people[top : top + 1], {"area": float(areas[top])}
             self.evidence |= {name: float(each[top]) for name, each in seen.items()}
-        self.trace.append((self.history.count, self.best, float(fitness.mean())))
+        self.count += many
+        self.trace.append((self.count, self.best, float(fitness.mean())))
         return fitness
 
     def _asked(
@@ -152,12 +153,21 @@ class _Judge:
         """Return scores, rows and areas of the masks that could be scored."""
         lot, begin = self.code.lot(people), 0
         scores, rows, areas = [people.new_zeros(0)], [people.new_zeros(0, 1, self.code.numbers)], [people.new_zeros(0)]
-        for part, drawn, found in probe.each(self.box, ahead, self.target, [lot], behind, least=least):
+        for part, drawn, found in probe.each(self.box, ahead, self.target, self._lots(lot), behind, least=least):
             scores.append(found.cpu().double())
             rows.append(self.code.rows(people[begin : begin + len(part)]))
             areas.append(drawn.mean((1, 2)).cpu().double())
             begin += len(part)
         return torch.cat(scores), torch.cat(rows), torch.cat(areas)
+
+    def _lots(self, lot: masks.Lot) -> Iterator[masks.Lot]:
+        """Give one, and take in the generation before it while the box is at work."""
+        yield lot
+        self._fold()
+
+    def _fold(self) -> None:
+        while self.owed:
+            self.history.add(*self.owed.pop(0))
 
     def _scaled(self, scores: Scores) -> Scores:
         """T, logarithmic for the probability of a class."""
@@ -167,9 +177,10 @@ class _Judge:
 
     def found(self, people: evolve.People | None) -> Found:
         """Fold what has been seen; for r0, its population."""
+        self._fold()
         mask = self.code.lot(self.top).draw(self.image)[0].float().cpu()
         evidence = self.evidence | {"mask": mask, "search": tuple(self.trace)}
         if people is None:
             return replace(self.history.found(), evidence=evidence)
         rows = self.code.rows(people)
-        return Found(self.code.paint(rows.mean(0)[0]).float() * self.varied, evidence=evidence)
+        return Found(self.code.paint(rows.mean(0))[0].float() * self.varied, evidence=evidence)

@@ -1,10 +1,10 @@
 """What the engine costs beside the passes, and how it grows: `python -m benchmarks.growth --out docs/results/growth.png`.
 
 A box that answers at once shows the engine alone: drawing masks, blending, folding. Against a real box the share is
-what matters: each method runs in the lane that `auto` takes, and then as many passes of the box alone on ready batches
-of the same size, in turn: called batch by batch, and, of a box that computes beside Python, begun one batch ahead, which
-is the most that it can do. What the box takes to read inner layers is left out. Times are the processor's, on one thread,
-so that a busy machine matters less; `--threads 2` takes the clock's instead.
+what matters: each method runs in the lane that `auto` takes, and in turn with it the box alone is called on ready batches
+as large as the method's were, one after the other; and as many passes in full batches, begun one ahead where the box
+computes beside Python: the most that it can do. What the box takes to read inner layers is left out. Times are the
+processor's, on one thread, so that a busy machine matters less; `--threads 2` takes the clock's instead.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks import data, table
-from benchmarks.speed import bare, photograph, settled
+from benchmarks.speed import bare, photograph, replayed, settled
 from salience import registry
 from salience.engine import probe
 
@@ -64,6 +65,7 @@ def main() -> None:
     options.add_argument("--passes", type=int, default=500)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--batch", type=int, help="instead of what the engine finds")
     options.add_argument("--out", type=Path, help="a picture of how the engine's cost grows")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
@@ -73,7 +75,7 @@ def main() -> None:
         draw(grown, given.out)
     for name in given.boxes.split(","):
         print()
-        shares(name, given.methods.split(","), given.passes, given.rounds, clock)
+        shares(name, given, clock)
 
 
 def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
@@ -106,27 +108,29 @@ def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int,
     return found
 
 
-def shares(name: str, methods: list[str], passes: int, rounds: int, clock: Callable[[], float]) -> None:
+def shares(name: str, given: argparse.Namespace, clock: Callable[[], float]) -> None:
     """Print what each method costs beyond its passes."""
     box: Any = data.BOXES[name]()
     image = photograph(box)
     target = int(probe.score(box, image[None])[0].argmax())
     settled(box, image)
-    batch, looked = probe.Pace.of(box).best, looking(box, clock)
-    print(table.heading(box, f"at most {passes} passes, batch {batch}"))
+    pace, looked = probe.Pace.of(box), looking(box, clock)
+    pace.size = pace.best = batch = given.batch or pace.best
+    print(table.heading(box, f"at most {given.passes} passes, batch {batch}"))
     print("| method | passes | ms a pass, bare | beyond the bare passes | of the most that the box can do |")
     print("|---" * 5 + "|")
-    for method in methods:
+    for method in given.methods.split(","):
         made, pairs = registry.make(method, **METHODS[method]), []
-        budget = None if registry.need(type(made)).__name__ != "BlackBox" else passes
-        for _ in range(rounds + 1):
+        budget = None if registry.need(type(made)).__name__ != "BlackBox" else given.passes
+        for _ in range(given.rounds + 1):
             looked.clear()
-            with probe.running(budget) as run:
+            counts = [0]
+            with probe.running(budget, progress=lambda passes, _, counts=counts: counts.append(passes)) as run:
                 began = clock()
                 made(box, image, target)
                 spent = clock() - began - sum(looked)
-            alone = (bare(box, image, batch, run.passes, ahead=ahead, clock=clock) for ahead in (False, True))
-            pairs.append((spent, *alone))
+            called = replayed(box, image, [after - before for before, after in pairwise(counts)], ahead=False, clock=clock)
+            pairs.append((spent, called, bare(box, image, batch, run.passes, clock=clock)))
         over = median(whole / called for whole, called, _ in pairs[1:]) - 1
         kept = median(most / whole for whole, _, most in pairs[1:])
         each = median(called for _, called, _ in pairs[1:]) / run.passes * 1e3

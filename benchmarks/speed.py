@@ -124,8 +124,13 @@ def settled(box: BlackBox, image: Image) -> None:
 
 def bare(box: Any, image: Image, batch: int, passes: int, *, ahead: bool = True, clock: Clock = time.perf_counter) -> float:
     """Time the box alone on ready batches: the most that it can do, begun one ahead where it computes beside Python."""
-    ready = image.expand(batch, -1, -1, -1).contiguous()
-    parts = [ready[: min(batch, passes - done)] for done in range(0, passes, batch)]
+    return replayed(box, image, [min(batch, passes - done) for done in range(0, passes, batch)], ahead=ahead, clock=clock)
+
+
+def replayed(box: Any, image: Image, sizes: list[int], *, ahead: bool, clock: Clock = time.perf_counter) -> float:
+    """Time the box alone on ready batches of these sizes."""
+    ready = image.expand(max(sizes), -1, -1, -1).contiguous()
+    parts = [ready[:size] for size in sizes]
     with probe.running():
         began = clock()
         if ahead and getattr(box, "apart", False):

@@ -102,8 +102,8 @@ class Shade(Search):
         below = torch.atan(-centre / 0.1) / math.pi + 0.5  # the share of the Cauchy distribution below 0, left out
         level = below + (1 - below) * torch.rand(many, generator=chances, dtype=torch.float64)
         self.factor = (centre + 0.1 * torch.tan(math.pi * (level - 0.5))).clamp(1e-12, 1)
-        best = self.order()[: max(2, round(self.BEST * many))]
-        towards = x[best[torch.randint(len(best), (many,), generator=chances)]]
+        best = max(2, round(self.BEST * many))  # they stand in order since the worst were dropped
+        towards = x[torch.randint(best, (many,), generator=chances)]
         own, pool = torch.arange(many), torch.cat([x, self.archive])
         one = torch.randint(many - 1, (many,), generator=chances)
         one += one >= own

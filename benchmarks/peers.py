@@ -3,7 +3,8 @@
 Each way of each task is a process of its own, for the allocator is the process's and a peer may crash: then its row says
 so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
 where they have none). Ours runs in the lane that `auto` takes, once before with few passes so that lane and batch are
-chosen, as a peer has its model built. Times are the clock's; memory is what the peak of the resident set rises by.
+chosen, as a peer has its model built; then in a lane of torch alone, picture by picture, which takes the least memory; and
+as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
 ρ holds a map against ours in the exact lane: of the same masks for ours, of other masks for peers.
 """
 
@@ -31,7 +32,8 @@ from salience.case import Case
 from salience.engine import maps, probe
 from salience.types import OpenBox
 
-OURS, EXACT = "salience", "salience, exact"
+OURS, LEAN, EXACT = "salience", "salience, picture by picture", "salience, as peers run"
+OWN = {OURS: ("auto", None), LEAN: ("channels-last bfloat16", 1), EXACT: ("exact", 32)}  # lane and batch
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # our method and settings; {masks} stands for --masks
     "rise": ("rise", {"masks": 0, "fill": "black"}),
     "occlusion": ("occlusion", {"window": 32, "stride": 16}),
@@ -74,21 +76,21 @@ def compare(task: str, given: argparse.Namespace) -> None:
     """Print a row for each way; ours first."""
     peers = [way for way in rivals.WAYS[task] if given.ways is None or way in given.ways.split(",")]
     with tempfile.TemporaryDirectory() as place:
-        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([EXACT, OURS, *peers])}
+        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([*OWN, *peers])}
         rows: dict[str, list[dict[str, Any]]] = {way: [] for way in files}
         for _ in range(given.rounds):
             for way, file in files.items():
                 rows[way].append(apart(task, way, file, given))
         truth = torch.load(files[EXACT]) if files[EXACT].exists() else None
         ours = min(row.get("seconds", float("nan")) for row in rows[OURS])
-        for way in (OURS, EXACT, *peers):
+        for way, file in files.items():
             row = min(rows[way], key=lambda each: each.get("seconds", float("inf")))
             if "failed" in row:
                 print(f"| {task} | {way} | | failed: {row['failed']} | | | | |", flush=True)
                 continue
-            found = torch.load(files[way])
+            found = torch.load(file)
             alike = f"{maps.agreement(found, truth):.4f}" if truth is not None and found.shape == truth.shape else "–"
-            name = f"{way} ({row['lane']})" if way == OURS else way
+            name = way if way in peers else f"{way} ({row['lane']})"
             cells = [f"{row['passes']:,}", f"{row['seconds']:.2f}", f"{row['seconds'] / ours:.1f} ×"]
             cells += [f"{1e3 * row['seconds'] / max(1, row['passes']):.1f}", f"{row['extra']:,.0f}", alike]
             print(f"| {task} | {name} | {' | '.join(cells)} |", flush=True)
@@ -98,7 +100,7 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
     """Run one way in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.peers", "--box", given.box, "--masks", str(given.masks)]
     command += ["--threads", str(given.threads), "--alone", task, way, str(file)]
-    env = os.environ | ({} if way == OURS else {"SALIENCE_MALLOC": "system"})
+    env = os.environ | ({} if way in (OURS, LEAN) else {"SALIENCE_MALLOC": "system"})
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
@@ -110,21 +112,22 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
 def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, Any]:
     """Make one map, or measure one, and say what it cost."""
     warnings.simplefilter("ignore")
-    box: Any = data.BOXES[name]("auto" if way == OURS else "exact")
+    lane, batch = OWN.get(way, ("exact", None))
+    box: Any = data.BOXES[name](lane)
     image = photograph(box)
     target = int(probe.score(box, image[None])[0].argmax())
     method, settings = TASKS[task]
     made = registry.make(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
-    asked = rivals.Asked(box, image, target, masks, counted=way not in (OURS, EXACT))
+    asked = rivals.Asked(box, image, target, masks, counted=way not in OWN)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = resident("VmRSS")
-    if way in (OURS, EXACT) and (task in MEASURES or registry.need(type(made)) is not OpenBox):
-        prepared(box, image)  # its memory counts, its time is paid once for a box
+    if way in OWN and (task in MEASURES or registry.need(type(made)) is not OpenBox):
+        prepared(box, image, batch)  # its memory counts, its time is paid once for a box
     saliency = made(box, image, target) if task in MEASURES else None
     asked.saliency = saliency
     began = time.perf_counter()
-    with redirect_stdout(sys.stderr), probe.running(batch=32 if way == EXACT else None) as run:
-        if way not in (OURS, EXACT):
+    with redirect_stdout(sys.stderr), probe.running(batch=batch) as run:
+        if way not in OWN:
             found = rivals.WAYS[task][way](asked)
         elif saliency is None:
             found = made(box, image, target)
@@ -134,15 +137,16 @@ def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, An
             found = saliency
     seconds = time.perf_counter() - began
     torch.save(torch.as_tensor(found).float(), file)
-    passes = asked.passes if way not in (OURS, EXACT) else run.passes
+    passes = run.passes if way in OWN else asked.passes
     return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "lane": box.lane}
 
 
-def prepared(box: Any, image: Any) -> None:
+def prepared(box: Any, image: Any, batch: int | None) -> None:
     """Let box and pace make their choices."""
     probe.settle(box, image)
     for _ in range(4):
-        registry.make("rise", masks=128)(box, image, 0)
+        with probe.running(batch=batch):
+            registry.make("rise", masks=128)(box, image, 0)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,12 @@ class Estimator(Protocol):
         """Return the estimator that has seen what this one has and those have not, which are part of it."""
         ...
 
-    def fold(self) -> tuple[Map, Map | None]:
-        """Return the map and, where the estimator has one, the standard error of each of its pixels."""
+    def map(self) -> Map:
+        """Return the map."""
+        ...
+
+    def error(self) -> Map | None:
+        """Return the standard error of each pixel of the map, where the estimator has one."""
         ...
 
 
@@ -96,27 +100,42 @@ class Moments:
                 whole.sums = each.sums if whole.sums is None else torch.add(whole.sums, each.sums, alpha=signed)
         return whole
 
-    def fold(self) -> tuple[Map, Map]:
-        """Return the map and the standard error of each of its pixels."""
+    def map(self) -> Map:
+        """Return the map."""
+        n, total, _, sums = self._settled()
+        m, ym, _ = sums[0]
+        saliency: Tensor
+        if self.name == "normalised":
+            saliency = ym / m.clamp(min=1e-12)
+        elif self.name == "mean":
+            saliency = ym / (n * self.keep)
+        else:
+            saliency = (ym - total / n * m) / (n * self.keep)
+        return saliency.reshape(self.size)
+
+    def error(self) -> Map:
+        """Return the standard error of each pixel of the map."""
+        n, total, squares, ((m, ym, yym), (mm, ymm, yymm)) = self._settled()
+        p, mean, saliency = self.keep, total / n, self.map().flatten()
+        error: Tensor
+        if self.name == "normalised":
+            residual = yymm - 2 * saliency * ymm + saliency**2 * mm  # Σ (m (y − S))²
+            error = residual.clamp(min=0).sqrt() / m.clamp(min=1e-12)
+        elif self.name == "mean":
+            error = (yymm / n - (ym / n) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
+        else:
+            second = yymm - 2 * mean * ymm + mean**2 * mm  # Σ (y − ȳ)² m², then the other two terms of (m − p)²
+            second += p**2 * (squares - n * mean**2) - 2 * p * (yym - 2 * mean * ym + mean**2 * m)
+            error = (second / n - (saliency * p) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
+        return error.reshape(self.size)
+
+    def _settled(self) -> tuple[float, float, float, Float[Tensor, "2 3 p"]]:
+        """Return N, Σ y, Σ y² and the other sums."""
         self.settle()
         if self.sums is None:
             raise SettingError("expected at least one mask to fold, got none: add some first")
         n, total, squares = self.scores.tolist()
-        p, mean = self.keep, total / n
-        (m, ym, yym), (mm, ymm, yymm) = self.sums.cpu()
-        if self.name == "normalised":
-            saliency = ym / m.clamp(min=1e-12)
-            residual = yymm - 2 * saliency * ymm + saliency**2 * mm  # Σ (m (y − S))²
-            error = residual.clamp(min=0).sqrt() / m.clamp(min=1e-12)
-        elif self.name == "mean":
-            saliency = ym / (n * p)
-            error = (yymm / n - (ym / n) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
-        else:
-            saliency = (ym - mean * m) / (n * p)
-            second = yymm - 2 * mean * ymm + mean**2 * mm  # Σ (y − ȳ)² m², then the other two terms of (m − p)²
-            second += p**2 * (squares - n * mean**2) - 2 * p * (yym - 2 * mean * ym + mean**2 * m)
-            error = (second / n - (saliency * p) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
-        return saliency.reshape(self.size), error.reshape(self.size)
+        return n, total, squares, self.sums.cpu()
 
 
 class Every:
@@ -176,14 +195,17 @@ class Ridge:
         whole.products = products
         return whole
 
-    def fold(self) -> tuple[Map, None]:
+    def map(self) -> Map:
         """Return the map."""
         n = self.products[0, 0].clamp(min=1)
         centred = self.products - torch.outer(self.products[0], self.products[0]) / n
         xx, xy = centred[1:-1, 1:-1], centred[1:-1, -1]
         penalty = self.strength * xx.diagonal().mean().clamp(min=1e-12)
         weights = torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)
-        return maps.resize(weights.reshape(self.cells, self.cells), self.size), None
+        return maps.resize(weights.reshape(self.cells, self.cells), self.size)
+
+    def error(self) -> None:
+        """Return nothing: `groups` finds it."""
 
 
 def of(name: Name, size: tuple[int, int], keep: float, cells: int) -> Estimator:

@@ -67,16 +67,15 @@ class Groups:
         even = torch.arange(len(self.sides)) % 2 == 0
         if self.count <= self.block:
             return None
-        return self.merged(self.filled & even).fold()[0], self.merged(self.filled & ~even).fold()[0]
+        return self.merged(self.filled & even).map(), self.merged(self.filled & ~even).map()
 
     def found(self) -> Found:
         """Fold what has been seen. Stability compares every fourth pixel of the halves' maps, which is plenty."""
-        saliency, error = self.merged(self.filled | (torch.arange(len(self.sides)) == 0)).fold()
-        if len(self.sides) > 2:
-            error = jackknife(lambda chosen: self.merged(chosen).fold()[0], self.filled)
+        whole, jackknifed = self.merged(self.filled | (torch.arange(len(self.sides)) == 0)), len(self.sides) > 2
+        error = jackknife(lambda chosen: self.merged(chosen).map(), self.filled) if jackknifed else whole.error()
         halves = self.halves()
         stability = None if halves is None else maps.agreement(*(each[::4, ::4] for each in halves))
-        return Found(saliency.float(), None if error is None else error.float(), stability)
+        return Found(whole.map().float(), None if error is None else error.float(), stability)
 
 
 def grouped(

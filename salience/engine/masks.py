@@ -108,17 +108,16 @@ class Windows:
 
     def cover(self, values: Float[Tensor, " n"]) -> Map:
         """Sum at each pixel the values of the windows that hide it."""
-        return covered(self.corners(values))
+        corners = torch.zeros(self.size[0] + 1, self.size[1] + 1, dtype=torch.float64)
+        self.note(values, corners)
+        return covered(corners)
 
-    def corners(self, values: Float[Tensor, " n"]) -> Float[Tensor, "y x"]:
-        """Note each value at the four corners of its window, with its sign: of them `covered` makes the sums."""
-        height, width = self.size
-        sums = torch.zeros(height + 1, width + 1, dtype=torch.float64)
+    def note(self, values: Float[Tensor, " n"], corners: Float[Tensor, "y x"]) -> None:
+        """Add each value at the four corners of its window, with its sign: of them `covered` makes the sums."""
         top, bottom, left, right = self.edges.T
-        exact = values.double().cpu()
-        for row, column, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
-            sums.index_put_((row, column), sign * exact, accumulate=True)
-        return sums
+        added, taken = values.to(corners), -values.to(corners)
+        for row, column, signed in ((top, left, added), (bottom, right, added), (top, right, taken), (bottom, left, taken)):
+            corners.index_put_((row, column), signed, accumulate=True)
 
     def count(self, region: Region) -> Int[Tensor, " n"]:
         """Count for each window the pixels of the region that it hides."""

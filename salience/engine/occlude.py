@@ -24,8 +24,8 @@ class Drops:
         for half in (0, 1):
             chosen = side == half
             part = Windows(windows.edges[chosen], windows.size)
-            self.corners[half, 0] += weight * part.corners(drops.cpu()[chosen])
-            self.corners[half, 1] += weight * part.corners(torch.ones(len(part)))
+            part.note(weight * drops.cpu().double()[chosen], self.corners[half, 0])
+            part.note(torch.full((len(part),), weight), self.corners[half, 1])
         self.count += len(windows)
 
     def map(self) -> Map:

@@ -60,18 +60,19 @@ def watch(box: BlackBox, image: Image, target: Target, behind: str, threshold: f
 
 def joined(scales: list[Scale], threshold: float) -> Found:
     """Multiply the scales' maps, each scaled to 0…1, and carry their errors along."""
-    folded = [scale.seen.found() for scale in scales]
-    saliency, relative = product([each.saliency for each in folded]), torch.zeros(())
-    for own, other in (folded, folded[::-1]):
-        error = own.error if own.error is not None else torch.zeros_like(own.saliency)
-        span = (own.saliency.max() - own.saliency.min()).clamp(min=1e-12)
-        relative = relative + (unit(other.saliency) * error / span) ** 2
+    wholes = [scale.seen.merged(scale.seen.filled) for scale in scales]
+    coarse, fine = ((whole.map(), whole.error()) for whole in wholes)
+    saliency = product([coarse[0], fine[0]])
+    relative = torch.zeros_like(saliency)
+    for (own, error), (other, _) in ((coarse, fine), (fine, coarse)):
+        if error is not None:
+            relative = relative + (unit(other) * error / (own.max() - own.min()).clamp(min=1e-12)) ** 2
     stability = None
     if min(scale.seen.count for scale in scales) > designs.BLOCK:
-        halves = [product([scale.seen.sides[half].fold()[0][::4, ::4] for scale in scales]) for half in (0, 1)]
+        halves = [product([scale.seen.sides[half].map()[::4, ::4] for scale in scales]) for half in (0, 1)]
         stability = maps.agreement(*halves)
-    evidence = {"region": maps.region(saliency, threshold), "coarse": folded[0].saliency, "fine": folded[1].saliency}
-    return Found(saliency, relative.sqrt(), stability, evidence)
+    evidence = {"region": maps.region(saliency, threshold), "coarse": coarse[0].float(), "fine": fine[0].float()}
+    return Found(saliency.float(), relative.sqrt().float(), stability, evidence)
 
 
 def product(parts: list[Map]) -> Map:

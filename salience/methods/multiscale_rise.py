@@ -67,9 +67,8 @@ class MultiscaleRise:
         sigma, filled = self.smooth * min(kept), reduce(torch.logical_and, (each.filled for each in scales))
 
         def fold(chosen: Choice) -> Map:
-            parts = [
-                many / ROUND * unit(seen.merged(chosen).fold()[0]) for (_, _, many), seen in zip(SCALES, scales, strict=True)
-            ]
+            each = zip(SCALES, scales, strict=True)
+            parts = [many / ROUND * unit(seen.merged(chosen).map()) for (_, _, many), seen in each]
             whole = torch.stack(parts).sum(0).float()
             return fill.blur(whole.expand(3, -1, -1), sigma)[0] if sigma > 0 else whole
 

@@ -26,7 +26,7 @@ def folded(name: str, drawn: torch.Tensor, scores: torch.Tensor) -> tuple[torch.
     """Fold everything at once."""
     seen = estimate.of(name, SIZE, KEEP, 3)
     seen.add(drawn, scores)
-    return seen.fold()
+    return seen.map(), seen.error()
 
 
 def terms(name: str, m: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_halves_merged_are_the_whole(name: str) -> None:
     one, other = estimate.of(name, SIZE, KEEP, 3), estimate.of(name, SIZE, KEEP, 3)
     one.add(drawn[:31], scores[:31])
     other.add(drawn[31:], scores[31:])
-    assert same(one.merge(other).fold()[0], folded(name, drawn, scores)[0], 1e-10)
+    assert same(one.merge(other).map(), folded(name, drawn, scores)[0], 1e-10)
 
 
 @pytest.mark.parametrize("name", ["mean", "normalised", "centred"])
@@ -96,4 +96,4 @@ def test_an_unknown_estimator_is_refused_with_the_known_ones() -> None:
 def test_nothing_cannot_be_folded() -> None:
     """There is no map without a mask."""
     with pytest.raises(SettingError, match="expected at least one mask to fold, got none"):
-        estimate.of("mean", SIZE, KEEP, 3).fold()
+        estimate.of("mean", SIZE, KEEP, 3).map()

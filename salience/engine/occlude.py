@@ -25,7 +25,7 @@ class Drops:
             chosen = side == half
             part = Windows(windows.edges[chosen], windows.size)
             part.note(weight * drops.cpu().double()[chosen], self.corners[half, 0])
-            part.note(torch.full((len(part),), weight), self.corners[half, 1])
+            part.note(torch.full((len(part),), weight, dtype=torch.float64), self.corners[half, 1])
         self.count += len(windows)
 
     def map(self) -> Map:

@@ -26,7 +26,7 @@ class Options:
     out: str = "salience-out"  # the folder for pictures and records; made where it is missing
     json: bool = False  # print one JSON object a picture on standard output, and nothing else
     record: bool = True  # also save NAME.salience, which loads again with everything in it
-    lane: str = "auto"  # how passes run: exact, or auto, the fastest way whose scores agree with exact
+    lane: str = "auto"  # how passes run: exact; auto, the fastest way whose scores agree with exact; or a lane by name
     batch: int | None = None  # images a pass through the box; none given: found out on this machine
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import designs, estimate, fill, groups, masks, probe
+from salience.engine import designs, estimate, every, fill, groups, masks, probe
 from salience.errors import SettingError
 from salience.types import BlackBox, Found, Image, Map, Probabilities, Scores, Target
 
@@ -72,7 +72,7 @@ class Rise:
 
         count = probe.plan(self.masks, default=4000, least=2, what="rise")
         lots = masks.grids(count, size, self.cells, self.keep, self.seed, design=self.design)
-        seen = estimate.Every(self.estimator, size, self.keep)
+        seen = every.Every(self.estimator, size, self.keep)
         for _, drawn, _ in probe.each(box, image, noted, lots, fill.of(self.fill, box, image, self.seed), least=2):
             seen.add(drawn, kept.pop())
         return seen.fold()

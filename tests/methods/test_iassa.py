@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import maps, masks, occlude, probe
+from salience.engine import designs, estimate, groups, maps, masks, occlude, probe
 from salience.errors import BoxError, BudgetError, SettingError, UnknownName
-from salience.methods import _attention
+from salience.methods import _attention, _coarse_to_fine
 from salience.methods.iassa import Iassa
 from salience.methods.occlusion import Occlusion
 from tests.helpers import Asked, brightness, curved, noise, same
@@ -233,3 +233,28 @@ def test_a_budget_below_the_first_cover_is_refused() -> None:
     """Half of the image unseen is no map."""
     with probe.running(3), pytest.raises(BudgetError, match="for iassa"):
         Iassa(window=20, stride=5)(toy.load("colour"), toy.picture(64), 0)
+
+
+def test_plus_carries_the_errors_of_both_scales_and_compares_halves_of_the_product() -> None:
+    """With u scaled to 0…1 and r its range, the variance is (u_fine σ_coarse / r_coarse)² + (u_coarse σ_fine / r_fine)²."""
+    size, scales, plain = (32, 32), [], []
+    for number, (cells, keep, many) in enumerate(_coarse_to_fine.SCALES):
+        drawn, scores = next(masks.grids(2 * many, size, cells, keep, seed=0)).draw(noise(1)), noise(2 * many, seed=number)
+        scales.append(_coarse_to_fine.Scale(cells, keep, many, groups.grouped("centred", size, keep)))
+        scales[-1].seen.add(drawn, scores)
+        side = torch.arange(2 * many) // designs.BLOCK % 2
+        parts = [estimate.of("centred", size, keep, 0) for _ in range(3)]
+        for part, chosen in zip(parts, (side >= 0, side == 0, side == 1), strict=True):
+            part.add(drawn[chosen], scores[chosen])
+        plain.append(parts)
+    found, unit = _coarse_to_fine.joined(scales, 0.5), _coarse_to_fine.unit
+    variance = torch.zeros(size)
+    for own, other in (plain, plain[::-1]):
+        error, span = own[0].error(), own[0].map().max() - own[0].map().min()
+        assert error is not None
+        variance = variance + (unit(other[0].map()) * error / span) ** 2
+    assert found.error is not None
+    assert same(found.error, variance.sqrt().float(), 1e-6)
+    halves = [torch.stack([unit(parts[half].map()[::4, ::4]) for parts in plain]).prod(0) for half in (1, 2)]
+    assert same(found.saliency, (unit(plain[0][0].map()) * unit(plain[1][0].map())).float(), 1e-6)
+    assert found.stability == pytest.approx(maps.agreement(*halves))

@@ -11,6 +11,8 @@ as peers run. Times are the clock's; memory is what the peak of the resident set
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -119,6 +121,8 @@ def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, An
     method, settings = TASKS[task]
     made = registry.make(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
     asked = rivals.Asked(box, image, target, masks, counted=way not in OWN)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what a way takes
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = resident("VmRSS")
     if way in OWN and (task in MEASURES or registry.need(type(made)) is not OpenBox):

@@ -3,7 +3,7 @@
 Each way of each task is a process of its own, for the allocator is the process's and a peer may crash: then its row says
 so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
 where they have none). Ours runs in the lane that `auto` takes, once before with few passes so that lane and batch are
-chosen, as a peer has its model built; then in a lane of torch alone, picture by picture, which takes the least memory; and
+chosen, as a peer has its model built; then picture by picture in two lanes of torch alone, which take the least memory; and
 as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
 ρ holds a map against ours in the exact lane: of the same masks for ours, of other masks for peers.
 """
@@ -34,8 +34,13 @@ from salience.case import Case
 from salience.engine import maps, probe
 from salience.types import OpenBox
 
-OURS, LEAN, EXACT = "salience", "salience, picture by picture", "salience, as peers run"
-OWN = {OURS: ("auto", None), LEAN: ("channels-last bfloat16", 1), EXACT: ("exact", 32)}  # lane and batch
+OURS, EXACT = "salience", "salience, as peers run"
+OWN = {  # lane and batch
+    OURS: ("auto", None),
+    "salience, one by one in bfloat16": ("channels-last bfloat16", 1),
+    "salience, one by one": ("exact", 1),
+    EXACT: ("exact", 32),
+}
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # our method and settings; {masks} stands for --masks
     "rise": ("rise", {"masks": 0, "fill": "black"}),
     "occlusion": ("occlusion", {"window": 32, "stride": 16}),
@@ -102,7 +107,7 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
     """Run one way in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.peers", "--box", given.box, "--masks", str(given.masks)]
     command += ["--threads", str(given.threads), "--alone", task, way, str(file)]
-    env = os.environ | ({} if way in (OURS, LEAN) else {"SALIENCE_MALLOC": "system"})
+    env = os.environ | ({"SALIENCE_MALLOC": "system"} if way == EXACT or way not in OWN else {})
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]

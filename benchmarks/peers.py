@@ -153,7 +153,7 @@ def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, An
 def prepared(box: Any, image: Any, batch: int | None) -> None:
     """Let box and pace make their choices."""
     probe.settle(box, image)
-    for _ in range(4):
+    for _ in range(1 if batch else 4):
         with probe.running(batch=batch):
             registry.make("rise", masks=128)(box, image, 0)
 

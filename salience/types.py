@@ -36,7 +36,8 @@ class BlackBox(Protocol):
     """Gives probabilities, nothing else.
 
     One that computes beside Python, in threads of its own or on a device, may say `apart = True` and have `begin(images)`,
-    which returns what waits for the scores: then the next batch is made meanwhile. One whose weights may change can have
+    which returns what waits for the scores: then the next batch is made meanwhile. One that blends images by itself may have
+    `through(ahead, behind)`, which returns the like of `begin` for masks, or None. One whose weights may change can have
     `renew()`, which is called before a loop of batches.
     """
 

@@ -10,40 +10,43 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import _cache
 from salience.boxes._module import opened, unwrapped
-from salience.boxes._openvino import Compiled, converted, has_bfloat16
+from salience.boxes._openvino import Compiled, converted, has_bfloat16, rows, scaled
 from salience.engine.modes import quiet
 from salience.types import Images
 
-FORM = 2  # of the networks that are kept; those of another are made anew
+FORM = 3  # of the networks that are kept; those of another are made anew
 
 _made: WeakKeyDictionary[nn.Module, tuple[list[int], dict[Any, Compiled]]] = WeakKeyDictionary()
 
 
 class Whole(nn.Module):
-    """All that a torch box does up to its logits, as one module that can be traced."""
+    """All that a torch box does between normalised images and its logits, as one module that can be traced."""
 
     def __init__(self, box: Any) -> None:
         super().__init__()
-        self.inner, self.ready = box.module, box.ready
+        self.inner, self.taken = box.module, box.taken
 
-    def forward(self, images: Images) -> Tensor:
-        """Normalise and run."""
-        return unwrapped(self.inner(self.ready(images)))
+    def forward(self, normal: Images) -> Tensor:
+        """Run."""
+        return unwrapped(self.inner(self.taken(normal)))
 
 
-def begin(box: Any, images: Images, lane: str) -> Callable[[], Tensor]:
-    """Begin to compute what a torch box's module puts out, by a network that is compiled at the first call."""
+def begin(box: Any, lane: str, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+    """Begin to compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call."""
     if box.module not in _made:
         _made[box.module] = state(box.module), {}
     networks = _made[box.module][1]
     about = lane, box.preparation, box.channels
     if about not in networks:
-        networks[about] = _compiled(box, images, "bf16" if lane.endswith(" bfloat16") else "f32")
-    waited = networks[about].begin(images.detach().float().contiguous().numpy())
+        scale, shift = scaling
+        normal = (images[:1] * scale + shift).expand(2, -1, -1, -1)
+        networks[about] = _compiled(box, normal, "bf16" if lane.endswith(" bfloat16") else "f32")
+    waited = networks[about].begin(rows(images), beside=[rows(each)[None] for each in scaling])
     return lambda: torch.from_numpy(waited()[0])
 
 
@@ -79,7 +82,7 @@ def state(module: nn.Module) -> list[int]:
     return found
 
 
-def _compiled(box: Any, images: Images, precision: str) -> Compiled:
+def _compiled(box: Any, normal: Images, precision: str) -> Compiled:
     if precision == "bf16" and not has_bfloat16():
         raise RuntimeError("this processor has no bfloat16")
     code = _cache.written(box.module)
@@ -91,7 +94,7 @@ def _compiled(box: Any, images: Images, precision: str) -> Compiled:
             return Compiled(kept, precision)
     try:
         with quiet(box.module), opened(box.module):
-            made = Compiled(converted(Whole(box), images), precision)
+            made = Compiled(scaled(converted(Whole(box), normal)), precision)
     except Exception as problem:
         raise RuntimeError(f"OpenVINO does not take it: {' '.join(str(problem).split())[:200]}") from problem
     if code is not None:

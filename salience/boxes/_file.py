@@ -14,12 +14,12 @@ from torch import Tensor
 
 from salience.boxes import _blocks, _cache, _heads, _lanes
 from salience.boxes._heads import Head
-from salience.boxes._openvino_network import OpenvinoNetwork
+from salience.boxes._openvino import blended
 from salience.boxes._parts import Array, Network, Parts
 from salience.engine.tap import INPUT, expect_maps, unmaps
 from salience.errors import BoxError
 from salience.picture import Preparation
-from salience.types import Anatomy, Features, Images, Probabilities
+from salience.types import Anatomy, Features, Image, Images, Masks, Probabilities
 
 
 class FileBox:
@@ -68,10 +68,22 @@ class FileBox:
         waited = self.parts.begin(images, self.answer, self.lane)
         return lambda: self._activated(waited())
 
+    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Callable[[], Probabilities]] | None:
+        """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
+        if not self.apart or tuple(ahead.shape[-2:]) != self.size:
+            return None
+        blend = blended(ahead, behind, self.parts.scaling)
+
+        def begin(masks: Masks) -> Callable[[], Probabilities]:
+            waited = self.parts.scaled(masks[:, None], blend, self.answer, self.lane)
+            return lambda: self._activated(waited())
+
+        return begin
+
     @property
     def apart(self) -> bool:
         """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return self.lane in _lanes.OPENVINO or isinstance(self.network, OpenvinoNetwork)
+        return self.lane in self.network.blending
 
     def anatomy(self) -> Anatomy:
         """Where to look inside: the end of each block, and the last feature maps."""

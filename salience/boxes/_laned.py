@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import _engines, _heads, _lanes
 from salience.boxes._heads import Head
 from salience.boxes._module import kind, unwrapped
+from salience.boxes._openvino import blended
 from salience.engine.modes import quiet
 from salience.picture import Preparation
-from salience.types import Images, Probabilities
+from salience.types import Image, Images, Masks, Probabilities
 
 
 class Laned:
@@ -47,6 +49,14 @@ class Laned:
         """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
         return self._begun(images, self.lane)
 
+    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Callable[[], Probabilities]] | None:
+        """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
+        lane = self.lane
+        if lane not in _lanes.OPENVINO or tuple(ahead.shape[-2:]) != self.size:
+            return None
+        blend = blended(ahead, behind, self.preparation.scaling)
+        return lambda masks: self._compiled(lane, masks[:, None], blend)
+
     @property
     def apart(self) -> bool:
         """Whether it computes beside Python, so that the next batch can be made meanwhile."""
@@ -64,17 +74,25 @@ class Laned:
 
     def _begun(self, images: Images, lane: str) -> Callable[[], Probabilities]:
         if lane in _lanes.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
-            waited = _engines.begin(self, images, lane)
-            return lambda: self._activated(waited())
+            return self._compiled(lane, images, self.preparation.scaling)
         with torch.no_grad():
             scores = self._activated(self._run(images, lane))
         return lambda: scores
 
+    def _compiled(
+        self, lane: str, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor]
+    ) -> Callable[[], Probabilities]:
+        waited = _engines.begin(self, lane, images, scaling)
+        return lambda: self._activated(waited())
+
     def ready(self, images: Images) -> Tensor:
         """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
-        mean, std = (images.new_tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
-        ready = torch.addcmul(-mean / std, images, 1 / std)
-        return (ready.mean(1, keepdim=True) if self.channels == 1 else ready).to(kind(self.module))
+        scale, shift = (each.to(images) for each in self.preparation.scaling)
+        return self.taken(torch.addcmul(shift, images, scale))
+
+    def taken(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
+        """Give normalised images the channels and the type that the module wants."""
+        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(kind(self.module))
 
     def _run(self, images: Images, lane: str) -> Tensor:
         ready = self.ready(images)

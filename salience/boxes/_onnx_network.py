@@ -25,6 +25,8 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", 
 class OnnxNetwork:
     """An ONNX file."""
 
+    blending: tuple[str, ...] = OPENVINO
+
     def __init__(self, path: str, providers: Sequence[str], output: str | None = None) -> None:
         try:
             import onnx

@@ -13,8 +13,8 @@ import numpy as np
 
 from salience.boxes._graph import Graph, Node
 from salience.boxes._lanes import OPENVINO
-from salience.boxes._openvino import Compiled, core, has_bfloat16, imported
-from salience.boxes._parts import Part
+from salience.boxes._openvino import Compiled, core, has_bfloat16, imported, scaled
+from salience.boxes._parts import Part, colours_last
 from salience.errors import BoxError, UnknownName
 
 WEIGHTED = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})
@@ -22,6 +22,8 @@ WEIGHTED = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropDat
 
 class OpenvinoNetwork:
     """A file that OpenVINO reads: its own (.xml beside .bin), .onnx, .tflite, .pb."""
+
+    blending: tuple[str, ...] = ("exact", *OPENVINO)
 
     def __init__(self, path: str, output: str | None = None) -> None:
         self.path, self.made = path, dict[tuple[str, ...], Part]()
@@ -37,7 +39,9 @@ class OpenvinoNetwork:
             said = ", ".join(each.get_any_name() for each in self.model.inputs)
             raise BoxError(f"expected a network with one input, the images, got {len(self.model.inputs)}: {said}")
         image = self.model.inputs[0]
-        self.shape = tuple(each.get_length() if each.is_static else None for each in image.get_partial_shape())
+        shape = image.get_partial_shape()
+        lengths = shape if shape.rank.is_static else imported().PartialShape([-1] * 4)
+        self.shape = tuple(each.get_length() if each.is_static else None for each in lengths)
         self.kind = np.dtype(image.get_element_type().to_dtype())
         with contextlib.suppress(RuntimeError):  # where what is inside lets there be any number of images
             self.model.reshape([-1, *(each or -1 for each in self.shape[1:])])
@@ -49,12 +53,12 @@ class OpenvinoNetwork:
         self.graph = Graph(tuple(_nodes(self.model)), _name(image), answer)
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str], lane: str) -> Part:
-        """Return the part of the network between tensors, ready to run on one array an input."""
+        """Return the part of the network between tensors, ready to run on one array an input; none: what `scaled` says."""
         openvino = imported()
-        model = self.model.clone()
+        model = self.model.clone() if inputs else scaled(self.model.clone(), last=colours_last(self.shape))
         ops = [each for each in model.get_ordered_ops() if each.get_type_name() != "Result"]
         tensors = {name: each for op in ops for each in op.outputs() for name in _names(each)}
-        given = []
+        given = [] if inputs else model.get_parameters()
         for name in inputs:
             if name in (self.graph.image, *self.model.inputs[0].names):
                 given.append(model.get_parameters()[0])

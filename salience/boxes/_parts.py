@@ -7,11 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from salience.boxes._graph import Graph
-from salience.boxes._openvino import Compiled
+from salience.boxes._openvino import rows
 from salience.picture import Preparation
 from salience.types import Images
 
@@ -28,6 +28,7 @@ class Network(Protocol):
     shape: tuple[int | None, ...]  # of its input; None where it is open
     kind: np.dtype[Any]  # of the numbers that it takes
     lanes: tuple[str, ...]  # the faster ways that it knows
+    blending: tuple[str, ...]  # the lanes in which a part of no inputs takes images, a scale and a shift
     made: dict[tuple[str, ...], Part]  # the parts that were asked for
 
     @property
@@ -54,13 +55,15 @@ class Parts:
         self.single = network.shape[:1] not in ((), (None,)) and not self._takes_many()
 
     def ready(self, images: Images) -> Array:
-        """Normalise, and lay out as the network takes it; whole numbers from 0 to 255 are not normalised."""
-        mean, std = (torch.tensor(each)[:, None, None] for each in (self.preparation.mean, self.preparation.std))
-        whole = self.network.kind == np.uint8
-        ready = (images.float() * 255).round() if whole else (images.float() - mean) / std
+        """Normalise, and lay out as the network takes it."""
+        images = images.float()
+        scale, shift = (each.to(images) for each in self.scaling)
+        ready = torch.addcmul(shift, images, scale)
         last = colours_last(self.network.shape)
         if self.network.shape[3 if last else 1 :][:1] == (1,):
             ready = ready.mean(1, keepdim=True)
+        if self.network.kind == np.uint8:
+            ready = ready.round()
         laid: Array = (ready.permute(0, 2, 3, 1) if last else ready).contiguous().numpy()
         return laid.astype(self.network.kind, copy=False)
 
@@ -70,13 +73,29 @@ class Parts:
 
     def begin(self, images: Images, tensor: str, lane: str) -> Callable[[], Tensor]:
         """Begin to compute one tensor for each image; what is returned waits for it, where the network can be left alone."""
-        ready = self.ready(images)
-        part = self.part((self.network.graph.image,), [tensor], lane)
-        if isinstance(part, Compiled) and (not self.single or len(ready) == 1):
-            waited = part.begin(ready)
-            return lambda: torch.from_numpy(waited()[0])
-        found = torch.from_numpy(self.ask([tensor], [ready], lane=lane)[0])
+        if lane in self.network.blending:
+            return self.scaled(images, self.scaling, tensor, lane)
+        found = torch.from_numpy(self.ask([tensor], [self.ready(images)], lane=lane)[0])
         return lambda: found
+
+    def scaled(
+        self, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor], tensor: str, lane: str
+    ) -> Callable[[], Tensor]:
+        """Begin to compute one tensor for each of `images · scale + shift`, which the network makes itself."""
+        part: Any = self.part((), [tensor], lane)
+        given, beside = rows(images), [rows(each)[None] for each in scaling]
+        if self.single and len(given) > 1:
+            found = np.concatenate([part(given[at : at + 1], *beside)[0] for at in range(len(given))])
+            return lambda: torch.from_numpy(found)
+        waited = part.begin(given, beside=beside)
+        return lambda: torch.from_numpy(waited()[0])
+
+    @property
+    def scaling(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+        """What images are multiplied by, and what is added then; whole numbers from 0 to 255 are not normalised."""
+        if self.network.kind == np.uint8:
+            return torch.full((3, 1, 1), 255.0), torch.zeros(3, 1, 1)
+        return self.preparation.scaling
 
     def ask(
         self, outputs: Sequence[str], arrays: Sequence[Array], inputs: Sequence[str] = (), lane: str = "exact"

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import ismethod
+from itertools import chain
 from queue import SimpleQueue
 from threading import Event
 from typing import Any, TypeVar
@@ -19,21 +20,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from salience.types import BlackBox, Images, Probabilities
+from salience.engine import query
+from salience.engine.memo import Waited
+from salience.types import BlackBox, Image, Images, Masks, Probabilities
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Question:
-    """Images to be scored, or something else that the box is to do."""
+    """Images to be scored, or masks by a way of their own, or something else that the box is to do."""
 
     group: int
-    images: Images | None
+    shown: Images | Masks | None
     deed: Callable[[], Any] | None
+    way: Callable[[Any], Waited] | None
     told: Future[Any] = field(default_factory=Future)
 
 
+Begun = tuple[Sequence[Question], Callable[[], Sequence[Any]]]
 Post = SimpleQueue[Question | BaseException | int]  # a number: somebody of that group has done their work
 
 
@@ -55,8 +60,23 @@ class Merged:
         scores: Probabilities = self._asked(images)
         return scores
 
-    def _asked(self, images: Images | None, deed: Callable[[], Any] | None = None) -> Any:
-        question = Question(self._group, images, deed)
+    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Waited] | None:
+        """Return what scores the blends of two images by masks, where the box blends by itself."""
+        way = query.through(self._box, ahead, behind)
+
+        def ask(masks: Masks) -> Waited:
+            scores = self._asked(masks, way=way)
+            return lambda: scores
+
+        return way and ask
+
+    def _asked(
+        self,
+        shown: Images | Masks | None,
+        deed: Callable[[], Any] | None = None,
+        way: Callable[[Any], Waited] | None = None,
+    ) -> Any:
+        question = Question(self._group, shown, deed, way)
         self._post.put(question)
         while not wait([question.told], timeout=0.2).done:
             if self._stopped.is_set():  # nobody will answer any more
@@ -100,11 +120,12 @@ def together(box: BlackBox, deeds: Sequence[Callable[[BlackBox], T]]) -> list[T]
 def serve(box: BlackBox, post: Post, working: list[int]) -> None:
     """Answer until nobody works any more; raise what somebody could not deal with."""
     asked: list[list[Question]] = [[] for _ in working]
-    begun = deque[tuple[list[Question], Callable[[], Sequence[Any]]]]()  # at most one of a group
+    begun = deque[list[Begun]]()  # at most one of a group
     try:
         while any(working):
             if len(begun) == sum(map(bool, working)):  # all wait
-                answer(*begun.popleft())
+                for lot in begun.popleft():
+                    answer(*lot)
                 continue
             word = post.get()
             if isinstance(word, BaseException):
@@ -118,20 +139,28 @@ def serve(box: BlackBox, post: Post, working: list[int]) -> None:
             else:
                 asked[group].append(word)
             if asked[group] and len(asked[group]) == working[group]:
-                begun.append((asked[group], began(box, [each.images for each in asked[group]])))
+                begun.append(began(box, asked[group]))
                 asked[group] = []
     finally:
-        for questions, waited in begun:  # it ends while the box is at work on images that nobody holds then
-            answer(questions, waited)
+        for lot in chain(*begun):  # it ends while the box is at work on images that nobody holds then
+            answer(*lot)
 
 
-def began(box: BlackBox, lots: Sequence[Any]) -> Callable[[], Sequence[Tensor]]:
+def began(box: BlackBox, asked: Sequence[Question]) -> list[Begun]:
+    """Begin to score: what has a way of its own by itself, the rest in one batch."""
+    lots = [[each] for each in asked if each.way], [each for each in asked if not each.way]
+    return [(lot, started(box, lot)) for lot in (*lots[0], lots[1]) if lot]
+
+
+def started(box: Any, asked: Sequence[Question]) -> Callable[[], Sequence[Tensor]]:
     """Begin to score all in one batch; what is returned waits, and gives back a lot for a lot."""
+    lots: list[Any] = [each.shown for each in asked]
     sizes = [len(each) for each in lots]
-    if not getattr(box, "apart", False):
+    way = asked[0].way or (box.begin if getattr(box, "apart", False) else None)
+    if way is None:
         return lambda: box(joined(lots)).split(sizes)
     try:
-        waited = box.begin(joined(lots))  # type: ignore[attr-defined]
+        waited = way(joined(lots))
     except Exception as problem:  # noqa: BLE001  # it is the askers' to deal with
         return partial(failed, problem)
     return lambda: waited().split(sizes)

@@ -20,7 +20,7 @@ from salience.engine import target as targets
 from salience.engine import threads
 from salience.engine.memo import Memo, Waited, remembering
 from salience.engine.pace import Pace
-from salience.engine.query import asking, begin, expect_finite, score, settle
+from salience.engine.query import asking, begin, expect_finite, score, settle, through
 from salience.engine.run import Progress, Run, current, plan, resumed, running
 from salience.errors import SalienceError, SettingError
 from salience.types import BlackBox, Found, Image, Images, Masks, Scores, Target
@@ -127,6 +127,7 @@ class _Asked:
         self.run = current.get() or Run()
         self.pace = Pace.of(box) if self.run.batch is None else Pace(self.run.batch, fixed=True)
         self.memo = Memo(box, ahead, behind)
+        self.through = through(box, ahead, behind)
         self.buffers = deque([ahead.new_empty(0), ahead.new_empty(0)])
         self.done = 0
         self.waited = deque[Waited]()  # what was begun
@@ -156,12 +157,14 @@ class _Asked:
                 yield part, drawn, None if self.memo.known else began
 
     def begin(self, part: masking.Lot, drawn: Tensor) -> Waited:
-        """Blend and begin to score."""
+        """Blend and begin to score; a box that blends by itself gets the masks."""
+        mix = getattr(part, "mix", None)  # a `masks.Mixed`: to ask for its type takes longer
+        if mix is None and self.through is not None:
+            return begin(self.box, drawn, self.through)
         self.buffers.rotate()
         if len(self.buffers[0]) < len(drawn):
             self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
         shown = self.buffers[0][: len(drawn)]
-        mix = getattr(part, "mix", None)  # a `masks.Mixed`: to ask for its type takes longer
         if mix is not None:
             mix(drawn, self.ahead, shown)
         else:

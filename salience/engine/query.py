@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,42 +17,50 @@ from salience.engine import memory, threads
 from salience.engine.memo import Waited
 from salience.engine.run import current
 from salience.errors import BoxError, SalienceError
-from salience.types import BlackBox, Image, Images, Probabilities
+from salience.types import BlackBox, Image, Images, Masks, Probabilities
 
 
 def score(box: BlackBox, images: Images) -> Probabilities:
     """Ask the box, count the passes, and check the answer."""
-    return begin(box, images, wait=True)()
+    return begin(box, images, partial(scored, box))()
 
 
-def begin(box: BlackBox, images: Images, *, wait: bool = False) -> Waited:
-    """Ask the box and count the passes; what is returned waits for the answer and checks it."""
+def scored(box: BlackBox, images: Images) -> Waited:
+    """Score at once what could be waited for."""
+    scores = box(images)
+    return lambda: scores
+
+
+def begin(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], Waited] | None = None) -> Waited:
+    """Ask the box, by `ask` if that is given, and count the passes; what is returned waits for the answer and checks it."""
     if box.device.type == "cpu":
         memory.keep()
-    with asking(box, images):
-        if getattr(box, "apart", False) and not wait:
-            waited: Waited = box.begin(images)  # type: ignore[attr-defined]
-        else:
-            scores = box(images)
-            waited = lambda: scores  # noqa: E731
+    with asking(box, shown):
+        waited: Waited = (ask or (box.begin if getattr(box, "apart", False) else partial(scored, box)))(shown)  # type: ignore[attr-defined]
     threads.follow()
     run = current.get()
     if run is not None:
-        run.count(len(images))
+        run.count(len(shown))
 
     def checked() -> Probabilities:
-        with asking(box, images):
+        with asking(box, shown):
             found = waited()
-        if not isinstance(found, torch.Tensor) or found.shape != (len(images), len(box.classes)):
+        if not isinstance(found, torch.Tensor) or found.shape != (len(shown), len(box.classes)):
             got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
             raise BoxError(
-                f"expected {box.name} to return scores of shape ({len(images)}, {len(box.classes)}), got {got}: "
+                f"expected {box.name} to return scores of shape ({len(shown)}, {len(box.classes)}), got {got}: "
                 "check the function or its class names"
             )
         expect_finite(box, found)
         return found
 
     return checked
+
+
+def through(box: BlackBox, ahead: Image, behind: Image) -> Callable[[Masks], Waited] | None:
+    """Return what begins to score the blends of two images by masks, where the box blends by itself."""
+    blends = getattr(box, "through", None)
+    return blends and blends(ahead, behind)
 
 
 def expect_finite(box: BlackBox, scores: Tensor) -> None:
@@ -82,14 +92,14 @@ def settle(box: BlackBox, image: Image) -> None:
 
 
 @contextmanager
-def asking(box: BlackBox, images: Images) -> Iterator[None]:
+def asking(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
     """Turn what a box raises into a BoxError; want of memory is for the caller to deal with."""
     try:
         yield
     except (SalienceError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as problem:
-        shape = tuple(images.shape)
+        shape = tuple(shown.shape)
         raise BoxError(
             f"expected {box.name} to score images of shape {shape}, got {type(problem).__name__}: {problem}"
         ) from problem

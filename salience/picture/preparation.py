@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image as pil
+from torch import Tensor
 from torch.nn import functional
 
 from salience.errors import SettingError
@@ -56,6 +59,12 @@ class Preparation:
         y, x = height / across[0], width / across[1]
         seen = (top * y, (top + self.size[0]) * y, left * x, (left + self.size[1]) * x)
         return image.contiguous(), Geometry((height, width), self.size, seen)
+
+    @cached_property
+    def scaling(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+        """What images are multiplied by, and what is added then, to normalise them; in double precision."""
+        mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (self.mean, self.std))
+        return 1 / std, -mean / std
 
     def _resample(self, picture: Picture, size: tuple[int, int]) -> Image:
         if picture.exact is not None:

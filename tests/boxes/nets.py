@@ -11,6 +11,9 @@ import onnx
 import torch
 from torch import nn
 
+from salience.engine import masks, probe
+from tests.helpers import noise
+
 FLOAT = onnx.TensorProto.FLOAT
 
 
@@ -18,7 +21,7 @@ def written(
     path: Path,
     nodes: list[tuple[Any, ...]],
     weights: dict[str, Any],
-    shape: tuple[Any, ...] = ("n", 3, 32, 32),
+    shape: tuple[Any, ...] | None = ("n", 3, 32, 32),
     kind: int = FLOAT,
     outputs: tuple[str, ...] = ("y",),
 ) -> str:
@@ -34,6 +37,16 @@ def written(
     )
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), path)
     return str(path)
+
+
+def blends(box: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score blends of two images by masks as methods do, and the same blends made by torch."""
+    ahead, behind = noise(2, 3, *box.size, seed=3, dtype=torch.float32)
+    drawn = noise(5, *box.size, seed=4, dtype=torch.float32)
+    drawn[1], drawn[2] = 0, 1
+    with probe.running(batch=3):
+        found = [scores.clone() for _, _, scores in probe.each(box, ahead, 0, [masks.Drawn(drawn)], behind)]
+    return torch.cat(found), box(torch.lerp(behind, ahead, drawn[:, None]))[:, 0]
 
 
 def colour(path: Path, *, end: str = "", **more: Any) -> str:

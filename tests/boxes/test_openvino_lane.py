@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from salience import registry
 from salience.boxes import _cache, _engines, _lanes, _openvino
 from salience.boxes.torch import TorchBox, wrap
 from salience.engine import masks, merge, probe
 from salience.errors import BoxError
+from tests.boxes.nets import blends
 from tests.boxes.test_torch import network, snapshot
 from tests.helpers import apart, noise
 
@@ -55,6 +57,7 @@ def test_a_compiled_box_answers_as_the_module_does(module: nn.Module, more: dict
     exact = box_of(module, lane="exact", **more)(IMAGES)
     assert apart(box_of(module, **more)(IMAGES), exact) < 1e-5
     assert apart(box_of(module, **more)(IMAGES.double()), exact) < 1e-5
+    assert apart(*blends(box_of(module, **more))) < 1e-5
     if _openvino.has_bfloat16():
         assert apart(box_of(module, lane="openvino bfloat16", **more)(IMAGES), exact) < 0.02
 
@@ -98,10 +101,37 @@ def test_any_number_of_images_is_one_batch(count: int) -> None:
     assert apart(box_of(module)(images), box_of(module, lane="exact")(images)) < 1e-5
 
 
+def test_a_compiled_network_is_given_masks_and_blends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled from masks at once, or from images first; sixteen bits blend as well as they normalise."""
+    module = network()
+    monkeypatch.setattr(TorchBox, "begin", None)
+    for lane in ("openvino", *_lanes.names(torch.device("cpu"))[: _openvino.has_bfloat16()]):
+        _engines._made.clear()
+        ahead, behind = noise(2, 3, 8, 8, seed=3, dtype=torch.float32)
+        lots = [masks.Drawn(torch.full((2, 8, 8), 0.25))]
+        box = box_of(module, lane=lane, mean=0.4, std=0.3)
+        found = [scores for _, _, scores in probe.each(box, ahead, 0, lots, behind)]
+        exact = box_of(module, lane="exact", mean=0.4, std=0.3)._scored((behind + 0.25 * (ahead - behind))[None], "exact")
+        assert apart(found[0], exact[:, 0].expand(2)) < (1e-5 if lane == "openvino" else 0.02)
+
+
+@pytest.mark.parametrize(
+    "settings", [("rise", {"masks": 40}), ("mc-rise", {"masks": 40}), ("occlusion", {"window": 4, "stride": 2})]
+)
+def test_methods_find_the_same_in_a_compiled_network(settings: tuple[str, dict[str, Any]]) -> None:
+    """Whether their masks are blended inside, or are more than masks and mix images by themselves."""
+    module, method = network(), registry.make(settings[0], **settings[1])
+    one, other = (method(box_of(module, lane=lane, mean=0.4, std=0.3), IMAGES[0], 1) for lane in ("openvino", "exact"))
+    assert apart(one, other) < 1e-4 * float(other.abs().max())
+
+
 def test_images_of_another_size_go_through_the_module_itself() -> None:
     """What was compiled has one size."""
     images, module = noise(2, 3, 12, 10, dtype=torch.float32), network()
     assert apart(box_of(module)(images), box_of(module, lane="exact")(images)) < 1e-5
+    lots = [masks.Drawn(torch.full((2, 12, 10), 0.5))]
+    (scores,) = (y for _, _, y in probe.each(box_of(module), images[0], 0, lots, images[1]))
+    assert apart(scores, box_of(module, lane="exact")(images.mean(0, keepdim=True))[:, 0].expand(2)) < 1e-5
 
 
 def test_a_compiled_network_takes_as_many_threads_as_torch() -> None:

@@ -101,6 +101,36 @@ def test_of_a_box_that_computes_apart_one_half_is_asked_while_the_other_waits() 
             assert torch.allclose(rows, box.inner(images(number, 10 * number + each)), atol=1e-6)
 
 
+class Blending(Apart):
+    """Blends by itself."""
+
+    def through(self, ahead: torch.Tensor, behind: torch.Tensor) -> object:
+        """Begin, on masks."""
+        return lambda masks: self.begin(torch.lerp(behind, ahead, masks[:, None]))
+
+
+def test_masks_go_to_a_box_that_blends_each_lot_by_itself() -> None:
+    """Of three in a group two ask through masks and one about images, or one and two."""
+    box = Blending()
+
+    def deed(number: int) -> object:
+        ahead, behind = images(2, number)
+        masks = torch.full((number, *box.size), 0.25)
+        return lambda asked: (asked(images(1, number)), asked.through(ahead, behind)(masks)(), behind.lerp(ahead, 0.25))
+
+    def plain(asked: object) -> list[torch.Tensor]:
+        return [asked(images(1, 9)), asked(images(5, 9))]
+
+    found = merge.together(box, [deed(2), deed(3), deed(4), plain, plain, plain])
+    assert sorted(box.told) == sorted(f"{word} {size}" for word in ("begin", "wait") for size in (3, 3, 2, 4, 5, 3, 10))
+    for number, (own, blends, blend) in zip((2, 3, 4), found[:3], strict=True):
+        assert torch.allclose(own, box.inner(images(1, number)), atol=1e-6)
+        assert torch.allclose(blends, box.inner(blend[None]).expand(number, -1), atol=1e-6)
+    for alone, several in found[3:]:
+        assert torch.allclose(alone, box.inner(images(1, 9)), atol=1e-6)
+        assert torch.allclose(several, box.inner(images(5, 9)), atol=1e-6)
+
+
 def test_what_a_box_that_computes_apart_raises_reaches_its_askers() -> None:
     """When it is begun, or when it is waited for."""
 

@@ -70,7 +70,7 @@ class FileBox:
 
     def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Callable[[], Probabilities]] | None:
         """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
-        if not self.apart or tuple(ahead.shape[-2:]) != self.size:
+        if not self.apart:
             return None
         blend = blended(ahead, behind, self.parts.scaling)
 

@@ -130,7 +130,12 @@ def test_images_of_another_size_go_through_the_module_itself() -> None:
     images, module = noise(2, 3, 12, 10, dtype=torch.float32), network()
     assert apart(box_of(module)(images), box_of(module, lane="exact")(images)) < 1e-5
     lots = [masks.Drawn(torch.full((2, 12, 10), 0.5))]
-    (scores,) = (y for _, _, y in probe.each(box_of(module), images[0], 0, lots, images[1]))
+    box = box_of(module)
+    box(IMAGES)
+    (scores,) = (y for _, _, y in probe.each(box, images[0], 0, lots, images[1]))
+    assert box.through(images[0], images[1]) is None
+    assert box.through(IMAGES[0], IMAGES[1]) is not None
+    assert box_of(module, lane="exact").through(IMAGES[0], IMAGES[1]) is None
     assert apart(scores, box_of(module, lane="exact")(images.mean(0, keepdim=True))[:, 0].expand(2)) < 1e-5
 
 

@@ -60,7 +60,8 @@ def begin(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], Waited] | N
 def through(box: BlackBox, ahead: Image, behind: Image) -> Callable[[Masks], Waited] | None:
     """Return what begins to score the blends of two images by masks, where the box blends by itself."""
     blends = getattr(box, "through", None)
-    return blends and blends(ahead, behind)
+    with asking(box, ahead[None]):
+        return blends and blends(ahead, behind)
 
 
 def expect_finite(box: BlackBox, scores: Tensor) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import merge
+from salience.engine import merge, query
+from salience.errors import BoxError
 
 
 class Counted:
@@ -129,6 +130,15 @@ def test_masks_go_to_a_box_that_blends_each_lot_by_itself() -> None:
     for alone, several in found[3:]:
         assert torch.allclose(alone, box.inner(images(1, 9)), atol=1e-6)
         assert torch.allclose(several, box.inner(images(5, 9)), atol=1e-6)
+
+
+def test_what_a_box_that_blends_raises_is_its_own_error() -> None:
+    """As whatever else a box raises."""
+    box = Blending()
+    box.through = lambda *_: {}["none"]  # type: ignore[method-assign]
+    ahead, behind = images(2, 0)
+    with pytest.raises(BoxError, match="KeyError"):
+        query.through(box, ahead, behind)
 
 
 def test_what_a_box_that_computes_apart_raises_reaches_its_askers() -> None:

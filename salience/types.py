@@ -37,8 +37,9 @@ class BlackBox(Protocol):
 
     One that computes beside Python, in threads of its own or on a device, may say `apart = True` and have `begin(images)`,
     which returns what waits for the scores: then the next batch is made meanwhile. One that blends images by itself may have
-    `through(ahead, behind)`, which returns the like of `begin` for masks, or None. One whose weights may change can have
-    `renew()`, which is called before a loop of batches.
+    `through(ahead, behind)`, which returns the like of `begin` for masks, or None. That is given `paint` too where an image
+    is added instead of `behind`: of the scale and the shift that normalise (3 1 1), it makes one a mask (n 3 h w). One whose
+    weights may change can have `renew()`, which is called before a loop of batches.
     """
 
     name: str

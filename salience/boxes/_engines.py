@@ -14,12 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import _cache
+from salience.boxes._blending import Scaling, planes, scaled
 from salience.boxes._module import opened, unwrapped
-from salience.boxes._openvino import Compiled, converted, has_bfloat16, rows, scaled
+from salience.boxes._openvino import Compiled, converted, has_bfloat16, rows
 from salience.engine.modes import quiet
 from salience.types import Images
 
-FORM = 3  # of the networks that are kept; those of another are made anew
+FORM = 4  # of the networks that are kept; those of another are made anew
 
 _made: WeakKeyDictionary[nn.Module, tuple[list[int], dict[Any, Compiled]]] = WeakKeyDictionary()
 
@@ -36,17 +37,17 @@ class Whole(nn.Module):
         return unwrapped(self.inner(self.taken(normal)))
 
 
-def begin(box: Any, lane: str, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+def begin(box: Any, lane: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Tensor]:
     """Begin to compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call."""
     if box.module not in _made:
         _made[box.module] = state(box.module), {}
     networks = _made[box.module][1]
     about = lane, box.preparation, box.channels
+    scale, shift = scaling
     if about not in networks:
-        scale, shift = scaling
-        normal = (images[:1] * scale + shift).expand(2, -1, -1, -1)
+        normal = (images[:1] * scale + shift)[:1].expand(2, -1, -1, -1)
         networks[about] = _compiled(box, normal, "bf16" if lane.endswith(" bfloat16") else "f32")
-    waited = networks[about].begin(rows(images), beside=[rows(each)[None] for each in scaling])
+    waited = networks[about].begin(rows(images), beside=planes(scaling))
     return lambda: torch.from_numpy(waited()[0])
 
 

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from salience.boxes import _blocks, _cache, _heads, _lanes
+from salience.boxes._blending import Scaling, blending
 from salience.boxes._heads import Head
-from salience.boxes._openvino import blended
 from salience.boxes._parts import Array, Network, Parts
 from salience.engine.tap import INPUT, expect_maps, unmaps
 from salience.errors import BoxError
 from salience.picture import Preparation
-from salience.types import Anatomy, Features, Image, Images, Masks, Probabilities
+from salience.types import Anatomy, Features, Image, Images, Probabilities
 
 
 class FileBox:
@@ -68,17 +68,16 @@ class FileBox:
         waited = self.parts.begin(images, self.answer, self.lane)
         return lambda: self._activated(waited())
 
-    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Callable[[], Probabilities]] | None:
+    def through(self, ahead: Image, behind: Image) -> Callable[..., Callable[[], Probabilities]] | None:
         """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
         if not self.apart:
             return None
-        blend = blended(ahead, behind, self.parts.scaling)
 
-        def begin(masks: Masks) -> Callable[[], Probabilities]:
-            waited = self.parts.scaled(masks[:, None], blend, self.answer, self.lane)
+        def begin(masks: Tensor, scaling: Scaling) -> Callable[[], Probabilities]:
+            waited = self.parts.scaled(masks, scaling, self.answer, self.lane)
             return lambda: self._activated(waited())
 
-        return begin
+        return blending(ahead, behind, self.parts.scaling, begin)
 
     @property
     def apart(self) -> bool:

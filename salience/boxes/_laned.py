@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import _engines, _heads, _lanes
+from salience.boxes._blending import Scaling, blending
 from salience.boxes._heads import Head
 from salience.boxes._module import kind, unwrapped
-from salience.boxes._openvino import blended
 from salience.engine.modes import quiet
 from salience.picture import Preparation
-from salience.types import Image, Images, Masks, Probabilities
+from salience.types import Image, Images, Probabilities
 
 
 class Laned:
@@ -49,13 +50,12 @@ class Laned:
         """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
         return self._begun(images, self.lane)
 
-    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Callable[[], Probabilities]] | None:
+    def through(self, ahead: Image, behind: Image) -> Callable[..., Callable[[], Probabilities]] | None:
         """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
         lane = self.lane
         if lane not in _lanes.OPENVINO or tuple(ahead.shape[-2:]) != self.size:
             return None
-        blend = blended(ahead, behind, self.preparation.scaling)
-        return lambda masks: self._compiled(lane, masks[:, None], blend)
+        return blending(ahead, behind, self.preparation.scaling, partial(self._compiled, lane))
 
     @property
     def apart(self) -> bool:
@@ -79,9 +79,7 @@ class Laned:
             scores = self._activated(self._run(images, lane))
         return lambda: scores
 
-    def _compiled(
-        self, lane: str, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor]
-    ) -> Callable[[], Probabilities]:
+    def _compiled(self, lane: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Probabilities]:
         waited = _engines.begin(self, lane, images, scaling)
         return lambda: self._activated(waited())
 

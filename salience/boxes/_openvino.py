@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from salience.engine import threads
 from salience.errors import BoxError
-from salience.types import Image
 
 Array = Shaped[np.ndarray, "..."]
 Rows = Shaped[np.ndarray, "n ..."]
@@ -77,40 +76,6 @@ def converted(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
     return network
 
 
-def blended(ahead: Image, behind: Image, scaling: tuple[Tensor, Tensor]) -> tuple[Image, Image]:
-    """Return the scale and the shift by which a mask becomes the blend of two images, normalised by `scaling`.
-
-    Of behind + mask · (ahead − behind) the normalisation is a product and a sum too: it costs no more than an image's.
-    """
-    scale, shift = (each.to(ahead) for each in scaling)
-    return (ahead - behind) * scale, torch.addcmul(shift, behind, scale)
-
-
-def scaled(network: Any, *, last: bool = False) -> Any:
-    """Let a network that takes normalised images take images, a scale and a shift: `images · scale + shift` goes in.
-
-    So one network normalises images, with numbers of (1 3 1 1), and blends two by masks of (n 1 h w), with those of
-    `blended`. What it wants besides is done after it: the mean colour, colours `last`, another type.
-    """
-    openvino = imported()
-    ops, image = openvino.opset13, network.get_parameters()[0]
-    lengths = [each.get_length() if each.is_static else -1 for each in image.get_partial_shape()]
-    n, colours, h, w = (lengths[axis] for axis in (0, 3, 1, 2)) if last else lengths
-    uses, kind = image.output(0).get_target_inputs(), image.get_element_type()
-    shapes = [n, -1, h, w], [1, 3, -1, -1], [1, 3, -1, -1]
-    given = [ops.parameter(openvino.PartialShape(shape), openvino.Type.f32) for shape in shapes]
-    made = ops.add(ops.multiply(given[0], given[1]), given[2])
-    if colours == 1:
-        made = ops.reduce_mean(made, [1], keep_dims=True)
-    if last:
-        made = ops.transpose(made, [0, 2, 3, 1])
-    if kind != openvino.Type.f32:
-        made = ops.convert(ops.round(made, "half_to_even") if kind.is_integral() else made, kind)
-    for use in uses:
-        use.replace_source_output(made.output(0))
-    return openvino.Model(network.get_results(), given)
-
-
 def steady(network: Any) -> None:
     """Let what is added up on the way to the answer stay in single precision where products are of sixteen bits.
 
@@ -125,6 +90,12 @@ def steady(network: Any) -> None:
             return
         last = before[0]
     network.add_results([imported().opset13.result(last.input_value(0))])
+
+
+def shares(given: Rows, beside: Sequence[Array], parts: int) -> list[tuple[Array, ...]]:
+    """Deal out what has a row an image; what has a single row goes with each share."""
+    dealt = (np.array_split(each, parts) if len(each) == len(given) else [each] * parts for each in (given, *beside))
+    return list(zip(*dealt, strict=True))
 
 
 class Compiled:
@@ -149,8 +120,8 @@ class Compiled:
     def begin(self, *inputs: Rows, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
         """Begin to compute, and return what waits for all outputs; `inputs` must stay as they are until then.
 
-        One input, with a row an image, is dealt out; what is `beside` it goes with each share. A second batch may be begun
-        before the first is waited for.
+        One input, with a row an image, is dealt out; what is `beside` it goes with each share, dealt out too where it has a
+        row an image. A second batch may be begun before the first is waited for.
         """
         threads.rest()
         with self.lock:
@@ -158,7 +129,7 @@ class Compiled:
                 self.threads = threads.count()
                 self._ready(core().import_model(self.blob(), "CPU", self._settings()))
             free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 else 1
-            dealt = [(each, *beside) for each in np.array_split(inputs[0], parts)] if parts > 1 else [(*inputs, *beside)]
+            dealt = shares(inputs[0], (*inputs[1:], *beside), parts)
             asked = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
         for request, share in zip(asked, dealt, strict=True):
             request.start_async(dict(enumerate(share)), share_inputs=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from salience.boxes._blending import scaled
 from salience.boxes._graph import Graph, Node
 from salience.boxes._lanes import OPENVINO
-from salience.boxes._openvino import Compiled, core, has_bfloat16, imported, scaled
+from salience.boxes._openvino import Compiled, core, has_bfloat16, imported
 from salience.boxes._parts import Part, colours_last
 from salience.errors import BoxError, UnknownName
 

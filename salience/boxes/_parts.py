@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from salience.boxes._blending import Scaling, planes
 from salience.boxes._graph import Graph
-from salience.boxes._openvino import rows
+from salience.boxes._openvino import rows, shares
 from salience.picture import Preparation
 from salience.types import Images
 
@@ -78,14 +79,12 @@ class Parts:
         found = torch.from_numpy(self.ask([tensor], [self.ready(images)], lane=lane)[0])
         return lambda: found
 
-    def scaled(
-        self, images: Float[Tensor, "n _ h w"], scaling: tuple[Tensor, Tensor], tensor: str, lane: str
-    ) -> Callable[[], Tensor]:
+    def scaled(self, images: Float[Tensor, "n _ h w"], scaling: Scaling, tensor: str, lane: str) -> Callable[[], Tensor]:
         """Begin to compute one tensor for each of `images · scale + shift`, which the network makes itself."""
         part: Any = self.part((), [tensor], lane)
-        given, beside = rows(images), [rows(each)[None] for each in scaling]
+        given, beside = rows(images), planes(scaling)
         if self.single and len(given) > 1:
-            found = np.concatenate([part(given[at : at + 1], *beside)[0] for at in range(len(given))])
+            found = np.concatenate([part(*share)[0] for share in shares(given, beside, len(given))])
             return lambda: torch.from_numpy(found)
         waited = part.begin(given, beside=beside)
         return lambda: torch.from_numpy(waited()[0])

@@ -19,7 +19,7 @@ from torch.nn import functional
 from salience.engine import chance, designs, maps
 from salience.engine.designs import Design
 from salience.errors import SettingError
-from salience.types import Image, Images, Map, Masks, Region
+from salience.types import Images, Map, Masks, Region
 
 LOT = 256  # masks that share one address; a constant, for changing it changes every map
 
@@ -39,12 +39,12 @@ class Lot(Protocol):
 
 @runtime_checkable
 class Mixed(Lot, Protocol):
-    """A lot that knows more of its masks than what is drawn, and how they change an image."""
+    """A lot whose masks show more than an image: something of their own, in place of a fill (which must be 0)."""
 
     def __getitem__(self, part: slice | list[int]) -> Self: ...
 
-    def mix(self, drawn: Tensor, image: Image, out: Images) -> None:
-        """Write what is seen of `image` through all masks of the lot, which were drawn."""
+    def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
+        """Write, and return, what each mask shows besides its share of the image, times a scale and with a shift (3 1 1)."""
         ...
 
 

@@ -60,12 +60,12 @@ class Merged:
         scores: Probabilities = self._asked(images)
         return scores
 
-    def through(self, ahead: Image, behind: Image) -> Callable[[Masks], Waited] | None:
+    def through(self, ahead: Image, behind: Image) -> Callable[..., Waited] | None:
         """Return what scores the blends of two images by masks, where the box blends by itself."""
         way = query.through(self._box, ahead, behind)
 
-        def ask(masks: Masks) -> Waited:
-            scores = self._asked(masks, way=way)
+        def ask(masks: Masks, **beside: Any) -> Waited:
+            scores = self._asked(masks, way=way and partial(way, **beside))
             return lambda: scores
 
         return way and ask

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -65,9 +66,9 @@ def each(
 ) -> Iterator[tuple[Lots, Masks, Scores]]:
     """Show the box the image through each mask; yield part of a lot, its masks drawn, and their scores.
 
-    A masked image is fill + mask · (image − fill), or what a lot makes of it (`masks.Mixed`). Stops quietly when the
-    budget is spent; raises BudgetError when the time runs out before `least` masks were scored. What is yielded is good
-    until the next step: buffers are reused.
+    A masked image is fill + mask · (image − fill); a lot may add something of its own (`masks.Mixed`). Stops quietly when
+    the budget is spent; raises BudgetError when the time runs out before `least` masks were scored. What is yielded is
+    good until the next step: buffers are reused.
     Where the box computes apart, the next part is begun before the one ahead of it is yielded: what lots hold cannot depend
     on scores yielded here; who needs scores to choose what to ask next calls again.
     """
@@ -128,6 +129,7 @@ class _Asked:
         self.pace = Pace.of(box) if self.run.batch is None else Pace(self.run.batch, fixed=True)
         self.memo = Memo(box, ahead, behind)
         self.through = through(box, ahead, behind)
+        self.plain = ahead.new_ones(3, 1, 1), ahead.new_zeros(3, 1, 1)
         self.buffers = deque([ahead.new_empty(0), ahead.new_empty(0)])
         self.done = 0
         self.waited = deque[Waited]()  # what was begun
@@ -158,15 +160,17 @@ class _Asked:
 
     def begin(self, part: masking.Lot, drawn: Tensor) -> Waited:
         """Blend and begin to score; a box that blends by itself gets the masks."""
-        mix = getattr(part, "mix", None)  # a `masks.Mixed`: to ask for its type takes longer
-        if mix is None and self.through is not None:
+        paint = getattr(part, "paint", None)  # a `masks.Mixed`: to ask for its type takes longer
+        if paint is None and self.through is not None:
             return begin(self.box, drawn, self.through)
         self.buffers.rotate()
         if len(self.buffers[0]) < len(drawn):
             self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
         shown = self.buffers[0][: len(drawn)]
-        if mix is not None:
-            mix(drawn, self.ahead, shown)
-        else:
+        if paint is None:
             torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
+        elif self.through is not None:
+            return begin(self.box, drawn, partial(self.through, paint=partial(paint, shown)))
+        else:
+            paint(shown, *self.plain).addcmul_(drawn[:, None], self.ahead)
         return begin(self.box, shown)

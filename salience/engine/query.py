@@ -57,7 +57,7 @@ def begin(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], Waited] | N
     return checked
 
 
-def through(box: BlackBox, ahead: Image, behind: Image) -> Callable[[Masks], Waited] | None:
+def through(box: BlackBox, ahead: Image, behind: Image) -> Callable[..., Waited] | None:
     """Return what begins to score the blends of two images by masks, where the box blends by itself."""
     blends = getattr(box, "through", None)
     with asking(box, ahead[None]):

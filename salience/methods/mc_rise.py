@@ -116,12 +116,12 @@ class Painted:
         """Return the share of each pixel that is left as it is."""
         return masks.Grids((self.labels == 0).to(like), self.shifts, self.size).draw(like)
 
-    def mix(self, drawn: Masks, image: Image, out: Images) -> None:
-        """Paint, and mix what is left of the image in."""
-        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, image)
-        paints = image.new_tensor([(0, 0, 0), *self.paints])[self.labels.to(image.device)].movedim(-1, 1)
-        torch.matmul(rows[:, None] @ paints, columns[:, None], out=out)
-        out.addcmul_(drawn[:, None], image)
+    def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
+        """Paint, and leave black what is not painted. Scaling the few colours is scaling all pixels."""
+        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, out)
+        colours = out.new_tensor([(0, 0, 0), *self.paints]) * scale.flatten() + shift.flatten()
+        cells = colours[self.labels.to(out.device)].movedim(-1, 1)
+        return torch.matmul(rows[:, None] @ cells, columns[:, None], out=out)
 
 
 class Painting:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from salience.engine import masks, probe
+from salience.methods.mc_rise import McRise
 from tests.helpers import noise
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -40,13 +41,17 @@ def written(
 
 
 def blends(box: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score blends of two images by masks as methods do, and the same blends made by torch."""
+    """Score blends of two images as methods do, and one painted over as MC-RISE does; and the same made by torch."""
     ahead, behind = noise(2, 3, *box.size, seed=3, dtype=torch.float32)
     drawn = noise(5, *box.size, seed=4, dtype=torch.float32)
     drawn[1], drawn[2] = 0, 1
+    painted = next(McRise(cells=3).lots(7, box.size))
+    asked: list[tuple[Any, torch.Tensor]] = [(masks.Drawn(drawn), behind), (painted, torch.zeros_like(ahead))]
     with probe.running(batch=3):
-        found = [scores.clone() for _, _, scores in probe.each(box, ahead, 0, [masks.Drawn(drawn)], behind)]
-    return torch.cat(found), box(torch.lerp(behind, ahead, drawn[:, None]))[:, 0]
+        found = [scores.clone() for lot, fill in asked for _, _, scores in probe.each(box, ahead, 0, [lot], fill)]
+    paint = painted.paint(ahead.new_empty(7, *ahead.shape), torch.ones(3, 1, 1), torch.zeros(3, 1, 1))
+    shown = torch.cat([torch.lerp(behind, ahead, drawn[:, None]), paint + painted.draw(ahead)[:, None] * ahead])
+    return torch.cat(found), box(shown)[:, 0]
 
 
 def colour(path: Path, *, end: str = "", **more: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from salience.boxes import toy
 from salience.engine import merge, query
 from salience.errors import BoxError
+from salience.methods.mc_rise import McRise
 
 
 class Counted:
@@ -107,7 +109,14 @@ class Blending(Apart):
 
     def through(self, ahead: torch.Tensor, behind: torch.Tensor) -> object:
         """Begin, on masks."""
-        return lambda masks: self.begin(torch.lerp(behind, ahead, masks[:, None]))
+
+        def begin(masks: torch.Tensor, paint: Any = None) -> object:
+            if paint is None:
+                return self.begin(torch.lerp(behind, ahead, masks[:, None]))
+            self.told.append("paint")
+            return self.begin(paint(torch.ones(3, 1, 1), torch.zeros(3, 1, 1)) + masks[:, None] * ahead)
+
+        return begin
 
 
 def test_masks_go_to_a_box_that_blends_each_lot_by_itself() -> None:
@@ -130,6 +139,16 @@ def test_masks_go_to_a_box_that_blends_each_lot_by_itself() -> None:
     for alone, several in found[3:]:
         assert torch.allclose(alone, box.inner(images(1, 9)), atol=1e-6)
         assert torch.allclose(several, box.inner(images(5, 9)), atol=1e-6)
+
+
+def test_who_paints_shares_batches_too() -> None:
+    """MC-RISE twice, beside one another, finds what it finds alone; all that it shows is masks and paint."""
+    box, method = Blending(), McRise(masks=20, cells=3)
+    pictures = images(2, 0)
+    found = merge.together(box, [lambda asked, image=each: method(asked, image, 0) for each in pictures])
+    assert 0 < box.told.count("paint") == sum(each.startswith("wait") for each in box.told)
+    for each, map_ in zip(pictures, found, strict=True):
+        assert torch.allclose(map_, method(box.inner, each, 0), atol=1e-5)
 
 
 def test_what_a_box_that_blends_raises_is_its_own_error() -> None:

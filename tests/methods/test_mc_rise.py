@@ -38,11 +38,19 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
 def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
     """Every cell is left or painted, in white here, and enlarging mixes them."""
     lot, black = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))), torch.zeros(3, 9, 14)
-    drawn, shown = lot.draw(black), torch.empty(64, 3, 9, 14)
-    lot.mix(drawn, black, shown)
+    plain = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
+    drawn, shown = lot.draw(black), lot.paint(torch.empty(64, 3, 9, 14), *plain)
     assert drawn.shape == (64, 9, 14)
     assert same(drawn[:, None] + shown, torch.ones(64, 3, 9, 14), 1e-6)
     assert float(drawn.mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_paint_is_normalised_cell_by_cell() -> None:
+    """Which is to normalise what it makes of a pixel, also where the image shows through."""
+    lot, like = next(McRise(cells=3).lots(64, (9, 14))), torch.empty(64, 3, 9, 14)
+    plain = lot.paint(like.clone(), torch.ones(3, 1, 1), torch.zeros(3, 1, 1))
+    scale, shift = torch.tensor([[2.0, 3, 4], [-1, 0, 5]])[..., None, None]
+    assert same(lot.paint(like, scale, shift), plain * scale + shift, 1e-5)
 
 
 def test_every_colour_is_as_frequent() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -96,8 +96,13 @@ class Laned:
         ready = self.ready(images)
         if lane != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
+        run = self._compiled_by_torch if lane.startswith(_lanes.TORCH) else self.module
         with quiet(self.module), _lanes.autocast(lane, self.device):
-            return unwrapped(self.module(ready))
+            return unwrapped(run(ready))
+
+    @cached_property
+    def _compiled_by_torch(self) -> Callable[[Tensor], Any]:
+        return torch.compile(self.module)
 
     def _activated(self, raw: Tensor) -> Probabilities:
         return _heads.scaled(_heads.widened(raw, self.head), self.head, "probability")

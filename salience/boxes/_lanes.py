@@ -22,7 +22,7 @@ Score = Callable[[Images, str], Probabilities]
 # A faster lane must be this near to exact: the mean difference of the five likeliest classes' probabilities over the
 # check images, and the rank agreement of the same numbers. Maps then agree at 0.97 and above (docs/results/speed.md).
 TOLERANCE, AGREEMENT = 0.02, 0.97
-OPENVINO = ("openvino bfloat16", "openvino")
+OPENVINO, TORCH = ("openvino bfloat16", "openvino"), "torch.compile"
 SLOW = "it is no faster"
 PART = 8  # images of a batch on a CPU, where a batch in single precision takes most of the memory
 WORTH = 1e-3  # seconds a pass; compiling takes seconds, which a quicker network does not win back
@@ -33,6 +33,12 @@ def names(device: torch.device) -> tuple[str, ...]:
     half = "bfloat16" if device.type == "cpu" else "float16"
     compiled = OPENVINO if device.type == "cpu" and find_spec("openvino") else ()
     return *compiled, f"channels-last {half}", "channels-last", "exact"
+
+
+def known(device: torch.device) -> tuple[str, ...]:
+    """List also those of `torch.compile`, for who asks for them: making one takes longer than most explanations."""
+    half = "bfloat16" if device.type == "cpu" else "float16"
+    return *names(device), f"{TORCH} {half}", TORCH
 
 
 def first(lane: str, known: Sequence[str]) -> str:
@@ -52,7 +58,7 @@ def autocast(lane: str, device: torch.device) -> AbstractContextManager[None]:
 
 def uncompiled(lane: str) -> str:
     """Return the like lane that runs the module itself, whatever its weights are now."""
-    return lane.replace("openvino", "channels-last")
+    return lane.replace("openvino", "channels-last").replace(TORCH, "channels-last")
 
 
 def still(lane: str, module: nn.Module) -> str:

@@ -31,7 +31,8 @@ class TorchBox(Laned):
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
     classes, the second is the logit's), "none" scores that are used as they are. `lane` is "exact", "channels-last",
     "channels-last bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU, where
-    the package is installed), or "auto": the fastest whose scores agree with exact on a check batch.
+    the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
+    "torch.compile", "torch.compile bfloat16" (float16), which nobody checks and which take long to make.
 
     The module is in eval mode during a call only; its modes, gradients, hooks and the process's random state are
     afterwards as they were, also after an error.
@@ -54,7 +55,7 @@ class TorchBox(Laned):
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        self.lane = _lanes.first(lane, _lanes.names(self.device))
+        self.lane = _lanes.first(lane, _lanes.known(self.device))
         self.settled = lane != "auto" or kind(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
         self._anatomy: Anatomy | None = None

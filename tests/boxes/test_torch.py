@@ -270,6 +270,29 @@ def test_a_lane_agrees_with_exact(lane: str) -> None:
     assert apart(box_of(network(), lane=lane)(IMAGES.double()), exact) < (1e-5 if lane == "channels-last" else 0.02)
 
 
+@pytest.mark.parametrize("lane", ["torch.compile", "torch.compile bfloat16"])
+def test_what_torch_compiles_answers_as_the_module_does(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For batches of any size, with weights as they are now; what looks inside reads the module. `auto` leaves it alone."""
+    made, compiled = list[nn.Module](), torch.compile
+
+    def quick(module: nn.Module) -> Any:
+        made.append(module)
+        return compiled(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", quick)
+    module, near = network(), 1e-5 if lane == "torch.compile" else 0.02
+    box, exact = box_of(module, lane=lane), box_of(module)
+    for count in (4, 3, 1):
+        assert apart(box(IMAGES[:count]), exact(IMAGES[:count])) < near
+    with torch.no_grad():
+        next(module.parameters()).mul_(3)
+    assert apart(box.bare()(IMAGES), exact.bare()(IMAGES)) < 10 * near
+    one, other = (each.read(IMAGES, None, ["image"]).slopes["image"] for each in (box, exact))
+    assert same(one, other, 1e-6)
+    assert made == [module]
+    assert not any("compile" in each for each in _lanes.names(torch.device("cpu")))
+
+
 def test_without_openvino_its_lanes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """And who asks for one learns what to install."""
     monkeypatch.setattr(_lanes, "find_spec", lambda _: None)

@@ -60,7 +60,7 @@ class Laned:
     @property
     def apart(self) -> bool:
         """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return self.lane in _lanes.OPENVINO or self.device.type == "cuda"
+        return self.lane in _lanes.OPENVINO or self.device.type != "cpu"
 
     def settle(self, images: Images) -> None:
         """Choose the fastest lane that agrees with exact on `images`, once; `check` says what was found."""

@@ -58,7 +58,7 @@ def expect_between(
 
 def whole(box: BlackBox, image: Image, target: Target) -> float:
     """Score the image as it is: one pass."""
-    return float(targets.pick(target, score(box, image[None]))[0])
+    return float(targets.pick(target, score(box, image[None].to(box.device)))[0])
 
 
 def each(

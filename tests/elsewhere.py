@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +63,14 @@ class There(Tensor):
     @classmethod
     def __torch_dispatch__(cls, deed: Any, _types: Any, args: Any = (), options: Any = None) -> Any:
         return done(deed, args, options or {})
+
+
+class Backend(backend_registration._DummyBackendModule):
+    """What torch asks of a device's module."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """List what autocast may use."""
+        return [torch.float16, torch.bfloat16]
 
 
 class Both(TorchDispatchMode):
@@ -112,7 +121,7 @@ def expect(deed: Any, right: bool, problem: str) -> None:
 @contextmanager
 def opened() -> Iterator[None]:
     """Make the device known, for good, and see to what is made there."""
-    backend_registration._setup_privateuseone_for_python_backend(NAME)
+    backend_registration._setup_privateuseone_for_python_backend(NAME, Backend())
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)
     with Both():
@@ -127,9 +136,14 @@ def deeds() -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
     methods |= {name: (tokens, registry.make(name)) for name in test_every_method.ATTENTION}
     for name, (box, method) in methods.items():
         yield name, box, lambda box, method=method: called(box, images[0], method)
+    quick = wrap(network().eval(), size=32, lane="auto")
+    yield "the lane that auto takes", quick, lambda box: explained(box, images[0], "rise", masks=80)
     yield "a picture", net, lambda box: explained(box, images[0], "sise")
     yield "two pictures", net, lambda box: explained(box, list(images), "rise", masks=80)
     yield "two targets", net, lambda box: explained(box, images[0], "rise", target=[0, 1], masks=80)
+    for name in registry.names("trainers"):
+        if name != "p-tame":
+            yield name, net, partial(lost, how=registry.trainer(name), images=images)
     case = test_every_measure.case()
     for each in test_every_measure.roster():
         yield each.id, case.box, lambda box, measure=each.values[0]: measured(case, box, measure)
@@ -145,6 +159,14 @@ def explained(box: Any, image: Any, method: Any, target: Any = 1, **settings: An
     """Explain, in batches as large as there."""
     found = salience.explain(box, image, method, target=target, batch=8, **settings)
     return torch.stack([each.saliency for each in found]) if isinstance(found, list) else found.saliency
+
+
+def lost(box: Any, how: Any, images: Tensor) -> Tensor:
+    """Make the loss of a training's step, and its slopes."""
+    labels, chances = torch.tensor([0, 1]).to(box.device), torch.Generator().manual_seed(0)
+    loss = how(box.module, images.to(box.device), labels, mean=(0.5,) * 3, std=(0.5,) * 3, generator=chances)
+    slopes = torch.autograd.grad(loss, list(box.module.parameters()))
+    return torch.cat([loss[None], *(each.flatten() for each in slopes)])
 
 
 def measured(case: Case, box: Any, measure: Any) -> float:

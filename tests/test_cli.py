@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image as pil
 
 from salience import Explanation, registry
 from salience.cli import files, main, measures_page, page
+from salience.cli import words as say
 from salience.cli.options import Options
 
 TOY = ("--box", "toy:colour")
@@ -70,6 +72,20 @@ def test_explain_says_where_the_evidence_lies(photo: str, tmp_path: Path, capsys
     assert "red" in said
     assert "passes" in said
     assert "red.occlusion.png" in said
+
+
+@pytest.mark.parametrize(
+    ("lane", "check", "said"),
+    [
+        ("exact", {}, "exact passes"),
+        ("exact", {"refused": "it is no faster"}, "exact passes (a faster lane was tried, but it is no faster)"),
+        ("openvino", {"speed-up": 2.04}, "fast passes (openvino, 2.0× as fast, scores agree with exact)"),
+        ("channels-last", {}, "fast passes (channels-last, as asked for, not held against exact)"),
+    ],
+)
+def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(lane: str, check: dict[str, Any], said: str) -> None:
+    """One that is named is taken without a look."""
+    assert say._lane({"lane": lane, "check": check}) == said
 
 
 def test_no_record_saves_none(photo: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,16 @@ def test_a_compiled_network_is_given_masks_and_blends_by_itself(monkeypatch: pyt
         found = [scores for _, _, scores in probe.each(box, ahead, 0, lots, behind)]
         exact = box_of(module, lane="exact", mean=0.4, std=0.3)._scored((behind + 0.25 * (ahead - behind))[None], "exact")
         assert apart(found[0], exact[:, 0].expand(2)) < (1e-5 if lane == "openvino" else 0.02)
+
+
+def test_what_has_a_row_an_image_is_dealt_out_with_them() -> None:
+    """And what has a single row goes with each share; one image has both."""
+    images, one = np.arange(5.0)[:, None], np.zeros((1, 1))
+    for given, beside, counts in ((images, (one, -images), [[3, 1, 3], [2, 1, 2]]), (one, (one, -one), [[1, 1, 1]])):
+        found = _openvino.shares(given, beside, len(counts))
+        assert [[len(each) for each in share] for share in found] == counts
+        assert np.array_equal(np.concatenate([share[0] for share in found]), given)
+        assert np.array_equal(np.concatenate([share[2] for share in found]), beside[1])
 
 
 @pytest.mark.parametrize(

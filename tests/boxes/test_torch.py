@@ -290,6 +290,7 @@ def test_what_torch_compiles_answers_as_the_module_does(lane: str, monkeypatch: 
     one, other = (each.read(IMAGES, None, ["image"]).slopes["image"] for each in (box, exact))
     assert same(one, other, 1e-6)
     assert made == [module]
+    assert box.redrawn((), seed=0).lane == lane.replace("torch.compile", "channels-last")
     assert not any("compile" in each for each in _lanes.names(torch.device("cpu")))
 
 

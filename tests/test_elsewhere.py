@@ -7,14 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from torch.utils import backend_registration
 
-
-@pytest.mark.skipif(
-    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="this torch takes no device in Python",
-)
 def test_methods_and_measures_do_elsewhere_what_they_do_here() -> None:
     """No tensor of one device meets one of another, and the figures are the same."""
     root = Path(__file__).parents[1]

@@ -63,12 +63,14 @@ class Merged:
     def through(self, ahead: Image, behind: Image) -> Callable[..., Waited] | None:
         """Return what scores the blends of two images by masks, where the box blends by itself."""
         way = query.through(self._box, ahead, behind)
+        if way is None:
+            return None
 
         def ask(masks: Masks, **beside: Any) -> Waited:
-            scores = self._asked(masks, way=way and partial(way, **beside))
+            scores = self._asked(masks, way=partial(way, **beside))
             return lambda: scores
 
-        return way and ask
+        return ask
 
     def _asked(
         self,

@@ -16,8 +16,9 @@ from typing import get_args
 from rich.progress import track
 
 from benchmarks import data, table
-from salience import measuring, registry
+from salience import registry
 from salience.case import Case, Measure
+from salience.tasks.measure import measure_case
 
 NAMES = ("average-drop", "increase", "insertion", "deletion")
 
@@ -34,9 +35,9 @@ def main() -> None:
     measures = [measure for name in NAMES for measure in protocols(name)]
     values: dict[str, list[float]] = {registry.stamp(each): [] for each in measures}
     for _, image, truth, top in track(chosen, "pictures"):
-        case = Case(box, image, top, registry.make("grad-cam")(box, image, top), truth)
+        case = Case(box, image, top, registry.make_method("grad-cam")(box, image, top), truth)
         for measure in measures:
-            figure = measuring.measured(case, measure)
+            figure = measure_case(case, measure)
             values[figure.protocol].append(figure.value)
     print(table.heading(box, f"Grad-CAM, predicted class, {len(chosen)} pictures"))
     print("| measure | better | mean | N |\n|---|---|---|---|")
@@ -48,8 +49,8 @@ def main() -> None:
 
 def protocols(name: str) -> list[Measure]:
     """Make a measure by each of its protocols."""
-    (protocol, *_) = registry.settings(type(registry.measure(name)))
-    return [registry.measure(f"{name}/{each}") for each in get_args(protocol.type)]
+    (protocol, *_) = registry.list_settings(type(registry.make_measure(name)))
+    return [registry.make_measure(f"{name}/{each}") for each in get_args(protocol.type)]
 
 
 if __name__ == "__main__":

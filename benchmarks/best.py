@@ -17,7 +17,8 @@ from rich.progress import track
 from benchmarks import data, table
 from salience import registry
 from salience.case import Case
-from salience.engine import probe
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
@@ -59,10 +60,10 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for _, image, truth, top in track(chosen, "pictures"):
         for name, (method, settings) in (METHODS if given.access == "scores" else OPEN).items():
-            with probe.running(given.passes) as run:
-                made = registry.make(method, **settings)
+            with start_run(given.passes) as run:
+                made = registry.make_method(method, **settings)
                 watched = made.watch(box, image, top) if isinstance(made, Sampler) else made.many(box, image[None], [top])
-                found = probe.last(iter(watched))
+                found = loop.run_to_end(iter(watched))
             explained = Case(box, image, top, found.saliency, truth)
             deleted, inserted = (each(step=1792)(explained).value for each in (Deletion, Insertion))
             row = {

@@ -28,7 +28,10 @@ from benchmarks.sise import read
 from salience import registry
 from salience.bench.controls import CentreGaussian
 from salience.draw.page import page, say, show
-from salience.engine import chance, fill, maps, masks, probe
+from salience.engine import maps, seeding
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.methods.de_cam import DeCam
 from salience.types import BlackBox, Image, Map, Masks, Probabilities, Sampler, Scores
 
@@ -74,9 +77,9 @@ def make(given: argparse.Namespace) -> None:
         if tuple(about.values()) in there:
             continue
         best, found, passes = explained(box, image, top, given.budget)
-        found["random 7×7"] = maps.resize(torch.rand(7, 7, generator=chance.generator(0, case.file.stem)), box.size)
+        found["random 7×7"] = maps.resize(torch.rand(7, 7, generator=seeding.generator(0, case.file.stem)), box.size)
         found["centre"] = CentreGaussian()(box, image, top)
-        row = about | {"lane": box.lane, "passes": passes} | measured(box, image, top, best, found)
+        row = about | {"backend": box.backend, "passes": passes} | measured(box, image, top, best, found)
         with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
             file.write(json.dumps(row) + "\n")
         if given.sheet:
@@ -89,14 +92,14 @@ def explained(box: BlackBox, image: Image, top: int, budget: int) -> tuple[dict[
     found: dict[str, Map] = {}
     passes: dict[str, int] = {}
     for name, settings in SEARCHES.items():
-        with probe.running(budget, 8) as run:
-            last = probe.last(DeCam(**settings).watch(box, image, top))
+        with start_run(budget, 8) as run:
+            last = loop.run_to_end(DeCam(**settings).watch(box, image, top))
         best[name] = found[f"{name}, m*"] = last.evidence["mask"]
         found[f"{name}, map"] = last.saliency
         passes |= dict.fromkeys((name, f"{name}, map"), run.passes)
     for name, (method, settings) in METHODS.items():
-        made = registry.make(method, **settings)
-        with probe.running(budget if isinstance(made, Sampler) else None, 8) as run:
+        made = registry.make_method(method, **settings)
+        with start_run(budget if isinstance(made, Sampler) else None, 8) as run:
             found[name] = made(box, image, top).float().cpu()
         passes[name] = run.passes
     return best, found, passes
@@ -122,9 +125,9 @@ def asked(box: BlackBox, image: Image, top: int, shown: Masks) -> list[float]:
     def signed(probabilities: Probabilities) -> Scores:
         return probabilities[:, top] * (2 * (probabilities.argmax(1) == top) - 1)
 
-    behind = fill.of(DeCam().fill, box, image)
-    with probe.running(batch=8):
-        scores = [part.cpu() for _, _, part in probe.each(box, image, signed, [masks.Drawn(shown)], behind)]
+    behind = fill.make_fill(DeCam().fill, box, image)
+    with start_run(batch=8):
+        scores = [part.cpu() for _, _, part in loop.score_masked(box, image, signed, [masks.FullMasks(shown)], behind)]
     return [round(each, 6) for each in torch.cat(scores).tolist()]
 
 
@@ -144,7 +147,7 @@ def strip(file: Path, box: BlackBox, image: Image, best: dict[str, Map], found: 
         words = "grid, cut" if name.endswith("m*") else name
         panels.append((words, cut(found[name], areas[:1])[0], areas[0], row["cuts"][name][0]))
     figure, axes = page((size + 10) * len(panels) + 10, size + 60)
-    behind = fill.of(DeCam().fill, box, image)
+    behind = fill.make_fill(DeCam().fill, box, image)
     for number, (name, mask, area, score) in enumerate(panels):
         left = 10 + number * (size + 10)
         seen = torch.lerp(behind, image, mask).clamp(0, 1).permute(1, 2, 0)

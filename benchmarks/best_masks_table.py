@@ -45,10 +45,10 @@ def show(rows: list[Row]) -> None:
     """Print the tables of each box and budget."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["box"], row["lane"], row["budget"]), []).append(row)
-    for (box, lane, budget), some in groups.items():
+        groups.setdefault((row["box"], row["backend"], row["budget"]), []).append(row)
+    for (box, backend, budget), some in groups.items():
         words = f"predicted class, right answers only, N = {len(some)}, budget {budget} passes"
-        print(f"\n{box}, lane {lane}; {table.heading(None, words)}")
+        print(f"\n{box}, backend {backend}; {table.heading(None, words)}")
         evolution(some)
         aims(some)
         for name in evolved(some):

@@ -22,8 +22,10 @@ from rich.progress import track
 
 from benchmarks import data, small, table
 from salience import registry
-from salience.engine import probe
-from salience.types import BlackBox, Found, Image
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
+from salience.engine.query.score_cache import share_scores
+from salience.types import BlackBox, Estimate, Image
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "rise": ("rise", {}),
@@ -54,7 +56,7 @@ def main() -> None:
     box = (SMALL | data.BOXES)[given.box]()
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     for image, top in track(list(itertools.islice(pictures(box), given.pictures)), "pictures"):
-        with probe.remembering():  # RISE's estimators share their masks
+        with share_scores():  # RISE's estimators share their masks
             for name in wanted:
                 rows[name].append(held(box, image, top, name, given))
     words = f"{given.masks:,} masks against {given.reference:,}; N = {given.pictures} pictures × {given.seeds} seeds"
@@ -88,11 +90,11 @@ def held(box: BlackBox, image: Image, top: int, name: str, given: argparse.Names
     return {"held": float(torch.stack(inside).mean()), "error / distance": float(ratio.sqrt())}
 
 
-def found(box: BlackBox, image: Image, top: int, name: str, masks: int, seed: int) -> Found:
+def found(box: BlackBox, image: Image, top: int, name: str, masks: int, seed: int) -> Estimate:
     """Run one method to its end."""
     method, settings = METHODS[name]
-    with probe.running(masks, 64 if image.shape[-1] < 64 else 8):
-        return probe.last(registry.make(method, **settings, seed=seed).watch(box, image, top))
+    with start_run(masks, 64 if image.shape[-1] < 64 else 8):
+        return loop.run_to_end(registry.make_method(method, **settings, seed=seed).watch(box, image, top))
 
 
 if __name__ == "__main__":

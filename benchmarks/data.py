@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from salience import registry
-from salience.boxes._module import read_weights
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation, read
+from salience.runtime.module import read_weights
 from salience.types import BlackBox, Image, Region
 
 
@@ -37,30 +37,34 @@ def needed() -> Path:
     return path
 
 
-def vit_tiny(lane: str = "auto") -> BlackBox:
+def vit_tiny(backend: str = "auto") -> BlackBox:
     """ViT-tiny on ImageNet, 16-pixel patches."""
-    return registry.box("timm:vit_tiny_patch16_224", weights=weights("vit_tiny_patch16_224.fp16"), resize=248, lane=lane)
+    return registry.open_box(
+        "timm:vit_tiny_patch16_224", weights=weights("vit_tiny_patch16_224.fp16"), resize=248, backend=backend
+    )
 
 
-def mobilenet_v2(lane: str = "auto") -> BlackBox:
+def mobilenet_v2(backend: str = "auto") -> BlackBox:
     """MobileNetV2 on ImageNet, from Coral's TensorFlow Lite file."""
     how = {"resize": 256, "size": 224, "filter": "bilinear", "mean": 0.5, "std": 0.5, "pad_type": "same"}
-    return registry.box("timm:mobilenetv2_100", weights=weights("mobilenetv2_100_same.fp16"), lane=lane, **how)
+    return registry.open_box("timm:mobilenetv2_100", weights=weights("mobilenetv2_100_same.fp16"), backend=backend, **how)
 
 
-def efficientnet_lite2(lane: str = "auto") -> BlackBox:
+def efficientnet_lite2(backend: str = "auto") -> BlackBox:
     """EfficientNet-Lite2 on ImageNet, at 260 pixels."""
     how = {"resize": 292, "size": 260, "filter": "bicubic", "mean": 0.5, "std": 0.5}
-    return registry.box("timm:tf_efficientnet_lite2", weights=weights("tf_efficientnet_lite2.fp16"), lane=lane, **how)
+    return registry.open_box(
+        "timm:tf_efficientnet_lite2", weights=weights("tf_efficientnet_lite2.fp16"), backend=backend, **how
+    )
 
 
-def vgg16(lane: str = "auto") -> BlackBox:
+def vgg16(backend: str = "auto") -> BlackBox:
     """VGG-16 with global average pooling on the ten Imagenette classes."""
     names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/imagenette_boxes.csv")}
-    return TorchBox(_vgg(10), VGG, [names[index] for index in sorted(names)], name="vgg16-imagenette", lane=lane)
+    return TorchBox(_vgg(10), VGG, [names[index] for index in sorted(names)], name="vgg16-imagenette", backend=backend)
 
 
-def vgg16_steel(lane: str = "auto") -> BlackBox:
+def vgg16_steel(backend: str = "auto") -> BlackBox:
     """Load the same convolutions under a head for the six surface defects of NEU-DET."""
     from safetensors.torch import load_file
 
@@ -69,7 +73,7 @@ def vgg16_steel(lane: str = "auto") -> BlackBox:
     head = {k.removeprefix("classifier."): v for k, v in load_file(weights("vgg16_gap_head_neu_det")).items()}
     net.classifier.load_state_dict(head, strict=True)
     names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/neu_det_boxes.csv")}
-    return TorchBox(net, VGG, [names[index] for index in sorted(names)], name="vgg16-steel", lane=lane)
+    return TorchBox(net, VGG, [names[index] for index in sorted(names)], name="vgg16-steel", backend=backend)
 
 
 VGG = Preparation((224, 224), None, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -85,14 +89,14 @@ def _vgg(classes: int) -> nn.Module:
     return net
 
 
-def resnet50(lane: str = "auto") -> BlackBox:
+def resnet50(backend: str = "auto") -> BlackBox:
     """Build a ResNet-50 with random weights, always the same: for time alone."""
     torch.manual_seed(0)
-    return registry.box("torchvision:resnet50?weights=none", lane=lane)
+    return registry.open_box("torchvision:resnet50?weights=none", backend=backend)
 
 
 BOXES: dict[str, Callable[..., BlackBox]] = {
-    "efficientnet-lite0": lambda lane="auto": registry.box("default", lane=lane),
+    "efficientnet-lite0": lambda backend="auto": registry.open_box("default", backend=backend),
     "vit-tiny": vit_tiny,
     "mobilenet-v2": mobilenet_v2,
     "vgg16": vgg16,

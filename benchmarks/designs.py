@@ -16,12 +16,13 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.case import Case
-from salience.engine import fill, masks, probe
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
-from salience.methods import _attention
-from salience.methods._coarse_to_fine import product, unit
+from salience.methods._iassa import attention
+from salience.methods._iassa.plus import product, unit
 from salience.types import BlackBox, Image, Map, Masks
 
 SIZE = (224, 224)
@@ -52,12 +53,12 @@ def designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str, Map]]:
     """Yield each design's map; designs share the masks that they have in common."""
 
     def asked(shown: Masks) -> Map:
-        lots, behind = [masks.Drawn(shown)], fill.of("mean", box, image)
-        scores = torch.cat([y.cpu() for _, _, y in probe.each(box, image, top, lots, behind)])
+        lots, behind = [masks.FullMasks(shown)], fill.make_fill("mean", box, image)
+        scores = torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, lots, behind)])
         return ((scores - scores.mean()) @ (shown - shown.mean(0)).flatten(1)).reshape(SIZE) / len(scores)
 
     def drawn(cells: int, count: int, keep: float = 0.5) -> Masks:
-        return torch.cat([lot.draw(image) for lot in masks.grids(count, SIZE, cells, keep, seed=5)])
+        return torch.cat([lot.rasterise(image) for lot in masks.sample_grids(count, SIZE, cells, keep, seed=5)])
 
     for cells in (4, 7, 10, 14):
         yield f"one scale, {cells}×{cells}", asked(drawn(cells, 800))
@@ -67,8 +68,8 @@ def designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str, Map]]:
     yield "4×4 and 14×14, product", product([coarse, fine])
     yield "4×4 kept .3 and 14×14 kept .7, product", product([asked(drawn(4, 300, 0.3)), asked(drawn(14, 500, 0.7))])
     yield "4, 7, 10 and 14, product", product([asked(drawn(cells, 200)) for cells in (4, 7, 10, 14)])
-    _, levels = _attention.levels("auto", box, image)
-    yield "sum, attended (λ = 0.5)", (both + _attention.Intent(_attention.alike("self", levels))(both)) / 2
+    _, levels = attention.levels("auto", box, image)
+    yield "sum, attended (λ = 0.5)", (both + attention.Intent(attention.feature_similarity("self", levels))(both)) / 2
     narrow: dict[str, tuple[float, Callable[[Masks], Masks]]] = {
         "fine only in the coarse map's upper 35 %": (0.35, lambda wide: wide),
         "fine only in the coarse map's upper 60 %": (0.6, lambda wide: wide),

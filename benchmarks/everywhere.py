@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=[*data.BOXES, *TOYS])
     options.add_argument("--pictures", type=int, default=200)
     given = options.parse_args()
-    box = data.BOXES[given.box]() if given.box in data.BOXES else registry.box(given.box)
+    box = data.BOXES[given.box]() if given.box in data.BOXES else registry.open_box(given.box)
     pictures = data.photographs()
     chosen = pictures if given.pictures >= len(pictures) else random.Random(0).sample(pictures, given.pictures)
     rows: dict[str, list[float]] = {name: [0, 0, 0, 0] for name in SMALL}

@@ -29,16 +29,18 @@ def main() -> None:
     options.add_argument("--kinds", nargs="*", default=["onnx", "openvino"])
     options.add_argument("--methods", nargs="*", default=METHODS)
     given = options.parse_args()
-    print(table.heading(None, "one photograph, exact lanes, methods as they are by default"))
+    print(table.heading(None, "one photograph, exact backends, methods as they are by default"))
     print("| box | file | method | map: largest difference, of its peak | ρ | passes: torch, file | seconds: torch, file |")
     print("|---" * 7 + "|")
     with tempfile.TemporaryDirectory() as folder:
         for name in given.boxes:
             box: Any = data.BOXES[name]("exact")
             options_of = {"mean": box.preparation.mean, "std": box.preparation.std, "resize": box.preparation.resize}
-            options_of |= {"filter": box.preparation.filter, "classes": box.classes, "lane": "exact"}
+            options_of |= {"filter": box.preparation.filter, "classes": box.classes, "backend": "exact"}
             path = exported(box, Path(folder) / f"{name}.onnx")
-            files = [registry.box(f"{kind}:{path}", **{k: v for k, v in options_of.items() if v}) for kind in given.kinds]
+            files = [
+                registry.open_box(f"{kind}:{path}", **{k: v for k, v in options_of.items() if v}) for kind in given.kinds
+            ]
             for method in given.methods:
                 compare(box, files, given.kinds, method)
 
@@ -60,7 +62,7 @@ def compare(box: TorchBox, files: list[Any], kinds: list[str], method: str) -> N
     for kind, file in zip(kinds, files, strict=True):
         found = salience.explain(file, photograph, method)
         apart = float((found.saliency - known.saliency).abs().max() / known.saliency.abs().max())
-        rank = maps.agreement(found.saliency, known.saliency)
+        rank = maps.rank_agreement(found.saliency, known.saliency)
         cost = f"{known.passes}, {found.passes} | {known.seconds:.1f}, {found.seconds:.1f}"
         print(f"| {box.name} | {kind} | {method} | {apart:.1e} | {rank:.5f} | {cost} |", flush=True)
 

@@ -1,7 +1,7 @@
 """What the engine costs beside the passes, and how it grows: `python -m benchmarks.growth --out docs/results/growth.png`.
 
 A box that answers at once shows the engine alone: drawing masks, blending, folding. Against a real box the share is
-what matters: each method runs in the lane that `auto` takes, and in turn with it the box alone is called on ready batches
+what matters: each method runs in the backend that `auto` takes, and in turn with it the box alone is called on ready batches
 as large as the method's were, one after the other; and as many passes in full batches, begun one ahead where the box
 computes beside Python: the most that it can do. What the box takes to read inner layers is left out. Times are the
 processor's, on one thread, so that a busy machine matters less; `--threads 2` takes the clock's instead.
@@ -23,7 +23,9 @@ import torch
 from benchmarks import data, table
 from benchmarks.speed import bare, photograph, replayed, settled
 from salience import registry
-from salience.engine import probe
+from salience.engine.query.ask import score_batch
+from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.run import start_run
 
 METHODS: dict[str, dict[str, Any]] = {
     "rise": {},
@@ -46,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
 class Free:
     """A box that answers at once."""
 
-    name, classes, mean, device, lane, fingerprint = "free", ("a", "b"), (0.5,) * 3, torch.device("cpu"), "exact", "free"
+    name, classes, mean, device, backend, fingerprint = "free", ("a", "b"), (0.5,) * 3, torch.device("cpu"), "exact", "free"
 
     def __init__(self, side: int) -> None:
         self.size = (side, side)
@@ -80,13 +82,13 @@ def main() -> None:
 
 def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
     """Print the engine's milliseconds a mask for RISE, by masks, side of the image, and batch."""
-    rise = registry.method("rise")
+    rise = registry.find_method("rise")
 
     def cost(masks: int, side: int, batch: int) -> float:
         box, image = Free(side), torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
         found = []
         for _ in range(rounds + 1):
-            with probe.running(batch=batch):
+            with start_run(batch=batch):
                 began = clock()
                 rise(masks=masks)(box, image, 0)
                 found.append((clock() - began) / masks * 1e3)
@@ -112,20 +114,20 @@ def shares(name: str, given: argparse.Namespace, clock: Callable[[], float]) -> 
     """Print what each method costs beyond its passes."""
     box: Any = data.BOXES[name]()
     image = photograph(box)
-    target = int(probe.score(box, image[None])[0].argmax())
+    target = int(score_batch(box, image[None])[0].argmax())
     settled(box, image)
-    pace, looked = probe.Pace.of(box), looking(box, clock)
+    pace, looked = BatchSize.of(box), looking(box, clock)
     pace.size = pace.best = batch = given.batch or pace.best
     print(table.heading(box, f"at most {given.passes} passes, batch {batch}"))
     print("| method | passes | ms a pass, bare | beyond the bare passes | of the most that the box can do |")
     print("|---" * 5 + "|")
     for method in given.methods.split(","):
-        made, pairs = registry.make(method, **METHODS[method]), []
-        budget = None if registry.need(type(made)).__name__ != "BlackBox" else given.passes
+        made, pairs = registry.make_method(method, **METHODS[method]), []
+        budget = None if registry.need_of(type(made)).__name__ != "BlackBox" else given.passes
         for _ in range(given.rounds + 1):
             looked.clear()
             counts = [0]
-            with probe.running(budget, progress=lambda passes, _, counts=counts: counts.append(passes)) as run:
+            with start_run(budget, progress=lambda passes, _, counts=counts: counts.append(passes)) as run:
                 began = clock()
                 made(box, image, target)
                 spent = clock() - began - sum(looked)

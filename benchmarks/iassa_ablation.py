@@ -20,13 +20,15 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.case import Case
-from salience.engine import fill, masks, probe
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
 from salience.measures.pointing_game import PointingGame
-from salience.methods import _attention, iassa
-from salience.types import BlackBox, Found, Image, Region
+from salience.methods import iassa
+from salience.methods._iassa import attention
+from salience.types import BlackBox, Estimate, Image, Region
 
 SIZE = (224, 224)
 SIDE = 56  # of the official attention here; at its own 112 a picture would take minutes, and its maps rank alike
@@ -58,10 +60,10 @@ def remember(box: BlackBox, image: Image, top: int, file: Path) -> dict[tuple[in
         edges, scores = torch.load(file, weights_only=True)
     else:
         method = iassa.Iassa()
-        grids = [masks.windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
+        grids = [masks.lay_windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
         every = masks.Windows(torch.cat(grids), SIZE)
-        behind = fill.of("mean", box, image)
-        edges, scores = every.edges, torch.cat([y.cpu() for _, _, y in probe.each(box, image, top, [every], behind)])
+        behind = fill.make_fill("mean", box, image)
+        edges, scores = every.edges, torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, [every], behind)])
         torch.save((edges, scores), file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
     return {tuple(edge): score for edge, score in zip(edges.tolist(), scores.tolist(), strict=True)}
@@ -76,18 +78,18 @@ def compare(
         for lot in lots:
             yield lot, None, torch.tensor([memory[tuple(edge)] for edge in lot.edges.tolist()])
 
-    official = _attention.Official
+    official = attention.Official
     for parts in itertools.product(("official", "intent"), repeat=3):
         method = iassa.Iassa(**dict(zip(("selection", "estimator", "attention"), parts, strict=True)))
         with (
-            mock.patch.object(probe, "each", recall),
-            mock.patch.object(_attention, "Official", lambda levels: official(levels, SIDE)),
+            mock.patch.object(loop, "each", recall),
+            mock.patch.object(attention, "Official", lambda levels: official(levels, SIDE)),
         ):
-            found = probe.last(method.watch(box, image, top))
+            found = loop.run_to_end(method.watch(box, image, top))
         yield " · ".join(parts), measured(box, image, truth, top, found)
 
 
-def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Found) -> dict[str, float]:
+def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Estimate) -> dict[str, float]:
     """Measure one map."""
     saliency = found.saliency
     rounds = found.evidence["rounds"]

@@ -27,7 +27,10 @@ from benchmarks import data, table
 from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
-from salience.engine import maps, memory, probe
+from salience.engine import maps
+from salience.engine.query import allocator
+from salience.engine.query.ask import choose_backend, score_batch
+from salience.engine.query.run import start_run
 from salience.methods.ada_sise import AdaSise
 from salience.methods.grad_cam import GradCam
 from salience.methods.score_cam import ScoreCam
@@ -76,37 +79,37 @@ def compare(box: str, first: str, others: list[str]) -> None:
             row = json.loads(done.stdout.splitlines()[-1])
             row["map"] = torch.load(file)
             peer = peer or row
-            alike, faster = maps.agreement(row["map"], peer["map"]), peer["seconds"] / row["seconds"]
+            alike, faster = maps.rank_agreement(row["map"], peer["map"]), peer["seconds"] / row["seconds"]
             cells = (f"{row['passes']:,}", f"{row['seconds']:.1f}", f"{faster:.1f} ×", f"{row['extra']:.0f}", f"{alike:.4f}")
-            print(f"| {box} | {way} {row['lane']} | {' | '.join(cells)} |")
+            print(f"| {box} | {way} {row['backend']} | {' | '.join(cells)} |")
 
 
 def alone(name: str, way: str, file: str) -> dict[str, Any]:
     """Make one map, and say what it cost."""
-    box: Any = data.BOXES[name](lane="auto" if way == way.split(maxsplit=1)[0] else "exact")
+    box: Any = data.BOXES[name](backend="auto" if way == way.split(maxsplit=1)[0] else "exact")
     image, _ = box.preparation(read(data.photographs()[29] if name != "vgg16" else data.cases("imagenette")[0].file))
-    top = int(probe.score(box, image[None])[0].argmax())
+    top = int(score_batch(box, image[None])[0].argmax())
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = resident("VmRSS")
-    probe.settle(box, image)  # its memory counts, its time is paid once for a box
+    choose_backend(box, image)  # its memory counts, its time is paid once for a box
     layer = box.layers()[-1]
-    deed: Callable[[], tuple[Tensor, int]] = {
+    task: Callable[[], tuple[Tensor, int]] = {
         "torchcam": lambda: torchcam(box, image, top, layer),
         "plain": lambda: ours(Sise(), box, image, top, batch=32),
         "score-cam": lambda: ours(ScoreCam(), box, image, top),
         "sise": lambda: ours(Sise(), box, image, top),
     }[way.split(maxsplit=1)[0]]
     began = time.perf_counter()
-    saliency, passes = deed()
+    saliency, passes = task()
     seconds = time.perf_counter() - began
     torch.save(saliency.float(), file)
-    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "lane": f"({box.lane})"}
+    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "backend": f"({box.backend})"}
 
 
 def ours(method: Any, box: OpenBox, image: Tensor, top: int, batch: int | None = None) -> tuple[Tensor, int]:
     """Explain with this library."""
-    with probe.running(batch=batch) as run:
+    with start_run(batch=batch) as run:
         return method(box, image, top), run.passes
 
 
@@ -121,7 +124,7 @@ def torchcam(box: TorchBox, image: Tensor, top: int, layer: str) -> tuple[Tensor
         with torch.inference_mode():
             module(ready)
         small = extractor(class_idx=top)[0]
-    return maps.resize(small[0], box.size), 1 + box.tap(image[None], [layer])[layer].shape[1]
+    return maps.resize(small[0], box.size), 1 + box.activations(image[None], [layer])[layer].shape[1]
 
 
 def saving(boxes: list[str]) -> None:
@@ -132,7 +135,7 @@ def saving(boxes: list[str]) -> None:
         box: Any = data.BOXES[name]()
         files = [case.file for case in data.cases("imagenette")][: 3 if name != "vgg16" else 1]
         images = [box.preparation(read(file))[0] for file in files]
-        ours(AdaSise(), box, images[0], 0)  # lane, layers, batch size
+        ours(AdaSise(), box, images[0], 0)  # backend, layers, batch size
         spent: list[tuple[int, float]] = []
         for called, method in methods.items():
             began = time.perf_counter()
@@ -156,7 +159,7 @@ def folder(count: int) -> None:
     targets = [int(k) for part in images.split(16) for k in box(part).argmax(1)]
     layer, inner = box.layers()[-1], dict(box.module.named_modules())[box.layers()[-1]]
     mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
-    memory.keep()
+    allocator.keep_freed_memory()
 
     def bare(batch: int) -> float:
         box.module.eval()
@@ -169,9 +172,9 @@ def folder(count: int) -> None:
         handle.remove()
         return time.perf_counter() - began
 
-    def timed(deed: Callable[[], Any]) -> float:
+    def timed(task: Callable[[], Any]) -> float:
         began = time.perf_counter()
-        deed()
+        task()
         return time.perf_counter() - began
 
     GradCam().many(box, images[:64], targets[:64])  # finds its batch size
@@ -180,7 +183,7 @@ def folder(count: int) -> None:
     ]
     whole = timed(lambda: salience.explain(box, list(files), "grad-cam"))
     plain, ours = (min(each) for each in zip(*rounds, strict=True))
-    print(table.heading(None, f"Grad-CAM at {layer} of {box.name}, {count} pictures, gradients in the exact lane"))
+    print(table.heading(None, f"Grad-CAM at {layer} of {box.name}, {count} pictures, gradients in the exact backend"))
     print("| what | seconds | beside the network's own |\n|---|---|---|")
     print(f"| the network's own forward and backward to that layer, its best batch of 8, 16, 32 | {plain:.2f} | 1 |")
     print(f"| Grad-CAM, `many` | {ours:.2f} | {ours / plain:.2f} × |")
@@ -194,14 +197,14 @@ def flat() -> None:
     print("| method | MB after 100 | MB after 1,100 | grown by, MB |\n|---|---|---|---|")
     box, image = toy.load("colour", size=16), toy.picture(16, top=2, left=3)
     settings: dict[str, dict[str, Any]] = {"rise": {"masks": 32}, "extremal-perturbation": {"steps": 5}}
-    for name in registry.names("methods"):
+    for name in registry.list_names("methods"):
         if name.startswith("attention"):
             continue  # for transformers
-        method = registry.make(name, **settings.get(name, {}))
+        method = registry.make_method(name, **settings.get(name, {}))
         after = []
         for calls in (100, 1000):
             for _ in range(calls):
-                with probe.running(None if name not in ("iassa", "occlusion") else 200):
+                with start_run(None if name not in ("iassa", "occlusion") else 200):
                     method(box, image, 0)
             gc.collect()
             after.append(resident("VmRSS"))

@@ -27,8 +27,9 @@ from torch.nn import functional
 from benchmarks import data, table
 from benchmarks.speed import settled
 from salience.case import Case
-from salience.engine import impute, probe
-from salience.measures import _curves
+from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.run import start_run
+from salience.measures import _curves, _impute
 from salience.measures.deletion import Deletion
 from salience.measures.insertion import Insertion
 from salience.methods.grad_cam import GradCam
@@ -54,14 +55,12 @@ def main() -> None:
     )
     print("| what | passes | ms a pass | beside | wanted |\n|---|---|---|---|---|")
     rounds = [{way: alone(way) for way in ("ours", *PEERS)} for _ in range(given.rounds)]
-    lane = rounds[0]["ours"]["lane"]
+    backend = rounds[0]["ours"]["backend"]
     pace = median(each["ours"]["bare"] for each in rounds)
-    print(f"| the box alone on ready batches, {lane} | 450 | {pace:.2f} | 1 |  |")
+    print(f"| the box alone on ready batches, {backend} | 450 | {pace:.2f} | 1 |  |")
     whole = median(each["ours"]["ms"] for each in rounds)
     over = median(each["ours"]["ms"] / each["ours"]["bare"] for each in rounds)
-    print(
-        f"| insertion and deletion, rise-2018, {lane} | 450 | {whole:.2f} | {over:.3f} × the bare passes | at most 1.1 × |"
-    )
+    print(f"| insertion and deletion, rise-2018, {backend} | 450 | {whole:.2f} | {over:.3f} × the passes | at most 1.1 × |")
     for way, words in PEERS.items():
         rows = [each[way] for each in rounds]
         if "failed" in rows[0]:
@@ -85,9 +84,9 @@ def alone(way: str) -> dict[str, Any]:
     return found
 
 
-def example(lane: str = "auto") -> Case:
+def example(backend: str = "auto") -> Case:
     """Explain a photograph by Grad-CAM."""
-    box: Any = data.BOXES["efficientnet-lite0"](lane)
+    box: Any = data.BOXES["efficientnet-lite0"](backend)
     image, _ = box.preparation(read(data.photographs()[29]))
     top = int(box(image[None])[0].argmax())
     return Case(box, image, top, GradCam()(box, image, top))
@@ -97,12 +96,12 @@ def ours() -> dict[str, Any]:
     """Take each curve, and then as many passes of the box alone, in the same process and batches."""
     case = example()
     settled(case.box, case.image)
-    batch = probe.Pace.of(case.box).best
+    batch = BatchSize.of(case.box).best
     plain = case.image.expand(batch, -1, -1, -1).contiguous()
     spent, passes = [0.0, 0.0], 0
     for measure in (Insertion(), Deletion()):
         began = time.process_time()
-        with probe.running() as run:
+        with start_run() as run:
             measure(case)
         middle = time.process_time()
         for done in range(0, run.passes, batch):
@@ -110,10 +109,10 @@ def ours() -> dict[str, Any]:
         spent = [spent[0] + middle - began, spent[1] + time.process_time() - middle]
         passes += run.passes
     whole, alone = (each / passes * 1e3 for each in spent)
-    return {"ms": whole, "bare": alone, "passes": passes, "lane": f"{case.box.lane}, batches of {batch}"}
+    return {"ms": whole, "bare": alone, "passes": passes, "backend": f"{case.box.backend}, batches of {batch}"}
 
 
-def peer(deed: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
+def peer(task: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
     """Count the passes of another library, and time them after one pass to warm up."""
     case = example("exact")
     box: Any = case.box
@@ -130,7 +129,7 @@ def peer(deed: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
     began = time.process_time()
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
-        deed(case, module, ready)
+        task(case, module, ready)
     seconds = time.process_time() - began
     handle.remove()
     return {"ms": seconds / passes * 1e3, "passes": passes}
@@ -152,24 +151,24 @@ def torchcam() -> dict[str, Any]:
         def fuse_cams(self, cams: list[Tensor]) -> Tensor:
             return cams[0]
 
-    def deed(case: Case, module: Any, ready: Tensor) -> None:
+    def task(case: Case, module: Any, ready: Tensor) -> None:
         extractor: Any = Given(case, module)
         with torch.no_grad():
             DeletionInsertionMetric(extractor, lambda raw: raw.softmax(-1), steps=224).update(ready, case.target)
 
-    return peer(deed)
+    return peer(task)
 
 
 def quantus() -> dict[str, Any]:
     """Run Quantus' metric on the same map, 392 of the 3 · 224² values a step."""
     from quantus import PixelFlipping
 
-    def deed(case: Case, module: Any, ready: Tensor) -> None:
+    def task(case: Case, module: Any, ready: Tensor) -> None:
         metric = PixelFlipping(features_in_step=392, disable_warnings=True)
         saliency = case.saliency[None, None].numpy().astype(np.float32)
         metric(module, ready.numpy(), np.array([case.target]), saliency, softmax=True, device="cpu", channel_first=True)
 
-    return peer(deed)
+    return peer(task)
 
 
 def imputation() -> None:
@@ -179,12 +178,12 @@ def imputation() -> None:
     print("| order | seconds for ten levels | wanted | scipy's spsolve | farthest apart |\n|---|---|---|---|---|")
     random = torch.rand(224, 224, generator=torch.Generator().manual_seed(0))
     maps = {"Grad-CAM's, most relevant first": case.saliency, "its reverse": -case.saliency, "random": random}
-    impute.linear(case.image, random[None] < 0.5, case.box.mean)
+    _impute.impute_linear(case.image, random[None] < 0.5, case.box.mean)
     for name, saliency in maps.items():
         ranks = _curves.rank(saliency)
         removed = torch.stack([ranks < round((0.05 + level / 10) * ranks.numel()) for level in range(10)])
         began = time.process_time()
-        filled = impute.linear(case.image, removed, case.box.mean)
+        filled = _impute.impute_linear(case.image, removed, case.box.mean)
         middle = time.process_time()
         known = torch.stack([direct(case.image, each) for each in removed])
         ended = time.process_time()

@@ -37,7 +37,7 @@ QUICK: dict[str, dict[str, Any]] = {
 FIRST = ("score-cam", "ablation-cam")  # a pass a channel: at the first layer, which has the fewest
 BOXES: dict[str, Callable[[], Any]] = {name: data.BOXES[name] for name in TRAINED if name in data.BOXES}
 BOXES |= {f"cifar-{depth}": lambda depth=depth: small.cifar(depth) for depth in (20, 56)}
-BOXES |= {name: lambda name=name: registry.box(name, weights="none") for name in BUILDS}
+BOXES |= {name: lambda name=name: registry.open_box(name, weights="none") for name in BUILDS}
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         box = BOXES[name]()
         shown = small.cifar_pictures(given.pictures)[0] if "cifar" in name else data.photographs()[29::60]
         image = torch.rand(1, 3, *box.size)
-        found = box.tap(image, box.layers())
+        found = box.activations(image, box.layers())
         print(f"| {name} | {', '.join(f'`{k}` {v.shape[1]}×{v.shape[2]}×{v.shape[3]}' for k, v in found.items())} |")
         for method in methods:
             cells[method, name] = outcome(box, list(shown)[: given.pictures], method, said)
@@ -72,7 +72,7 @@ def main() -> None:
 
 def inside() -> list[str]:
     """Name the methods that need more than scores."""
-    return [name for name in registry.names("methods") if registry.need(registry.method(name)) is not BlackBox]
+    return [name for name in registry.list_names("methods") if registry.need_of(registry.find_method(name)) is not BlackBox]
 
 
 def outcome(box: Any, pictures: list[Any], method: str, said: dict[str, None]) -> str:

@@ -20,8 +20,9 @@ import torch
 from benchmarks import data, table
 from salience import registry
 from salience.boxes.torch import TorchBox
-from salience.engine import explainer, probe
-from salience.engine.fit import Loop, Row
+from salience.engine.query.ask import choose_backend, score_batch
+from salience.engine.training import explainer
+from salience.engine.training.loop import Loop, Row
 from salience.methods.p_tame import PTame as Method
 from salience.methods.rise import Rise
 from salience.trainers.p_tame import PTame
@@ -35,7 +36,7 @@ TEN = sorted({int(row["class_index"]) for row in data.rows("images/imagenette_tr
 def main() -> None:
     """Do what was asked for."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("deed", choices=["fit", "table", "speed"])
+    options.add_argument("task", choices=["fit", "table", "speed"])
     options.add_argument("--box", choices=list(data.BOXES), default="efficientnet-lite0")
     options.add_argument("--route", choices=["gradient", "queries"], default="gradient")
     options.add_argument("--label", help="the folder in OUT; none given: the route")
@@ -48,7 +49,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/p-tame"))
     given = options.parse_args()
-    {"fit": fit, "table": told, "speed": speed}[given.deed](given)
+    {"fit": fit, "table": told, "speed": speed}[given.task](given)
 
 
 def fit(given: argparse.Namespace) -> None:
@@ -67,7 +68,7 @@ def fit(given: argparse.Namespace) -> None:
 
     pictures = f"csv:{data.needed() / 'images' / 'imagenette_train.csv'}"
     fitted = how.fit(box, pictures, loop=loop, out=place / given.box, keep=False, tell=tell)
-    shutil.copyfile(fitted.path, explainer.kept(box.fingerprint, place))
+    shutil.copyfile(fitted.path, explainer.find_path(box.fingerprint, place))
 
 
 def told(given: argparse.Namespace) -> None:
@@ -89,23 +90,25 @@ def told(given: argparse.Namespace) -> None:
 def speed(given: argparse.Namespace) -> None:
     """Time one explanation, one pass of the box and RISE with 4,000 masks, in turn; print medians and ratios."""
     box = data.BOXES[given.box]()
-    place = explainer.kept(box.fingerprint, given.out / (given.label or given.route))
+    place = explainer.find_path(box.fingerprint, given.out / (given.label or given.route))
     method = Method(explainer=str(place))
     image, target = photograph(box), explainer.load(place).about.classes[0]
-    probe.settle(box, image)
-    deeds: dict[str, tuple[int, Callable[[], object]]] = {
-        "one pass of the box": (20, lambda: probe.score(box, image[None])),
+    choose_backend(box, image)
+    tasks: dict[str, tuple[int, Callable[[], object]]] = {
+        "one pass of the box": (20, lambda: score_batch(box, image[None])),
         "p-tame": (20, lambda: method(box, image, target)),
         "rise, 4,000 masks": (1, lambda: Rise(masks=4000)(box, image, target)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in deeds}
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(given.rounds + 1):
-        for name, (times, deed) in deeds.items():
+        for name, (times, task) in tasks.items():
             for _ in range(times if number or times > 1 else 0):
                 began = time.perf_counter()
-                deed()
+                task()
                 seconds[name] += [time.perf_counter() - began] if number else []  # the first round warms up
-    print(table.heading(None, f"{box.name}, lane {box.lane}, features of {explainer.load(place).about.source['spec']}"))
+    print(
+        table.heading(None, f"{box.name}, backend {box.backend}, features of {explainer.load(place).about.source['spec']}")
+    )
     print("| what | seconds, median | passes of the box |\n|---|---|---|")
     one = median(seconds["one pass of the box"])
     for name, all_ in seconds.items():
@@ -120,9 +123,9 @@ def photograph(box: BlackBox) -> Image:
 
 def random_features() -> Any:
     """Give the default network with weights that learnt nothing, the same ones always."""
-    box = registry.box("default", lane="exact")
+    box = registry.open_box("default", backend="exact")
     assert isinstance(box, TorchBox)  # noqa: S101  # so that it can be redrawn
-    return box.redrawn(box.weighted(), seed=0)
+    return box.reinitialise(box.list_weighted(), seed=0)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from torch.nn import functional
 from benchmarks import table
 from benchmarks.data import needed
 from salience.boxes.torch import TorchBox
-from salience.engine import chance, masks
-from salience.engine.fit import Loop
+from salience.engine import seeding
+from salience.engine.perturb import masks
+from salience.engine.training.loop import Loop
 from salience.methods.p_tame import PTame
 from salience.picture import Preparation
 
@@ -74,10 +75,10 @@ def trained(widths: tuple[int, ...], by: str, given: argparse.Namespace) -> Torc
     steps = given.classifier_steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=5e-3, total_steps=steps)
     for step in range(steps):
-        drawn = torch.randint(7000, (64,), generator=chance.generator(0, "teach", by, step)).tolist()
+        drawn = torch.randint(7000, (64,), generator=seeding.generator(0, "teach", by, step)).tolist()
         shown, labels, _ = pictures(drawn, by, salt=step)
-        lot = next(masks.grids(64 * (step + 1), (SIDE, SIDE), 6, 0.5, 1, start=64 * step))
-        half = torch.cat([shown[:32], shown[32:] * lot.draw(shown)[:32, None]])
+        lot = next(masks.sample_grids(64 * (step + 1), (SIDE, SIDE), 6, 0.5, 1, start=64 * step))
+        half = torch.cat([shown[:32], shown[32:] * lot.rasterise(shown)[:32, None]])
         loss = functional.cross_entropy(net((half - 0.5) / 0.5), labels)
         optimiser.zero_grad()
         loss.backward()
@@ -91,7 +92,7 @@ def box(net: nn.Module) -> TorchBox:
     """Make a box of a network."""
     grey = (0.5, 0.5, 0.5)
     ready = Preparation((SIDE, SIDE), mean=grey, std=grey)
-    return TorchBox(net.eval(), ready, [str(digit) for digit in range(10)], name="digits", lane="exact")
+    return TorchBox(net.eval(), ready, [str(digit) for digit in range(10)], name="digits", backend="exact")
 
 
 def network(widths: tuple[int, ...], seed: int) -> nn.Module:
@@ -111,9 +112,9 @@ def pictures(numbers: range | list[int], by: str, salt: int = -1) -> tuple[Tenso
     """
     digits, names = mnist()
     shown, labels, places = torch.zeros(len(numbers), 3, SIDE, SIDE), [], []
-    colours = torch.rand(10, 3, CODE // 2, CODE // 2, generator=chance.generator(0, "codes")).round()
+    colours = torch.rand(10, 3, CODE // 2, CODE // 2, generator=seeding.generator(0, "codes")).round()
     for at, number in enumerate(numbers):
-        source = chance.generator(0, "picture", number, salt)
+        source = seeding.generator(0, "picture", number, salt)
         for top, left, other in torch.randint(1 << 30, (10, 3), generator=source).tolist():
             scrap = digits[other % len(digits), 6:14, 6:14]
             shown[at, :, top % (SIDE - 8) :, left % (SIDE - 8) :][:, :8, :8] = 0.7 * scrap

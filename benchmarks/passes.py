@@ -25,8 +25,9 @@ from benchmarks import data, table
 from benchmarks.sise import read
 from salience import registry
 from salience.case import Case
-from salience.engine import maps, probe
-from salience.engine.memo import Answers
+from salience.engine import maps
+from salience.engine.query.run import start_run
+from salience.engine.query.score_cache import Answers, share_scores
 from salience.errors import BudgetError
 from salience.types import BlackBox, Image, Map, Region
 
@@ -89,7 +90,7 @@ def fill(given: argparse.Namespace) -> None:
             if not missing:
                 continue
             rows = measured(box, image, truth, top, name, missing, answers)
-            about |= {"lane": box.lane, "budgets": missing}
+            about |= {"backend": box.backend, "budgets": missing}
             with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
                 file.write(json.dumps(about | {"rows": rows}) + "\n")
 
@@ -101,14 +102,14 @@ def measured(
     method, settings, _ = METHODS[name]
     found: dict[int, list[tuple[Map, dict[str, float]]]] = defaultdict(list)
     for seed, known in enumerate(answers):
-        made = registry.make(method, **settings)
-        seeded = any(each.name == "seed" for each in registry.settings(type(made)))
+        made = registry.make_method(method, **settings)
+        seeded = any(each.name == "seed" for each in registry.list_settings(type(made)))
         if seed and not seeded:
             break
         for budget in budgets:
-            changed = registry.make(method, **settings, **({"seed": seed} if seeded else {}))
+            changed = registry.make_method(method, **settings, **({"seed": seed} if seeded else {}))
             try:
-                with probe.remembering(known), probe.running(budget, 8) as run:
+                with share_scores(known), start_run(budget, 8) as run:
                     saliency = changed(box, image, top)
             except BudgetError:  # too little for this method
                 continue
@@ -119,8 +120,8 @@ def measured(
 def scored(box: BlackBox, image: Image, truth: Region, top: int, saliency: Map) -> dict[str, float]:
     """Measure one map."""
     case = Case(box, image, top, saliency, truth)
-    with probe.running(batch=8):
-        return {column: registry.measure(spec)(case).value for column, spec in MEASURES.items()}
+    with start_run(batch=8):
+        return {column: registry.make_measure(spec)(case).value for column, spec in MEASURES.items()}
 
 
 def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dict[str, float]]:
@@ -128,7 +129,7 @@ def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dic
     small = [functional.adaptive_avg_pool2d(saliency[None].float(), 56)[0] for saliency, _ in found]
     rows = []
     for number, (_, row) in enumerate(found):
-        others = [maps.agreement(small[number], other) for at, other in enumerate(small) if at != number]
+        others = [maps.rank_agreement(small[number], other) for at, other in enumerate(small) if at != number]
         gap = row["insertion ↑"] - row["deletion ↓"]
         rows.append({"budget": budget, "ins − del ↑": gap, **row, "seeds ↑": float(np.mean(others)) if others else 1.0})
     return rows
@@ -136,17 +137,17 @@ def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dic
 
 def show(file: Path) -> None:
     """Print for each box a line a method and budget, and how far others are ahead of RISE with 4,000 passes."""
-    lanes: dict[str, set[str]] = defaultdict(set)
+    backends: dict[str, set[str]] = defaultdict(set)
     boxes: dict[str, dict[tuple[str, int], dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for line in read(file):
-        lanes[line["box"]].add(line["lane"])
+        backends[line["box"]].add(line["backend"])
         ordered = sorted(line["rows"], key=lambda row: row["budget"])
         for budget, some in itertools.groupby(ordered, lambda row: row["budget"]):
             rows = list(some)
             means = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0] if key != "budget"}
             boxes[line["box"]][line["method"], int(budget)][line["picture"]] = means
     for name, found in boxes.items():
-        words = f"lanes {', '.join(sorted(lanes[name]))}; predicted class, right answers only"
+        words = f"backends {', '.join(sorted(backends[name]))}; predicted class, right answers only"
         print(f"\n{name}, {table.heading(None, words)}")
         ordered = [(method, budget) for method in METHODS for budget in MOST if (method, budget) in found]
         rows = {f"{m}, {b:,} (N = {len(found[m, b])})": list(found[m, b].values()) for m, b in ordered}

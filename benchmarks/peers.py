@@ -2,10 +2,10 @@
 
 Each way of each task is a process of its own, for the allocator is the process's and a peer may crash: then its row says
 so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
-where they have none). Ours runs in the lane that `auto` takes, once before with few passes so that lane and batch are
-chosen, as a peer has its model built; then picture by picture in two lanes of torch alone, which take the least memory; and
-as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
-ρ holds a map against ours in the exact lane: of the same masks for ours, of other masks for peers.
+where they have none). Ours runs in the backend that `auto` takes, once before with few passes so that backend and batch are
+chosen, as a peer has its model built; then picture by picture in two backends of torch alone, which take the least memory;
+and as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
+ρ holds a map against ours in the exact backend: of the same masks for ours, of other masks for peers.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from benchmarks.inside import resident
 from benchmarks.speed import photograph
 from salience import registry
 from salience.case import Case
-from salience.engine import maps, probe
+from salience.engine import maps
+from salience.engine.query.ask import choose_backend, score_batch
+from salience.engine.query.run import start_run
 from salience.types import OpenBox
 
 OURS, EXACT = "salience", "salience, as peers run"
-OWN = {  # lane and batch
+OWN = {  # backend and batch
     OURS: ("auto", None),
     "salience, one by one in bfloat16": ("channels-last bfloat16", 1),
     "salience, one by one": ("exact", 1),
@@ -96,8 +98,8 @@ def compare(task: str, given: argparse.Namespace) -> None:
                 print(f"| {task} | {way} | | failed: {row['failed']} | | | | |", flush=True)
                 continue
             found = torch.load(file)
-            alike = f"{maps.agreement(found, truth):.4f}" if truth is not None and found.shape == truth.shape else "–"
-            name = way if way in peers else f"{way} ({row['lane']})"
+            alike = f"{maps.rank_agreement(found, truth):.4f}" if truth is not None and found.shape == truth.shape else "–"
+            name = way if way in peers else f"{way} ({row['backend']})"
             cells = [f"{row['passes']:,}", f"{row['seconds']:.2f}", f"{row['seconds'] / ours:.1f} ×"]
             cells += [f"{1e3 * row['seconds'] / max(1, row['passes']):.1f}", f"{row['extra']:,.0f}", alike]
             print(f"| {task} | {name} | {' | '.join(cells)} |", flush=True)
@@ -119,43 +121,43 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
 def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, Any]:
     """Make one map, or measure one, and say what it cost."""
     warnings.simplefilter("ignore")
-    lane, batch = OWN.get(way, ("exact", None))
-    box: Any = data.BOXES[name](lane)
+    backend, batch = OWN.get(way, ("exact", None))
+    box: Any = data.BOXES[name](backend)
     image = photograph(box)
-    target = int(probe.score(box, image[None])[0].argmax())
+    target = int(score_batch(box, image[None])[0].argmax())
     method, settings = TASKS[task]
-    made = registry.make(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
+    made = registry.make_method(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
     asked = rivals.Asked(box, image, target, masks, counted=way not in OWN)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what a way takes
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = resident("VmRSS")
-    if way in OWN and (task in MEASURES or registry.need(type(made)) is not OpenBox):
+    if way in OWN and (task in MEASURES or registry.need_of(type(made)) is not OpenBox):
         prepared(box, image, batch)  # its memory counts, its time is paid once for a box
     saliency = made(box, image, target) if task in MEASURES else None
     asked.saliency = saliency
     began = time.perf_counter()
-    with redirect_stdout(sys.stderr), probe.running(batch=batch) as run:
+    with redirect_stdout(sys.stderr), start_run(batch=batch) as run:
         if way not in OWN:
             found = rivals.WAYS[task][way](asked)
         elif saliency is None:
             found = made(box, image, target)
         else:
             for spec in MEASURES[task]:
-                registry.measure(spec)(Case(box, image, target, saliency))
+                registry.make_measure(spec)(Case(box, image, target, saliency))
             found = saliency
     seconds = time.perf_counter() - began
     torch.save(torch.as_tensor(found).float(), file)
     passes = run.passes if way in OWN else asked.passes
-    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "lane": box.lane}
+    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "backend": box.backend}
 
 
 def prepared(box: Any, image: Any, batch: int | None) -> None:
     """Let box and pace make their choices."""
-    probe.settle(box, image)
+    choose_backend(box, image)
     for _ in range(1 if batch else 4):
-        with probe.running(batch=batch):
-            registry.make("rise", masks=128)(box, image, 0)
+        with start_run(batch=batch):
+            registry.make_method("rise", masks=128)(box, image, 0)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def number(text: str) -> int:
 
 def _rows(cell: str, method: str, name: str, quality: float) -> list[dict[str, Any]]:
     about = {"cell": cell, "method": method, "box": "lite0", "data": "photographs", "picture": name, "seed": 0}
-    about |= {"fingerprint": "made-up", "lane": "exact", "target": "dog", "right": True, "settings": "{}", "notes": ""}
+    about |= {"fingerprint": "made-up", "backend": "exact", "target": "dog", "right": True, "settings": "{}", "notes": ""}
     about |= {"map_passes": 100 + number(method) % 4000, "map_seconds": 0.5 + quality, "probability": 0.9}
     signs = {"higher": quality, "lower": 1 - quality, "neither": quality / 2}
     return [

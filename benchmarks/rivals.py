@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine import maps
-from salience.engine.regions import regions
+from salience.engine.perturb.superpixels import segment
 
 
 class Asked:
@@ -53,7 +53,7 @@ class Asked:
     @property
     def cut(self) -> Tensor:
         """Regions of the image, numbered from 0."""
-        return regions(self.image, 50)
+        return segment(self.image, 50)
 
     def grown(self, small: Any) -> Tensor:
         """Enlarge a map of a layer."""

@@ -29,9 +29,9 @@ from benchmarks import data, scaat_table, small, table
 from benchmarks.scaat_pictures import specs
 from salience import registry
 from salience.boxes.torch import TorchBox
-from salience.engine.fit import Loop
+from salience.engine.training.loop import Loop
 from salience.picture import Preparation
-from salience.trainers._classifier import Course, Learner
+from salience.trainers._classifier.training import Learner, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Set:
     """Pictures, a network, and how it is trained."""
 
     box: str  # its spec
-    course: Course
+    config: TrainingConfig
     loop: Loop
     reach: float  # ε
     attacks: int  # T
@@ -49,7 +49,7 @@ class Set:
     truth: bool = False  # whether it is known where the object is
 
 
-SMALL = Course(scratch=True, epochs=8, rate=3e-3)
+SMALL = TrainingConfig(scratch=True, epochs=8, rate=3e-3)
 SETS = {
     "mnist": Set("py:benchmarks.scaat:digits", SMALL, Loop(batch=128), 0.1, 3, 6000, 1000, 150),
     "mnist-block": Set(  # with ε = 0.1 adversarial training stays at chance: strokes of so small digits are grey
@@ -57,7 +57,7 @@ SETS = {
     ),
     "cifar10": Set(
         "py:benchmarks.scaat:cifar",
-        Course(epochs=12, rate=1e-4, mirror=True, shift=3),
+        TrainingConfig(epochs=12, rate=1e-4, mirror=True, shift=3),
         Loop(batch=32),
         1 / 255,
         3,
@@ -67,12 +67,12 @@ SETS = {
     ),
     "imagenette": Set(
         "py:benchmarks.scaat:objects",
-        Course(epochs=4, rate=1e-4, mirror=True),
+        TrainingConfig(epochs=4, rate=1e-4, mirror=True),
         *(Loop(batch=16), 4 / 255, 1, 1000, 200, 24, True),
     ),
     "steel": Set(
         "py:benchmarks.scaat:surfaces",
-        Course(epochs=10, rate=5e-4, mirror=True),
+        TrainingConfig(epochs=10, rate=5e-4, mirror=True),
         *(Loop(batch=16), 4 / 255, 3, 120, 120, 24, True),
     ),
 }
@@ -91,12 +91,12 @@ MAPS = (
 def hows(chosen: Set) -> dict[str, Any]:
     """List the trainings: SCAAT-R, what it is made of, and the ablation of its mask."""
     given = {"epsilon": chosen.reach, "attack_steps": chosen.attacks}
-    scaat = registry.trainer("scaat", **given)
+    scaat = registry.make_trainer("scaat", **given)
     return {
-        "plain": registry.trainer("plain"),
-        "sgt": registry.trainer("saliency-guided"),
-        "pgd": registry.trainer("adversarial", **given),
-        "trades": registry.trainer("trades", **given),
+        "plain": registry.make_trainer("plain"),
+        "sgt": registry.make_trainer("saliency-guided"),
+        "pgd": registry.make_trainer("adversarial", **given),
+        "trades": registry.make_trainer("trades", **given),
         "scaat": scaat,
         "scaat-strong": replace(scaat, epsilon=2 * chosen.reach),
         "scaat-random": replace(scaat, mask="random"),
@@ -107,17 +107,17 @@ def hows(chosen: Set) -> dict[str, Any]:
 def main() -> None:
     """Do what was asked for."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("deed", choices=["train", "table", "sheet", "cost"])
+    options.add_argument("task", choices=["train", "table", "sheet", "cost"])
     options.add_argument("--set", choices=list(SETS), default="mnist")
     options.add_argument("--hows", default="", help="of the trainings, with commas; none: all")
     options.add_argument("--maps", default="gradient,smooth-grad", help="methods whose maps are measured")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/scaat"))
     given = options.parse_args()
-    if given.deed == "table":
+    if given.task == "table":
         scaat_table.told(given.set, given.out / given.set)
     else:
-        {"train": train, "sheet": sheet, "cost": cost}[given.deed](given)
+        {"train": train, "sheet": sheet, "cost": cost}[given.task](given)
 
 
 def train(given: argparse.Namespace) -> None:
@@ -129,7 +129,7 @@ def train(given: argparse.Namespace) -> None:
         folder = place / f"{name}-{seed}"
         if not (folder / "box.json").exists():
             loop = replace(chosen.loop, seed=seed, check=0, save=50)
-            trained = made[name].fit(chosen.box, learn, loop=loop, course=chosen.course, out=folder)
+            trained = made[name].fit(chosen.box, learn, loop=loop, config=chosen.config, out=folder)
             last = trained.history[-1]
             print(f"{given.set} {name} {seed}: {last['step']} steps, loss {last['loss']:.3f}", flush=True)
     grid(given.set, place, given.maps.split(","))
@@ -139,7 +139,7 @@ def grid(name: str, place: Path, seen: list[str]) -> None:
     """Write two grids over all networks that are there: accuracy on many pictures, and maps on fewer."""
     chosen = SETS[name]
     _, test = specs(name, chosen.learn, place / "data")
-    height, width = registry.box(chosen.box).size
+    height, width = registry.open_box(chosen.box).size
     there = {each.parent.name: f"trained:{each.parent}" for each in sorted(place.glob("*/box.json"))}
     if name == "mnist":  # trained elsewhere, one of them adversarially: for reference
         there |= {f"lenet5 {each}-0": f"py:benchmarks.scaat:lenet_{each}" for each in ("cln", "adv")}
@@ -162,10 +162,10 @@ def sheet(given: argparse.Namespace) -> None:
     from salience.draw import sheet as sheets
 
     chosen, place = SETS[given.set], given.out / given.set
-    samples = registry.data(specs(given.set, chosen.learn, place / "data")[1])
+    samples = registry.open_data(specs(given.set, chosen.learn, place / "data")[1])
     shown = [samples[round(number)] for number in np.linspace(0, len(samples) - 1, 8)]
     boxes = {
-        name: registry.box(f"trained:{place / name}-0")
+        name: registry.open_box(f"trained:{place / name}-0")
         for name in hows(chosen)
         if (place / f"{name}-0" / "box.json").exists()
     }
@@ -191,7 +191,7 @@ def cost(given: argparse.Namespace) -> None:
         f"scaat, T = {steps}": replace(trainers["scaat"], attack_steps=steps) for steps in (1, 2, 3, 5, 10)
     }
     seconds: dict[str, list[float]] = defaultdict(list)
-    box: Any = registry.box(chosen.box)
+    box: Any = registry.open_box(chosen.box)
     for _, (name, how) in itertools.product(range(6), trainers.items()):
         learner = stepper(how, box, learn, chosen)
         began = time.perf_counter()
@@ -205,14 +205,14 @@ def cost(given: argparse.Namespace) -> None:
 
 def stepper(how: Any, box: Any, learn: str, chosen: Set) -> Callable[[], None]:
     """Make one step of a training."""
-    from salience.engine.visits import visits
-    from salience.trainers._classes import Lesson
+    from salience.engine.training.sample_order import list_samples
+    from salience.trainers._classifier.split import Split
     from salience.trainers._pictures import Pictures
 
     shown = Pictures(learn, box)
-    lesson = Lesson(shown, [0] * len(shown), list(range(len(shown))), [])
-    learner = Learner(how, box.redrawn(()), lesson, chosen.course, replace(chosen.loop, steps=10))
-    batch = visits(0, chosen.loop.batch, learner.count, 0)
+    split = Split(shown, [0] * len(shown), list(range(len(shown))), [])
+    learner = Learner(how, box.reinitialise(()), split, chosen.config, replace(chosen.loop, steps=10))
+    batch = list_samples(0, chosen.loop.batch, learner.count, 0)
     learner.module.train()
 
     def step() -> None:
@@ -231,7 +231,7 @@ def convolutional(height: int, width: int) -> TorchBox:
         *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), 64), nn.ReLU(), nn.Linear(64, 10)),
     )
     ready = Preparation((height, width), None, "bilinear", (0.0,) * 3, (1.0,) * 3)
-    return TorchBox(net, ready, [str(digit) for digit in range(10)], name="small-cnn", lane="exact", channels=1)
+    return TorchBox(net, ready, [str(digit) for digit in range(10)], name="small-cnn", backend="exact", channels=1)
 
 
 def digits() -> TorchBox:
@@ -246,10 +246,10 @@ def blocks() -> TorchBox:
 
 def objects() -> TorchBox:
     """Load EfficientNet-Lite0 for pictures of 128 pixels, so that more steps fit into the time."""
-    known = registry.box("default", lane="exact")
+    known = registry.open_box("default", backend="exact")
     assert isinstance(known, TorchBox)  # noqa: S101  # so that it can be made again
     ready = replace(known.preparation, size=(128, 128), resize=146)
-    return TorchBox(known.module, ready, known.classes, name="efficientnet-lite0-128", lane="exact")
+    return TorchBox(known.module, ready, known.classes, name="efficientnet-lite0-128", backend="exact")
 
 
 def surfaces() -> TorchBox:
@@ -259,22 +259,22 @@ def surfaces() -> TorchBox:
     known.module.classifier = nn.Linear(known.module.classifier.in_features, 6)
     names = sorted({row["class_name"] for row in data.rows("localisation/neu_det_boxes.csv")})
     ready = replace(known.preparation, resize=None, filter="bilinear")
-    return TorchBox(known.module, ready, names, name="efficientnet-lite0-steel", lane="exact")
+    return TorchBox(known.module, ready, names, name="efficientnet-lite0-steel", backend="exact")
 
 
 def lenet_cln() -> Any:
     """Load LeNet-5 with ordinary training."""
-    return small.lenet("cln", lane="exact")
+    return small.lenet("cln", backend="exact")
 
 
 def lenet_adv() -> Any:
     """Load LeNet-5 with adversarial training."""
-    return small.lenet("adv", lane="exact")
+    return small.lenet("adv", backend="exact")
 
 
 def cifar() -> Any:
     """Load the trained ResNet-20."""
-    return small.cifar(20, lane="exact")
+    return small.cifar(20, backend="exact")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pictures of a list share batches: what does that save? `python -m benchmarks.several --box efficientnet-lite0`.
 
-Each method explains the same photographs one by one and as a list, in turn, with the same passes; lane and batch sizes
+Each method explains the same photographs one by one and as a list, in turn, with the same passes; backend and batch sizes
 are chosen before. Prints medians of the seconds a picture, and how far the maps agree.
 """
 
@@ -33,8 +33,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     box = data.BOXES[given.box]()
     shown = random.Random(5).sample(data.photographs(), given.pictures)
-    salience.explain(box, shown[0], "rise", masks=1000)  # chooses lane and batch size
-    print(table.heading(None, f"{given.box}, lane {box.lane}, {given.pictures} photographs, {given.passes} passes each"))
+    salience.explain(box, shown[0], "rise", masks=1000)  # chooses backend and batch size
+    print(
+        table.heading(None, f"{given.box}, backend {box.backend}, {given.pictures} photographs, {given.passes} passes each")
+    )
     print("| method | one by one, s a picture | as a list | ratio | ρ of the maps, least |\n|---|---|---|---|---|")
     for name in METHODS:
         budget, seconds, alike = f"{given.passes} passes", {"alone": list[float](), "list": list[float]()}, [1.0]
@@ -45,7 +47,7 @@ def main() -> None:
             found: list[Any] = salience.explain(box, shown, name, budget=budget)
             seconds["alone"].append((between - began) / len(shown))
             seconds["list"].append((time.perf_counter() - between) / len(shown))
-            alike += [maps.agreement(one.saliency, other.saliency) for one, other in zip(alone, found, strict=True)]
+            alike += [maps.rank_agreement(one.saliency, other.saliency) for one, other in zip(alone, found, strict=True)]
         one, all_ = median(seconds["alone"]), median(seconds["list"])
         print(f"| {name} | {one:.3f} | {all_:.3f} | {all_ / one:.2f} | {min(alike):.4f} |", flush=True)
 

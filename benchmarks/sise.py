@@ -24,7 +24,8 @@ from rich.progress import track
 from benchmarks import data, table
 from salience import registry
 from salience.case import Case
-from salience.engine import probe
+from salience.engine.query.run import start_run
+from salience.engine.query.score_cache import share_scores
 from salience.types import BlackBox, Image, Region
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -78,11 +79,11 @@ def fill(given: argparse.Namespace) -> None:
     pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=7), box, fine=True)
     for case, image, truth, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
         left = [each for each in wanted if (box.name, each, case.file.stem) not in there]
-        with probe.remembering():
+        with share_scores():
             found = [measured(box, image, truth, top, each, given.rise) for each in left]
         with given.out.open("a", encoding="utf-8") as file:
             for name, row in zip(left, found, strict=True):
-                about = {"box": box.name, "lane": box.lane, "method": name, "picture": case.file.stem}
+                about = {"box": box.name, "backend": box.backend, "method": name, "picture": case.file.stem}
                 file.write(json.dumps(about | row) + "\n")
 
 
@@ -91,10 +92,10 @@ def measured(box: BlackBox, image: Image, truth: Region, top: int, name: str, ri
     method, settings = METHODS[name]
     if method == "rise":
         settings = {"masks": rise}
-    with probe.running() as run:
-        saliency = registry.make(method, **settings)(box, image, top)
+    with start_run() as run:
+        saliency = registry.make_method(method, **settings)(box, image, top)
     case = Case(box, image, top, saliency, truth)
-    row = {name: 100 * registry.measure(spec)(case).value for name, spec in MEASURES.items()}
+    row = {name: 100 * registry.make_measure(spec)(case).value for name, spec in MEASURES.items()}
     return {**row, "passes": run.passes}
 
 
@@ -113,11 +114,11 @@ def show(file: Path) -> None:
     """Print a table for each box."""
     boxes: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in read(file):
-        about = {key: row.pop(key) for key in ("box", "lane", "method", "picture")}
-        boxes[about["box"], about["lane"]][about["method"]].append(row)
-    for (name, lane), methods in boxes.items():
+        about = {key: row.pop(key) for key in ("box", "backend", "method", "picture")}
+        boxes[about["box"], about["backend"]][about["method"]].append(row)
+    for (name, backend), methods in boxes.items():
         ordered = {f"{each} (N = {len(methods[each])})": methods[each] for each in METHODS if each in methods}
-        print(f"\n{name}, lane {lane}; {table.heading(None, 'predicted class, right answers only')}")
+        print(f"\n{name}, backend {backend}; {table.heading(None, 'predicted class, right answers only')}")
         print(table.markdown(ordered, lead="method", digits=1))
 
 

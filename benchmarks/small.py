@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.data import needed, weights
-from salience.boxes._module import read_weights
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation
+from salience.runtime.module import read_weights
 from salience.types import BlackBox
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -51,12 +51,12 @@ class CifarResNet(nn.Module):
         return self.linear(out.mean((2, 3)))
 
 
-def cifar(depth: int, lane: str = "auto") -> BlackBox:
+def cifar(depth: int, backend: str = "auto") -> BlackBox:
     """Load CIFAR ResNet-20 or -56."""
     net = CifarResNet((depth - 2) // 6)
     read_weights(net, weights(f"cifar10_resnet{depth}"))
     ready = Preparation((32, 32), None, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return TorchBox(net, ready, CLASSES, name=f"cifar10-resnet{depth}", lane=lane)
+    return TorchBox(net, ready, CLASSES, name=f"cifar10-resnet{depth}", backend=backend)
 
 
 def cifar_pictures(count: int) -> tuple[Tensor, list[int]]:
@@ -82,12 +82,12 @@ class LeNet(nn.Module):
         return self.linear2(functional.relu(self.linear1(out.flatten(1))))
 
 
-def lenet(trained: str = "cln", lane: str = "auto") -> BlackBox:
+def lenet(trained: str = "cln", backend: str = "auto") -> BlackBox:
     """Load LeNet-5 for MNIST, with ordinary ("cln") or adversarial ("adv") training."""
     net = LeNet()
     read_weights(net, weights(f"mnist_lenet5_{trained}"))
     ready = Preparation((28, 28), None, "bilinear", (0.0,) * 3, (1.0,) * 3)
-    return TorchBox(net, ready, [str(digit) for digit in range(10)], name=f"mnist-lenet5-{trained}", lane=lane)
+    return TorchBox(net, ready, [str(digit) for digit in range(10)], name=f"mnist-lenet5-{trained}", backend=backend)
 
 
 def mnist_pictures(count: int) -> tuple[Tensor, list[int]]:

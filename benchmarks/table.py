@@ -29,7 +29,7 @@ def machine() -> str:
 
 def heading(box: BlackBox | None, words: str) -> str:
     """Say where and when."""
-    what = f"{box.name}, lane {box.lane}; " if box is not None else ""
+    what = f"{box.name}, backend {box.backend}; " if box is not None else ""
     today = dt.datetime.now(tz=dt.UTC).date()
     return f"{what}{words}; {machine()}; {today}\n"
 

@@ -10,7 +10,7 @@ from salience import registry
 from salience.trainers.plain import Plain
 from salience.trainers.scaat import Scaat
 
-data = registry.data("shapes:plain?count=60&size=24")  # drawn scenes; yours come from a DataLoader
+data = registry.open_data("shapes:plain?count=60&size=24")  # drawn scenes; yours come from a DataLoader
 pictures = torch.stack([torch.from_numpy(each.picture).permute(2, 0, 1).float() / 255 for each in data])
 labels = torch.tensor([("red", "green", "blue").index(each.labels[0]) for each in data])
 

@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 
-from salience import explaining, measuring, registry, several
-from salience.case import Case, Spent
-from salience.engine import memory, probe
-from salience.engine.budget import Budget
+from salience import registry
+from salience.case import Case, Cost
+from salience.engine.query import allocator
+from salience.engine.query.budget import Budget
+from salience.engine.query.run import Progress
 from salience.errors import BoxError, SettingError
 from salience.explanation import Explanation
 from salience.picture import read
+from salience.tasks.explain import explain_steps, fit_picture, take_last
+from salience.tasks.explain_many import explain_pictures, explain_targets
+from salience.tasks.measure import Measurement, make_explain, make_measures, measure_case
 from salience.types import BlackBox, Target
 
 # Within ten seconds it and centred RISE are the most faithful, and it localises better (docs/results/iassa.md).
@@ -27,7 +31,7 @@ def load(box: Any = "default", **options: Any) -> BlackBox:
     `load("timm:resnet50")`, `load(net, size=224, mean=…, std=…, classes=[…])`, `load(function, size=224,
     takes="numpy")`. What the weights publish (size, normalisation, class names) need not be given, and may be.
     """
-    return registry.box(box, **options)
+    return registry.open_box(box, **options)
 
 
 def explain(
@@ -40,7 +44,7 @@ def explain(
     seed: int | None = None,
     tolerance: float | None = None,
     batch: int | None = None,
-    progress: probe.Progress | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Any:
     """Explain one picture, or a list of pictures or a batch tensor `(n 3 h w)`, which gives a list.
@@ -55,18 +59,18 @@ def explain(
 
     Returns an `Explanation`, or a list of them in the order of the pictures or targets.
     """
-    box, made = registry.box(box), prepared(method, seed, settings)
+    box, made = registry.open_box(box), make_method(method, seed, settings)
     given = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
         each = target if isinstance(target, list) else [target] * len(image)
         if len(each) != len(image):
             raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(each)}")
-        found: Any = several.pictures(box, list(image), made, each, **given)
+        found: Any = explain_pictures(box, list(image), made, each, **given)
     elif isinstance(target, list):
-        found = several.targets(box, image, made, target, **given)
+        found = explain_targets(box, image, made, target, **given)
     else:
-        found = explaining.last(explaining.steps(box, image, made, target=target, **given))
-    memory.release()
+        found = take_last(explain_steps(box, image, made, target=target, **given))
+    allocator.release_memory()
     return found
 
 
@@ -80,13 +84,13 @@ def watch(
     seed: int | None = None,
     tolerance: float | None = None,
     batch: int | None = None,
-    progress: probe.Progress | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Iterator[Explanation]:
     """Yield the explanation as it grows; stop whenever it is good enough. The last one is what `explain` returns."""
-    box, made = registry.box(box), prepared(method, seed, settings)
+    box, made = registry.open_box(box), make_method(method, seed, settings)
     given = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
-    return explaining.steps(box, image, made, target=target, **given)
+    return explain_steps(box, image, made, target=target, **given)
 
 
 def measure(
@@ -97,7 +101,7 @@ def measure(
     target: Target | None = None,
     truth: Any = None,
     batch: int | None = None,
-) -> list[measuring.Figure]:
+) -> list[Measurement]:
     """Measure an explanation: one figure a measure, each stamped with its protocol.
 
     `measures` are specs like "deletion", "average-drop/sise-15" or "sparsity/gini" (`salience list measures`), or
@@ -105,13 +109,13 @@ def measure(
     `picture.read` takes. `target` is needed only where the explanation is of a contrast or a function. Raises
     SettingError where a measure needs something that is not there, BoxError for another box than the one explained.
     """
-    box = registry.box(box)
+    box = registry.open_box(box)
     if box.fingerprint != why.box["fingerprint"]:
         raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
     aim = target if target is not None else why.target.index
     if aim is None:
         raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
-    image, geometry = explaining.fitted(box, why.picture)
+    image, geometry = fit_picture(box, why.picture)
     placed = None
     if truth is not None:
         mask = read(truth)
@@ -120,13 +124,13 @@ def measure(
         grey = torch.frombuffer(bytearray(mask.pixels.convert("L").tobytes()), dtype=torch.uint8).reshape(mask.size)
         placed = geometry.project(grey.float() / 255).to(box.device) > 0.5
     budget = None if why.budget == str(Budget()) else why.budget
-    explain = measuring.again(registry.make(why.method, **why.settings), budget, batch)
-    spent = Spent(why.passes, why.seconds)
+    explain = make_explain(registry.make_method(why.method, **why.settings), budget, batch)
+    spent = Cost(why.passes, why.seconds)
     case = Case(box, image.to(box.device), aim, why.saliency.to(box.device), placed, explain, spent)
-    return [measuring.measured(case, each, batch) for each in measuring.measures(measures)]
+    return [measure_case(case, each, batch) for each in make_measures(measures)]
 
 
-def prepared(method: Any, seed: int | None, settings: dict[str, Any]) -> Any:
+def make_method(method: Any, seed: int | None, settings: dict[str, Any]) -> Any:
     """Make the method of a name, or the default one, or change a method object's settings."""
     if method is not None and not isinstance(method, str):
         changes = settings if seed is None else settings | {"seed": seed}
@@ -134,6 +138,6 @@ def prepared(method: Any, seed: int | None, settings: dict[str, Any]) -> Any:
     if method is None:
         settings = DEFAULT | settings
         method = settings.pop("method")
-    if seed is not None and "seed" in {each.name for each in registry.settings(registry.method(method))}:
+    if seed is not None and "seed" in {each.name for each in registry.list_settings(registry.find_method(method))}:
         settings = settings | {"seed": seed}
-    return registry.make(method, **settings)
+    return registry.make_method(method, **settings)

@@ -46,7 +46,7 @@ Explain = Callable[[BlackBox, Image, Target, int | None], Map]
 
 
 @dataclass(frozen=True)
-class Spent:
+class Cost:
     """What an explanation cost."""
 
     passes: int
@@ -64,20 +64,20 @@ class Case:
     saliency: Map
     truth: Region | None = None  # where the object is
     explain: Explain | None = None  # the method, for measures that ask it again
-    spent: Spent | None = None
+    spent: Cost | None = None
 
     @property
     def place(self) -> Region:
         """Return the truth, for a measure that needs it."""
-        return _there(self.truth)
+        return _expect_given(self.truth)
 
     @property
     def again(self) -> Explain:
         """Return the method, for a measure that needs it."""
-        return _there(self.explain)
+        return _expect_given(self.explain)
 
 
-def _there(value: T | None) -> T:
+def _expect_given(value: T | None) -> T:
     if value is None:
         raise SettingError("expected a case with all that the measure needs, got one without: see `measuring.lacking`")
     return value
@@ -89,7 +89,7 @@ Need = Literal["truth", "method", "gradients", "spent"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasureResult:
     """A number, and what it was read off: curves as lists of numbers, maps as tensors."""
 
     value: float  # NaN where the measure is not defined for the case
@@ -112,6 +112,6 @@ class Measure(Protocol):
         """Say what it asks of a case."""
         ...
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         ...

@@ -28,7 +28,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Told:
+class ClassScore:
     """The target in words: its index (None for a contrast or a function), its name, its score on the clean image."""
 
     index: int | None
@@ -42,11 +42,11 @@ class Explanation:
 
     saliency: Map  # raw, at the box's input size; higher is more important
     error: Map | None  # standard error of each pixel, where the method has one
-    target: Told
-    top5: tuple[Told, ...]  # the five likeliest classes of the clean image
+    target: ClassScore
+    top5: tuple[ClassScore, ...]  # the five likeliest classes of the clean image
     method: str
     settings: Mapping[str, Any]
-    box: Mapping[str, Any]  # name, fingerprint, lane, the lane's check, preprocessing, device
+    box: Mapping[str, Any]  # name, fingerprint, backend, the backend's check, preprocessing, device
     geometry: Geometry
     image: str  # the name of the picture
     encoded: bytes = field(repr=False)  # the picture itself, as it came
@@ -97,12 +97,12 @@ class Explanation:
         header = self.summary() | {"format": FORMAT, "geometry": asdict(self.geometry), "evidence": plain}
         header |= {"versions": dict(self.versions), "budget": self.budget}
         content = save({key: value.contiguous() for key, value in arrays.items()}, {"salience": json.dumps(header)})
-        return write(path, content)
+        return write_whole(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
         """Read a record; RecordError for anything else."""
-        header, arrays = _opened(path)
+        header, arrays = _open(path)
         if header.get("format", FORMAT) != FORMAT:
             raise RecordError(
                 f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience"
@@ -119,8 +119,8 @@ class Explanation:
         return cls(
             saliency=arrays["saliency"],
             error=arrays.get("error"),
-            target=Told(**header["target"]),
-            top5=tuple(Told(**each) for each in header["top5"]),
+            target=ClassScore(**header["target"]),
+            top5=tuple(ClassScore(**each) for each in header["top5"]),
             method=header["method"],
             settings=header["settings"],
             box=header["box"],
@@ -148,7 +148,7 @@ class Explanation:
             "top5": [asdict(each) for each in self.top5],
             "passes": self.passes,
             "seconds": self.seconds,
-            "lane": self.box["lane"],
+            "backend": self.box["backend"],
             "stability": self.stability,
             "seed": self.seed,
             "layers": list(self.layers),
@@ -165,7 +165,7 @@ class Explanation:
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
 
 
-def _opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import safe_open
 
     try:
@@ -180,7 +180,7 @@ def _opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from problem
 
 
-def write(path: str | Path, content: bytes) -> Path:
+def write_whole(path: str | Path, content: bytes) -> Path:
     """Write a file whole or not at all."""
     path = Path(path)
     part: Path | None = None

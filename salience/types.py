@@ -47,7 +47,7 @@ class BlackBox(Protocol):
     size: tuple[int, int]  # height and width of the images that it takes
     mean: tuple[float, float, float]  # the mean colour of its data, 0…1: what masked-out pixels show by default
     device: torch.device
-    lane: str  # how the passes run: "exact", or the name of a faster way that agreed with it
+    backend: str  # how the passes run: "exact", or the name of a faster way that agreed with it
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +67,7 @@ Scale = Literal["logit", "log-probability", "probability"]
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class LayerInfo:
     """Where to look inside a box."""
 
     blocks: tuple[str, ...]  # the end of each block, from the input to the output
@@ -76,14 +76,14 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ActivationsAndGradients:
     """What went on inside a box while it scored images: one forward pass and one backward pass."""
 
     targets: tuple[Target, ...]  # what each score is of
     scores: Float[Tensor, " m"]  # the targets', in the scale asked for
     logits: Float[Tensor, "n k"]
     activations: Mapping[str, Float[Tensor, "n _ _ _"]]  # by layer
-    slopes: Mapping[str, Float[Tensor, "m _ _ _"]]  # d score / d activation, one a target
+    gradients: Mapping[str, Float[Tensor, "m _ _ _"]]  # d score / d activation, one a target
 
 
 @runtime_checkable
@@ -94,19 +94,19 @@ class GreyBox(BlackBox, Protocol):
         """Name the layers worth looking at, from the input to the output: the end of each block."""
         ...
 
-    def anatomy(self) -> Anatomy:
+    def layer_info(self) -> LayerInfo:
         """Tell the same layers, the last feature maps, and what a reader of a map must know of them."""
         ...
 
-    def tap(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
+    def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
         """Return the activations of the named layers as feature maps."""
         ...
 
-    def onward(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+    def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
         ...
 
-    def bare(self) -> GreyBox:
+    def with_logits(self) -> GreyBox:
         """Give the same box without its last activation: it answers with logits."""
         ...
 
@@ -119,17 +119,19 @@ class OpenBox(GreyBox, Protocol):
         """Score before the last activation; gradients flow back to `images`."""
         ...
 
-    def bare(self) -> OpenBox:
+    def with_logits(self) -> OpenBox:
         """Give the same box without its last activation, still open."""
         ...
 
-    def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:
+    def differentiate(
+        self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
+    ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
         ...
 
 
 @dataclass(frozen=True)
-class Found:
+class Estimate:
     """What a method has found so far. Samplers yield one after every lot of masks; the last one is the answer."""
 
     saliency: Map
@@ -153,15 +155,15 @@ class Method(Protocol):
 class Sampler(Method, Protocol):
     """A method that can be watched: it yields what it has found so far, and may be stopped after any of them."""
 
-    def watch(self, box: Any, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: Any, image: Image, target: Target) -> Iterator[Estimate]:
         """Explain one image, step by step."""
         ...
 
 
 @runtime_checkable
-class Batched(Method, Protocol):
+class BatchedMethodProtocol(Method, Protocol):
     """A method that explains many images at the batched speed of the network, or several targets of one image."""
 
-    def many(self, box: Any, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: Any, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         ...

@@ -26,13 +26,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import salience
-from salience import measuring, registry
+from salience import registry
 from salience.boxes.torch import TorchBox, wrap
 from salience.case import Case
-from salience.engine import probe
+from salience.engine.query.run import start_run
+from salience.tasks.measure import measure_case
 from tests import test_every_measure, test_every_method
 from tests.boxes.test_torch import network
-from tests.engine.test_attention import vit
+from tests.engine.inside.test_attention import vit
 from tests.helpers import noise
 
 NAME = "elsewhere"
@@ -61,8 +62,8 @@ class There(Tensor):
         return self.held.tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, deed: Any, _types: Any, args: Any = (), options: Any = None) -> Any:
-        return done(deed, args, options or {})
+    def __torch_dispatch__(cls, task: Any, _types: Any, args: Any = (), options: Any = None) -> Any:
+        return done(task, args, options or {})
 
 
 class Backend(backend_registration._DummyBackendModule):
@@ -76,30 +77,30 @@ class Backend(backend_registration._DummyBackendModule):
 class Both(TorchDispatchMode):
     """Sees what is made from nothing, too."""
 
-    def __torch_dispatch__(self, deed: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return done(deed, args, kwargs or {})
+    def __torch_dispatch__(self, task: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return done(task, args, kwargs or {})
 
 
-def done(deed: Any, args: Any, options: dict[str, Any]) -> Any:
+def done(task: Any, args: Any, options: dict[str, Any]) -> Any:
     """Do it on the CPU, unless a GPU would not."""
-    name, device, source = deed.overloadpacket.__name__, options.get("device"), options.get("generator")
+    name, device, source = task.overloadpacket.__name__, options.get("device"), options.get("generator")
     given = [each for each in tree_leaves((args, options)) if isinstance(each, Tensor)]
     known = {id(each.held): each for each in given if isinstance(each, There)}
     if name in MOVES:
         there = isinstance(args[0], There)
     elif name in INDEXED:
         there = isinstance(args[0], There)
-        expect(deed, there or not known, "an index lies elsewhere")
-        expect(deed, not there or all(isinstance(each, There) or not each.ndim for each in args[2:3]), "values do not")
+        expect(task, there or not known, "an index lies elsewhere")
+        expect(task, not there or all(isinstance(each, There) or not each.ndim for each in args[2:3]), "values do not")
     else:
         there = bool(known)
-        expect(deed, not there or all(isinstance(each, There) or not each.ndim for each in given), "some tensors do not")
+        expect(task, not there or all(isinstance(each, There) or not each.ndim for each in given), "some tensors do not")
     if device is not None:
         there = torch.device(device).type == NAME
-    expect(deed, not there or source is None or source.device.type == NAME, "the generator does not")
+    expect(task, not there or source is None or source.device.type == NAME, "the generator does not")
     plain = {key: value for key, value in options.items() if key != "non_blocking"}
     plain |= {} if device is None else {"device": torch.device("cpu")}
-    found = deed(*tree_map(held, args), **tree_map(held, plain))
+    found = task(*tree_map(held, args), **tree_map(held, plain))
 
     def made(value: Any) -> Any:
         return (known.get(id(value)) if id(value) in known else There(value)) if isinstance(value, Tensor) else value
@@ -112,10 +113,10 @@ def held(value: Any) -> Any:
     return value.held if isinstance(value, There) else value
 
 
-def expect(deed: Any, right: bool, problem: str) -> None:
+def expect(task: Any, right: bool, problem: str) -> None:
     """Refuse."""
     if not right:
-        raise RuntimeError(f"{deed}: what it works on lies elsewhere, {problem}")
+        raise RuntimeError(f"{task}: what it works on lies elsewhere, {problem}")
 
 
 @contextmanager
@@ -128,22 +129,22 @@ def opened() -> Iterator[None]:
         yield
 
 
-def deeds() -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
+def tasks() -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
     """Name what is done, the box that it is done with, and do it."""
-    net, tokens = wrap(network().eval(), size=32, lane="exact"), wrap(vit(), size=32, lane="exact")
+    net, tokens = wrap(network().eval(), size=32, backend="exact"), wrap(vit(), size=32, backend="exact")
     images = noise(2, 3, 32, 32, dtype=torch.float32)
     methods = {each.id: (net, each.values[0]) for each in test_every_method.roster()}
-    methods |= {name: (tokens, registry.make(name)) for name in test_every_method.ATTENTION}
+    methods |= {name: (tokens, registry.make_method(name)) for name in test_every_method.ATTENTION}
     for name, (box, method) in methods.items():
         yield name, box, lambda box, method=method: called(box, images[0], method)
-    quick = wrap(network().eval(), size=32, lane="auto")
-    yield "the lane that auto takes", quick, lambda box: explained(box, images[0], "rise", masks=80)
+    quick = wrap(network().eval(), size=32, backend="auto")
+    yield "the backend that auto takes", quick, lambda box: explained(box, images[0], "rise", masks=80)
     yield "a picture", net, lambda box: explained(box, images[0], "sise")
     yield "two pictures", net, lambda box: explained(box, list(images), "rise", masks=80)
     yield "two targets", net, lambda box: explained(box, images[0], "rise", target=[0, 1], masks=80)
-    for name in registry.names("trainers"):
+    for name in registry.list_names("trainers"):
         if name != "p-tame":
-            yield name, net, partial(lost, how=registry.trainer(name), images=images)
+            yield name, net, partial(lost, how=registry.make_trainer(name), images=images)
     case = test_every_measure.case()
     for each in test_every_measure.roster():
         yield each.id, case.box, lambda box, measure=each.values[0]: measured(case, box, measure)
@@ -151,7 +152,7 @@ def deeds() -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
 
 def called(box: Any, image: Tensor, method: Any) -> Tensor:
     """Call a method with an image that lies on the CPU, in batches as large as there."""
-    with probe.running(batch=8):
+    with start_run(batch=8):
         return method(box, image, 1)
 
 
@@ -162,25 +163,25 @@ def explained(box: Any, image: Any, method: Any, target: Any = 1, **settings: An
 
 
 def lost(box: Any, how: Any, images: Tensor) -> Tensor:
-    """Make the loss of a training's step, and its slopes."""
+    """Make the loss of a training's step, and its gradients."""
     labels, chances = torch.tensor([0, 1]).to(box.device), torch.Generator().manual_seed(0)
     loss = how(box.module, images.to(box.device), labels, mean=(0.5,) * 3, std=(0.5,) * 3, generator=chances)
-    slopes = torch.autograd.grad(loss, list(box.module.parameters()))
-    return torch.cat([loss[None], *(each.flatten() for each in slopes)])
+    gradients = torch.autograd.grad(loss, list(box.module.parameters()))
+    return torch.cat([loss[None], *(each.flatten() for each in gradients)])
 
 
 def measured(case: Case, box: Any, measure: Any) -> float:
     """Measure a map that lies where the box is."""
     placed = {each: getattr(case, each).to(box.device) for each in ("image", "saliency", "truth")}
-    return measuring.measured(replace(case, box=box, **placed), measure, 8).value
+    return measure_case(replace(case, box=box, **placed), measure, 8).value
 
 
-def compared(deed: Callable[[Any], Any], box: TorchBox) -> str:
+def compared(task: Callable[[Any], Any], box: TorchBox) -> str:
     """Say what goes wrong there, or how far it is from here; nothing where all is well."""
     other = copy(box)
     other.module = deepcopy(box.module).to(torch.device(NAME, 0))
     try:
-        one, two = (torch.as_tensor(held(deed(each))).double() for each in (box, other))
+        one, two = (torch.as_tensor(held(task(each))).double() for each in (box, other))
     except Exception as problem:  # noqa: BLE001  # it is what is looked for
         first: BaseException = problem
         while first.__cause__ is not None:
@@ -196,7 +197,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # what is so small is slower on several
     with opened():
-        sys.stdout.write(json.dumps({name: compared(deed, box) for name, box, deed in deeds()}))
+        sys.stdout.write(json.dumps({name: compared(task, box) for name, box, task in tasks()}))
 
 
 if __name__ == "__main__":

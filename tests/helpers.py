@@ -36,13 +36,13 @@ def curved(side: int = 8, classes: int = 3, dtype: torch.dtype = torch.float64) 
         dense.weight.copy_((noise(*dense.weight.shape, seed=5) - 0.5) * 0.8)
         dense.bias.zero_()
     module = nn.Sequential(nn.Flatten(), dense).to(dtype)
-    return TorchBox(module, Preparation((side, side)), [str(k) for k in range(classes)], name="curved", lane="exact")
+    return TorchBox(module, Preparation((side, side)), [str(k) for k in range(classes)], name="curved", backend="exact")
 
 
 class Asked:
     """A black box that is no torch module: answers with a function, and remembers how it was asked."""
 
-    lane = "exact"
+    backend = "exact"
     fingerprint = "asked"
     device = torch.device("cpu")
     mean = (0.5, 0.5, 0.5)

@@ -7,7 +7,9 @@ import torch
 
 from benchmarks import best_masks, best_masks_table
 from salience.boxes import toy
-from salience.engine import maps, probe
+from salience.engine import maps
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.methods.de_cam import DeCam
 from tests.helpers import noise
 
@@ -17,7 +19,7 @@ def test_a_map_is_cut_to_exactly_its_highest_pixels() -> None:
     saliency = (noise(9, 7) * 5).floor()
     shares = [0.0, 0.02, 0.31, 0.5, 1.0]
     for share, mask in zip(shares, best_masks.cut(saliency, shares), strict=True):
-        assert torch.equal(mask > 0, maps.top(saliency, round(share * 63)))
+        assert torch.equal(mask > 0, maps.mark_top(saliency, round(share * 63)))
 
 
 def test_a_score_is_negative_where_another_class_is_ahead() -> None:
@@ -43,8 +45,8 @@ def test_a_linear_boxs_own_weights_cut_at_a_share_keep_the_largest_terms() -> No
 
 def test_the_fitness_in_the_table_is_the_one_that_was_searched() -> None:
     """The best mask's area and score give the fitness that DE-CAM's trace ends with."""
-    with probe.running(60, 8):
-        found = probe.last(DeCam(cells=4).watch(toy.load("colour"), toy.picture(), 0))
+    with start_run(60, 8):
+        found = loop.run_to_end(DeCam(cells=4).watch(toy.load("colour"), toy.picture(), 0))
     mask = found.evidence
     assert best_masks_table.fitness(mask["area"], mask["kept"]) == pytest.approx(mask["search"][-1][1], abs=1e-6)
 
@@ -68,7 +70,7 @@ def test_pictures_whose_best_mask_keeps_too_little_are_left_out_of_its_table(cap
     """Of two pictures one mask keeps nine tenths; evolution is fitter on that one only."""
     about = {
         "box": "b",
-        "lane": "exact",
+        "backend": "exact",
         "budget": 9,
         "whole": 0.8,
         "passes": {"regions, evolved": 9, "regions, unevolved": 9},

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image as pil
 
 from salience import Explanation, registry
-from salience.cli import files, main, measures_page, page
-from salience.cli import words as say
+from salience.cli import files, main, page
 from salience.cli.options import Options
+from salience.cli.output import _lane
+from salience.describe.measures import write_page
 
 TOY = ("--box", "toy:colour")
 FAST = ("--method", "rise", *TOY, "--budget", "60")
@@ -47,7 +48,7 @@ def test_explain_prints_one_json_object_a_picture(tmp_path: Path, capsys: pytest
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(each["image"]).name for each in lines] == ["a.png", "b.png"]
     assert [each["target"]["name"] for each in lines] == ["red", "green"]
-    assert all(each["passes"] == 60 and each["lane"] == "exact" and Path(each["files"][0]).exists() for each in lines)
+    assert all(each["passes"] == 60 and each["backend"] == "exact" and Path(each["files"][0]).exists() for each in lines)
 
 
 def test_explain_writes_picture_record_and_numbers(photo: str, tmp_path: Path) -> None:
@@ -75,17 +76,17 @@ def test_explain_says_where_the_evidence_lies(photo: str, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("lane", "check", "said"),
+    ("backend", "check", "said"),
     [
         ("exact", {}, "exact passes"),
-        ("exact", {"refused": "it is no faster"}, "exact passes (a faster lane was tried, but it is no faster)"),
+        ("exact", {"refused": "it is no faster"}, "exact passes (a faster backend was tried, but it is no faster)"),
         ("openvino", {"speed-up": 2.04}, "fast passes (openvino, 2.0× as fast, scores agree with exact)"),
         ("channels-last", {}, "fast passes (channels-last, as asked for, not held against exact)"),
     ],
 )
-def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(lane: str, check: dict[str, Any], said: str) -> None:
+def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(backend: str, check: dict[str, Any], said: str) -> None:
     """One that is named is taken without a look."""
-    assert say._lane({"lane": lane, "check": check}) == said
+    assert _lane({"backend": backend, "check": check}) == said
 
 
 def test_no_record_saves_none(photo: str, tmp_path: Path) -> None:
@@ -110,13 +111,13 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
     same = [tmp_path / "a" / "cat.jpg", tmp_path / "b" / "cat.jpg"]
 
-    assert files.stems(same) == ["a-cat-jpg", "b-cat-jpg"]
-    assert files.stems([tmp_path / "cat.jpg", tmp_path / "Cat.png"]) == ["cat-jpg", "Cat-png"]
+    assert files.name_files(same) == ["a-cat-jpg", "b-cat-jpg"]
+    assert files.name_files([tmp_path / "cat.jpg", tmp_path / "Cat.png"]) == ["cat-jpg", "Cat-png"]
 
 
 def test_the_sample_is_explained_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The first command needs no argument, and its answer is right: the sample shows an espresso."""
-    assert main(["explain", "--budget", "60", "--json", "--lane", "exact", "--out", str(tmp_path)]) == 0
+    assert main(["explain", "--budget", "60", "--json", "--backend", "exact", "--out", str(tmp_path)]) == 0
 
     said = capsys.readouterr()
     assert json.loads(said.out)["target"]["name"] == "espresso"
@@ -186,7 +187,7 @@ BAD = {
     "no value": ("red.png --method rise --cells", "--cells"),
     "budget": ("red.png --budget none", "expected a budget"),
     "small budget": ("red.png --method occlusion --window 8 --stride 4 --budget 3", "raise the budget"),
-    "lane": ("red.png --lane fastest", "lane"),
+    "backend": ("red.png --backend fastest", "backend"),
     "NaN": ("red.png --box py:bad.py:nan?size=32", "NaN"),
     "shape": ("red.png --box py:bad.py:shape?size=32", "shape"),
     "raises": ("red.png --box py:bad.py:raises?size=32", "first line"),
@@ -226,7 +227,7 @@ def test_list_says_what_each_method_needs(capsys: pytest.CaptureFixture[str]) ->
     assert main(["list", "methods", "--json"]) == 0
 
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == set(registry.names("methods"))
+    assert set(rows) == set(registry.list_names("methods"))
     assert rows["rise"]["needs"] == "any box"
 
 
@@ -245,7 +246,7 @@ def test_list_says_what_each_measure_is(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["list", "measures", "--json"]) == 0
 
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == set(registry.names("measures"))
+    assert set(rows) == set(registry.list_names("measures"))
     assert rows["stability"]["protocols"][0] == {"name": "noise", "better": "lower", "needs": ["method"]}
     assert main(["list", "measures"]) == 0
     assert "Say whether the map's highest point lies on the object" in capsys.readouterr().out
@@ -307,7 +308,7 @@ def test_the_help_page_is_up_to_date() -> None:
 def test_the_catalogue_of_measures_is_up_to_date() -> None:
     """Made by `make docs`."""
     said = (Path(__file__).parent.parent / "docs" / "measures.md").read_text(encoding="utf-8")
-    assert said == measures_page.text()
+    assert said == write_page()
 
 
 def test_the_program_starts_without_torch() -> None:

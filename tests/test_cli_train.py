@@ -61,6 +61,6 @@ def test_what_is_wrong_is_said_in_one_sentence(words: list[str], said: str, caps
 
 def test_the_parser_knows_the_trainers() -> None:
     """Its close matches are what the folder registers."""
-    from salience.cli import sentences, train
+    from salience.cli import parse_errors, train
 
-    assert train.names() == sentences.TRAINERS
+    assert train.names() == parse_errors.TRAINERS

@@ -36,10 +36,10 @@ def test_the_example_of_a_new_method_runs(monkeypatch: pytest.MonkeyPatch) -> No
     assert ran > 0, f"{PAGE.name} has no test"
 
 
-@pytest.mark.parametrize("name", registry.names("methods"))
+@pytest.mark.parametrize("name", registry.list_names("methods"))
 def test_a_methods_docstring_says_where_it_departs_and_what_it_costs(name: str) -> None:
     """The first line of the file is the citation; the class says the idea, a formula, the departures and the cost."""
-    cls = registry.method(name)
+    cls = registry.find_method(name)
     module = __import__(cls.__module__, fromlist=["x"])
     text = cls.__doc__ or ""
     assert re.search(r"\b(19|20)\d\d\.", module.__doc__ or ""), "the file begins with a citation"

@@ -194,10 +194,10 @@ def test_a_best_mask_is_shown_between_photograph_and_map(why: salience.Explanati
     """The photograph through the mask, grey where it hides, and in words what it keeps; other methods have no such panel."""
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     masked = salience.explain("toy:colour", pixels, "de-cam", target="red", budget=200)
-    seen = blend.through(masked)
+    seen = blend.show_mask(masked)
     hidden = masked.evidence["mask"].numpy() < 1e-3
     assert seen is not None
     assert np.allclose(seen[hidden], 0.5, atol=1e-2)
     assert f"best mask: mean opacity {masked.evidence['area']:.0%}" in words(overlay.figure(masked))
-    assert blend.through(why) is None
+    assert blend.show_mask(why) is None
     assert "best mask" not in words(overlay.figure(why))

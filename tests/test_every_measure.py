@@ -10,11 +10,13 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from salience import measuring, registry
+from salience import registry
 from salience.boxes import toy
-from salience.case import Case, Measure, Spent
-from salience.engine import chance, probe
+from salience.case import Case, Cost, Measure
+from salience.engine import seeding
+from salience.engine.query.run import start_run
 from salience.methods.gradient import Gradient
+from salience.tasks.measure import measure_case
 from salience.types import Map
 from tests.helpers import apart
 
@@ -27,16 +29,16 @@ NO_WORD_ON_PLACE = ("increase", "infidelity/gaussian", "accuracy")  # no score t
 def roster() -> list[Any]:
     """Make every measure in every protocol."""
     found = []
-    for name in registry.names("measures"):
-        cls = registry.measure(name)
-        (protocol, *_) = registry.settings(type(cls))
+    for name in registry.list_names("measures"):
+        cls = registry.make_measure(name)
+        (protocol, *_) = registry.list_settings(type(cls))
         assert protocol.name == "protocol", f"{name}: the first field is the protocol"
         found += [pytest.param(_made(f"{name}/{each}"), id=f"{name}/{each}") for each in get_args(protocol.type)]
     return found
 
 
 def _made(spec: str) -> Any:
-    return registry.measure(spec + MORE.get(spec, ""))
+    return registry.make_measure(spec + MORE.get(spec, ""))
 
 
 every = pytest.mark.parametrize("measure", roster())
@@ -50,12 +52,12 @@ def case(saliency: Map | None = None) -> Case:
     good = truth * (1 + torch.exp(-(rows**2 + columns**2) / 50)) + 1e-3 * random()
     explain = lambda box, image, target, seed: Gradient()(box, image, target)  # noqa: E731  # one line says it
     box = toy.load("colour", size=SIDE)
-    return Case(box, toy.picture(SIDE), 0, good if saliency is None else saliency, truth, explain, Spent(3, 0.5, 1000))
+    return Case(box, toy.picture(SIDE), 0, good if saliency is None else saliency, truth, explain, Cost(3, 0.5, 1000))
 
 
 def random() -> Map:
     """Draw a map without meaning, highest far from the patch."""
-    drawn = torch.rand(SIDE, SIDE, generator=chance.generator(3, "random map"))
+    drawn = torch.rand(SIDE, SIDE, generator=seeding.generator(3, "random map"))
     drawn[50, 5] = 1.01
     return drawn
 
@@ -63,7 +65,7 @@ def random() -> Map:
 @every
 def test_a_good_map_beats_a_random_one_in_the_declared_direction(measure: Measure) -> None:
     """The patch is all that the box looks at."""
-    good, poor = (measuring.measured(each, measure).value for each in (case(), case(random())))
+    good, poor = (measure_case(each, measure).value for each in (case(), case(random())))
     assert math.isfinite(good)
     if measure.better == "neither" or set(measure.needs) & {"spent", "method"}:
         return  # says nothing about the map itself
@@ -79,7 +81,7 @@ def test_measuring_twice_gives_the_same_and_changes_nothing(measure: Measure) ->
     """Pure functions: chance is seeded, and box, image and map are as before."""
     one = case()
     before = [one.image.clone(), one.saliency.clone(), torch.random.get_rng_state()]
-    first, again = (measuring.measured(one, measure) for _ in range(2))
+    first, again = (measure_case(one, measure) for _ in range(2))
     assert first.value == again.value or math.isnan(first.value)
     assert first.passes == again.passes
     assert torch.equal(before[0], one.image)
@@ -91,7 +93,7 @@ def test_measuring_twice_gives_the_same_and_changes_nothing(measure: Measure) ->
 @every
 def test_the_batch_size_does_not_change_the_value(measure: Measure) -> None:
     """It is the model's business, not the protocol's."""
-    one, other = (measuring.measured(case(), measure, batch=size).value for size in (1, 7))
+    one, other = (measure_case(case(), measure, batch=size).value for size in (1, 7))
     assert one == pytest.approx(other, abs=1e-5, nan_ok=True)
 
 
@@ -99,8 +101,8 @@ def test_the_batch_size_does_not_change_the_value(measure: Measure) -> None:
 def test_its_stamp_makes_it_again(measure: Measure) -> None:
     """A number can be taken again from what is printed beside it."""
     stamp = registry.stamp(measure)
-    assert registry.measure(stamp) == measure
-    assert registry.stamp(registry.measure(stamp)) == stamp
+    assert registry.make_measure(stamp) == measure
+    assert registry.stamp(registry.make_measure(stamp)) == stamp
 
 
 @every
@@ -109,7 +111,7 @@ def test_what_it_needs_is_said_when_it_is_missing(measure: Measure) -> None:
     bare = replace(case(), truth=None, explain=None, spent=None)
     if set(measure.needs) & {"truth", "method", "spent"}:
         with pytest.raises(Exception, match="leave the measure out"):
-            measuring.measured(bare, measure)
+            measure_case(bare, measure)
 
 
 @every
@@ -127,7 +129,7 @@ def test_its_docstring_says_source_protocols_range_and_cost(measure: Measure) ->
 def test_its_passes_go_through_probe(measure: Measure) -> None:
     """What the box answers is what is counted, so nothing is asked behind the counter."""
     one = case()
-    one.box.anatomy()  # type: ignore[attr-defined]  # a box looks at itself once
+    one.box.layer_info()  # type: ignore[attr-defined]  # a box looks at itself once
     asked = 0
 
     def counting(module: Any, given: Any) -> None:
@@ -135,7 +137,7 @@ def test_its_passes_go_through_probe(measure: Measure) -> None:
         asked += len(given[0])
 
     hook = one.box.module.register_forward_pre_hook(counting)  # type: ignore[attr-defined]
-    with probe.running() as run:
+    with start_run() as run:
         measure(one)
     hook.remove()
     if "method" not in measure.needs:  # those ask other boxes too
@@ -147,6 +149,6 @@ def test_scores_do_not_depend_on_the_size_of_a_map() -> None:
     one = case()
     for spec in ("deletion", "insertion", "pointing-game"):
         values = [
-            measuring.measured(replace(one, saliency=scale * one.saliency), registry.measure(spec)).value for scale in (1, 2)
+            measure_case(replace(one, saliency=scale * one.saliency), registry.make_measure(spec)).value for scale in (1, 2)
         ]
         assert apart(torch.tensor(values[0]), torch.tensor(values[1])) < 1e-6

@@ -21,10 +21,11 @@ import salience
 from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import maps, probe
+from salience.engine import maps
+from salience.engine.query.run import start_run
 from salience.errors import BoxError, TargetError
 from salience.picture import Preparation
-from salience.types import Batched, BlackBox, OpenBox
+from salience.types import BatchedMethodProtocol, BlackBox, OpenBox
 from tests import trained
 from tests.helpers import apart
 
@@ -52,10 +53,10 @@ SMALL = {
 def roster() -> list[Any]:
     """Make every method as it is by default and in each of its variants, small enough for toys."""
     found = []
-    for name in registry.names("methods"):
+    for name in registry.list_names("methods"):
         if name in ATTENTION:
             continue
-        cls = registry.method(name)
+        cls = registry.find_method(name)
         varied = "variant" in {each.name for each in fields(cls)}
         for variant in get_args(get_type_hints(cls)["variant"]) if varied else [None]:
             called = f"{name}-{variant}" if variant else name
@@ -69,7 +70,7 @@ every = pytest.mark.parametrize("method", roster())
 
 def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
     """Call a method as it is."""
-    with probe.running(**limits):
+    with start_run(**limits):
         return method(box, toy.picture(SIDE) if image is None else image, target)
 
 
@@ -86,7 +87,7 @@ def test_a_map_has_the_images_size_and_finite_values_that_differ(method: Any) ->
     found = explained(method, toy.load("colour"))
     assert found.shape == (SIDE, SIDE)
     assert found.dtype == torch.float32
-    assert maps.flaws(found) == []
+    assert maps.find_flaws(found) == []
 
 
 @every
@@ -110,7 +111,7 @@ def test_the_planted_colour_is_found(method: Any, colour: int) -> None:
 @every
 def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
     """The patch of the class lies above the rest, and that of a rival below it."""
-    if registry.called(method) in BLIND | RELATIVE:
+    if registry.name_of(method) in BLIND | RELATIVE:
         pytest.skip("does not look at the class, or has nothing to compare")
     image = toy.picture(SIDE)
     image[:, 22:30, 2:10] = torch.tensor([0.0, 1, 0])[:, None, None]
@@ -148,17 +149,17 @@ def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
 @every
 def test_another_target_gives_another_map(method: Any) -> None:
     """A map that is the same for every class explains none."""
-    if registry.called(method) in BLIND | RELATIVE:
+    if registry.name_of(method) in BLIND | RELATIVE:
         pytest.skip("does not look at the class, or has nothing to compare")
     red, green = (explained(method, toy.load("colour"), target=target) for target in (0, 1))
-    assert maps.agreement(red, green) < 0.5
+    assert maps.rank_agreement(red, green) < 0.5
 
 
 @every
 def test_a_contrast_and_a_function_are_targets_too(method: Any) -> None:
     """A pair is the difference of two scores, which a function can say as well."""
     pair = explained(method, toy.load("colour"), target=(0, 1))
-    if registry.need(type(method)) is not OpenBox:
+    if registry.need_of(type(method)) is not OpenBox:
         assert apart(pair, explained(method, toy.load("colour"), target=lambda row: row[:, 0] - row[:, 1])) < 1e-5
     assert inside(pair) >= 0.5
 
@@ -199,18 +200,18 @@ def test_box_and_image_are_as_before(method: Any, training: bool) -> None:
 @every
 def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
     """A box that fails in the middle leaves mode and hooks as they were."""
-    if registry.called(method) in UNASKED:
+    if registry.name_of(method) in UNASKED:
         pytest.skip("does not ask the box")
     calls = []
 
     class Fails(toy.Colour):
         def forward(self, images: Tensor) -> Tensor:
             calls.append(len(images))
-            if sum(calls) > (20 if registry.need(type(method)) is BlackBox else 0):
+            if sum(calls) > (20 if registry.need_of(type(method)) is BlackBox else 0):
                 raise ValueError("tired")
             return super().forward(images)
 
-    box = TorchBox(Fails().train(), Preparation((SIDE, SIDE)), "rgb", lane="exact")
+    box = TorchBox(Fails().train(), Preparation((SIDE, SIDE)), "rgb", backend="exact")
     before = state(box)
     with pytest.raises(BoxError, match="got ValueError: tired"):
         explained(method, box, batch=4)
@@ -225,7 +226,7 @@ def test_training_mode_gives_the_map_of_eval_mode(method: Any) -> None:
         torch.manual_seed(0)
         return nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), toy.Colour())
 
-    found = [explained(method, wrap(net().train(mode), size=SIDE, lane="exact"), batch=16) for mode in (True, False)]
+    found = [explained(method, wrap(net().train(mode), size=SIDE, backend="exact"), batch=16) for mode in (True, False)]
     assert torch.equal(*found)
 
 
@@ -238,7 +239,7 @@ def test_the_repr_rebuilds_the_method(method: Any) -> None:
 @every
 def test_every_setting_has_a_help_text_a_default_and_a_type(method: Any) -> None:
     """The command line and the page show them; the first line of the class says what it does."""
-    for setting in registry.settings(type(method)):
+    for setting in registry.list_settings(type(method)):
         assert len(setting.help) > 10, setting.name
         assert setting.default == getattr(type(method)(), setting.name)
     assert (type(method).__doc__ or "").partition("\n")[0].endswith(".")
@@ -247,9 +248,9 @@ def test_every_setting_has_a_help_text_a_default_and_a_type(method: Any) -> None
 @every
 def test_it_is_known_by_its_name(method: Any) -> None:
     """The file, the class and the name on the command line are one word in three spellings."""
-    name = registry.called(method)
-    assert registry.method(name) is type(method)
-    assert type(registry.make(name)) is type(method)
+    name = registry.name_of(method)
+    assert registry.find_method(name) is type(method)
+    assert type(registry.make_method(name)) is type(method)
 
 
 class Shared(nn.Module):
@@ -301,7 +302,7 @@ def in_a_file() -> BlackBox:
     from tests.boxes.nets import colour
 
     with tempfile.TemporaryDirectory() as folder:
-        return registry.box(f"onnx:{colour(Path(folder) / 'net.onnx')}", std=1.0, lane="exact")
+        return registry.open_box(f"onnx:{colour(Path(folder) / 'net.onnx')}", std=1.0, backend="exact")
 
 
 BOXES: dict[str, Callable[[], BlackBox]] = {
@@ -312,11 +313,11 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "shared and in place": lambda: wrap(Shared(), size=SIDE),
     "tokens": lambda: wrap(Tokens(), size=SIDE),
     "channels last": lambda: wrap(ChannelsLast(), size=SIDE),
-    "function": lambda: registry.box(as_numpy, size=SIDE, takes="numpy"),
-    "chosen lane": lambda: wrap(toy.Colour(), size=SIDE, lane="auto"),
-    "bfloat16 lane": lambda: wrap(toy.Colour(), size=SIDE, lane="channels-last bfloat16"),
+    "function": lambda: registry.open_box(as_numpy, size=SIDE, takes="numpy"),
+    "chosen backend": lambda: wrap(toy.Colour(), size=SIDE, backend="auto"),
+    "bfloat16 backend": lambda: wrap(toy.Colour(), size=SIDE, backend="channels-last bfloat16"),
     "onnx file": in_a_file,
-    "openvino lane": lambda: wrap(toy.Colour(), size=SIDE, lane="openvino"),
+    "openvino backend": lambda: wrap(toy.Colour(), size=SIDE, backend="openvino"),
 }
 
 
@@ -325,7 +326,7 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
 def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) -> None:
     """The annotation of `box` is the need, and whatever meets it must do."""
     box = BOXES[kind]()
-    if not isinstance(box, registry.need(type(method))):
+    if not isinstance(box, registry.need_of(type(method))):
         pytest.skip("needs more than a black box")
     assert inside(explained(method, box)) >= 0.5
 
@@ -337,7 +338,9 @@ def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     together = salience.explain(toy.load("colour"), torch.stack(pictures), method, batch=16)
     for one, picture in zip(together, pictures, strict=True):
         alone = salience.explain(toy.load("colour"), picture, method, batch=16).saliency
-        assert apart(one.saliency, alone) <= (1e-5 * float(alone.abs().max()) if isinstance(method, Batched) else 0)
+        assert apart(one.saliency, alone) <= (
+            1e-5 * float(alone.abs().max()) if isinstance(method, BatchedMethodProtocol) else 0
+        )
 
 
 @every
@@ -371,7 +374,7 @@ def test_a_target_that_the_box_does_not_have_is_an_error_in_words(method: Any, t
 @every
 def test_nan_from_the_box_is_an_error_in_words(method: Any) -> None:
     """It must not become a map, nor a zero."""
-    if registry.called(method) in UNASKED:
+    if registry.name_of(method) in UNASKED:
         pytest.skip("does not ask the box")
     box = wrap(nn.Sequential(toy.Colour()), size=SIDE)
     with torch.no_grad():

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 import salience
 from salience import registry
 from salience.boxes import toy
-from salience.engine import run as runs
+from salience.engine.query.run import current
 from salience.errors import BoxError, BudgetError, RecordError, SettingError, UnknownName
-from salience.explanation import Explanation, write
+from salience.explanation import Explanation, write_whole
 from salience.methods.occlusion import Occlusion
 from salience.methods.rise import Rise
 from salience.types import OpenBox
@@ -67,11 +67,11 @@ class Both:
 
 
 def test_who_reads_gradients_alone_does_not_wait_for_a_lane() -> None:
-    """Whoever makes passes too does, and the record names the lane that they were made in."""
-    box = toy.load("colour", lane="auto")
-    box.settle = lambda images: box.__dict__.update(settled=True, lane="channels-last")
-    assert (why(box, method="grad-cam").box["lane"], box.settled) == ("exact", False)
-    assert why(box, method=Both()).box["lane"] == "channels-last"
+    """Whoever makes passes too does, and the record names the backend that they were made in."""
+    box = toy.load("colour", backend="auto")
+    box.choose_backend = lambda images: box.__dict__.update(backend_chosen=True, backend="channels-last")
+    assert (why(box, method="grad-cam").box["backend"], box.backend_chosen) == ("exact", False)
+    assert why(box, method=Both()).box["backend"] == "channels-last"
 
 
 def test_the_record_says_what_was_explained_and_how() -> None:
@@ -81,7 +81,7 @@ def test_the_record_says_what_was_explained_and_how() -> None:
     assert [each.name for each in found.top5][0] == "red"
     assert found.target.probability == pytest.approx(float(toy.load("colour")(toy.picture()[None])[0, 1]))
     assert (found.method, found.seed, found.passes, found.budget) == ("rise", 3, 200, "no limit")
-    assert found.settings == {**registry.make("rise").__dict__, **QUICK, "seed": 3}
+    assert found.settings == {**registry.make_method("rise").__dict__, **QUICK, "seed": 3}
     assert found.box["fingerprint"] == toy.load("colour").fingerprint
     assert found.box["access"] == "open"
     assert found.versions["torch"] == torch.__version__.partition("+")[0] or found.versions["torch"] == torch.__version__
@@ -147,7 +147,7 @@ def test_watching_shows_the_map_growing_and_may_stop() -> None:
     first, second = next(steps), next(steps)
     assert first.passes == 256
     assert second.passes == 512
-    assert runs.current.get() is None
+    assert current.get() is None
     steps.close()
     *_, last = salience.watch("toy:colour", toy.picture(), "rise", batch=64, **QUICK)
     assert torch.equal(last.saliency, why(batch=64).saliency)
@@ -160,7 +160,7 @@ def test_progress_is_told() -> None:
     assert told[-1] == (200, 200)
 
 
-@pytest.mark.parametrize("method", [name for name in registry.names("methods") if not name.startswith("attention")])
+@pytest.mark.parametrize("method", [name for name in registry.list_names("methods") if not name.startswith("attention")])
 def test_a_record_loads_again_bit_for_bit(method: str, tmp_path: Path) -> None:
     """Arrays, words and the picture itself."""
     settings = {"explainer": trained.file()} if method == "p-tame" else {}
@@ -207,14 +207,14 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     """A failure leaves the old file, and no half of a new one."""
     with pytest.raises(RecordError, match="expected to write .* got No such file or directory"):
         why().save(tmp_path / "no" / "a.salience")
-    write(tmp_path / "a.salience", b"old")
+    write_whole(tmp_path / "a.salience", b"old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(RecordError, match="No space left"):
-        write(tmp_path / "a.salience", b"new")
+        write_whole(tmp_path / "a.salience", b"new")
     assert [each.name for each in tmp_path.iterdir()] == ["a.salience"]
     assert (tmp_path / "a.salience").read_bytes() == b"old"
 

@@ -13,10 +13,10 @@ import salience
 ROOT = Path(salience.__file__).parent
 LEVELS = (
     {"types", "errors", "case"},
-    {"registry", "engine", "explanation", "picture"},
-    {"boxes", "methods", "trainers", "measures", "data", "draw"},
-    {"explaining", "exporting", "measuring", "samples"},
-    {"several"},
+    {"registry", "specs", "picture", "explanation", "engine"},
+    {"runtime"},
+    {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},
+    {"tasks", "describe"},
     {"api"},
     {"bench", "interop"},
     {"cli", "web"},

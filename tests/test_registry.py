@@ -14,15 +14,15 @@ from salience.types import BlackBox, GreyBox, OpenBox
 
 def test_names_are_the_files_of_a_folder() -> None:
     """Those with an underscore in front are not for people."""
-    assert {"rise", "occlusion", "iassa"} <= set(registry.names("methods"))
-    assert {"torch", "timm", "toy", "zoo", "py", "hf", "torchvision", "function"} <= set(registry.names("boxes"))
-    assert not [each for folder in ("methods", "boxes") for each in registry.names(folder) if each.startswith("_")]
+    assert {"rise", "occlusion", "iassa"} <= set(registry.list_names("methods"))
+    assert {"torch", "timm", "toy", "zoo", "py", "hf", "torchvision", "function"} <= set(registry.list_names("boxes"))
+    assert not [each for folder in ("methods", "boxes") for each in registry.list_names(folder) if each.startswith("_")]
 
 
 @pytest.mark.parametrize("said", ["rise", "Rise", "RISE"])
 def test_a_method_is_found_however_it_is_spelt(said: str) -> None:
     """One word in three spellings."""
-    assert registry.method(said).__name__ == "Rise"
+    assert registry.find_method(said).__name__ == "Rise"
 
 
 def test_a_name_becomes_a_class_and_back() -> None:
@@ -31,7 +31,7 @@ def test_a_name_becomes_a_class_and_back() -> None:
     class GradCamPlusPlus:
         pass
 
-    assert registry.called(GradCamPlusPlus) == registry.called(GradCamPlusPlus()) == "grad-cam++"
+    assert registry.name_of(GradCamPlusPlus) == registry.name_of(GradCamPlusPlus()) == "grad-cam++"
 
 
 @pytest.mark.parametrize("protocol", [BlackBox, GreyBox, OpenBox])
@@ -43,20 +43,20 @@ def test_the_annotation_of_box_is_the_need(protocol: Any) -> None:
             return None
 
     Needs.__call__.__annotations__["box"] = protocol
-    assert registry.need(Needs) is protocol
+    assert registry.need_of(Needs) is protocol
 
 
 def test_settings_are_the_fields_with_their_comments() -> None:
     """Name, type, default, and the words behind the field in the source."""
-    found = {each.name: each for each in registry.settings(registry.method("rise"))}
+    found = {each.name: each for each in registry.list_settings(registry.find_method("rise"))}
     assert found["keep"] == registry.Setting("keep", float, 0.5, "p, the probability that a cell is kept")
-    assert registry.settings(int) == ()
+    assert registry.list_settings(int) == ()
 
 
 def test_a_wrong_setting_is_named() -> None:
     """With close ones."""
     with pytest.raises(UnknownName, match="expected the name of a setting of rise, got 'cell': did you mean cells"):
-        registry.make("rise", cell=3)
+        registry.make_method("rise", cell=3)
 
 
 def test_other_packages_join_by_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +83,6 @@ def test_other_packages_join_by_entry_points(monkeypatch: pytest.MonkeyPatch) ->
 
     points = {"salience.methods": [Point("theirs", Theirs)], "salience.boxes": [Point("cloud", Kind)]}
     monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
-    assert "theirs" in registry.names("methods")
-    assert registry.make("theirs", way=2) == Theirs(2)
-    assert registry.box.__wrapped__("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})
+    assert "theirs" in registry.list_names("methods")
+    assert registry.make_method("theirs", way=2) == Theirs(2)
+    assert registry.open_box.__wrapped__("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})

@@ -32,8 +32,10 @@ def test_a_file_and_its_functions_fit_their_budget(file: Path) -> None:
             assert lines <= FUNCTION, f"{file.relative_to(ROOT.parent)}:{node.lineno} {node.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("name", registry.names("methods"))
+@pytest.mark.parametrize("name", registry.list_names("methods"))
 def test_more_than_six_settings_need_a_decision(name: str) -> None:
     """A note in docs/decisions names the class and says why."""
-    cls = registry.method(name)
-    assert len(registry.settings(cls)) <= SETTINGS or f"`{cls.__name__}`" in decided(), f"no note names `{cls.__name__}`"
+    cls = registry.find_method(name)
+    assert len(registry.list_settings(cls)) <= SETTINGS or f"`{cls.__name__}`" in decided(), (
+        f"no note names `{cls.__name__}`"
+    )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from salience.bench import rows, stats
-from salience.bench.stats import Mean
+from salience.bench import rows, significance
+from salience.bench.significance import Mean
 from salience.errors import GridError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Comparison:
 
 def compare(one: Path, other: Path) -> Comparison:
     """Pair the rows of two runs by method, box, data, picture, seed and measure, and average seeds, then pictures."""
-    tables = rows.of(one), rows.of(other)
+    tables = rows.read_rows(one), rows.read_rows(other)
     first, second = (_values(table) for table in tables)
     both = first.keys() & second.keys()
     if not both:
@@ -77,15 +77,15 @@ def _changes(
 ) -> tuple[Change, ...]:
     means = {kind: np.array([np.mean(some, axis=0) for some in by.values()]).T for kind, by in found.items()}
     gaps = {kind: b - a for kind, (a, b) in means.items()}
-    p = dict(zip(gaps, stats.wilcoxon(list(gaps.values())).tolist(), strict=True))
+    p = dict(zip(gaps, significance.wilcoxon(list(gaps.values())).tolist(), strict=True))
     holm: dict[Kind, float] = {}
     for family in {kind[:3] for kind in gaps}:
         members = [kind for kind in gaps if kind[:3] == family]
-        holm |= dict(zip(members, stats.holm([p[kind] for kind in members]).tolist(), strict=True))
+        holm |= dict(zip(members, significance.holm([p[kind] for kind in members]).tolist(), strict=True))
     sides = {kind: (float(a.mean()), float(b.mean())) for kind, (a, b) in means.items()}
     return tuple(
         Change(kind, better[kind], sides[kind], gap, p[kind], holm[kind])
-        for kind, gap in zip(gaps, stats.means(list(gaps.values())), strict=True)
+        for kind, gap in zip(gaps, significance.means(list(gaps.values())), strict=True)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from salience.engine import chance
+from salience.engine import seeding
 from salience.types import BlackBox, Image, Map, Target
 
 
@@ -25,7 +25,7 @@ class RandomOrder:
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:  # noqa: ARG002  # it looks at nothing
         """Draw a map."""
         content = hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-        return torch.rand(image.shape[-2:], generator=chance.generator(self.seed, "random order", content))
+        return torch.rand(image.shape[-2:], generator=seeding.generator(self.seed, "random order", content))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from salience import api, measuring, registry
+from salience import api, registry
 from salience.bench.controls import CONTROLS
-from salience.engine.budget import Budget
+from salience.engine.query.budget import Budget
 from salience.errors import GridError, UnknownName
+from salience.tasks.measure import make_measures
 
 MEASURES = ("deletion", "insertion", "average-drop", "pointing-game", "energy", "sparsity")
 AXES = {"methods": "name", "boxes": "spec", "data": "spec"}  # and the key that a plain text stands for
@@ -100,7 +101,7 @@ def of(raw: Mapping[str, Any]) -> Grid:
     if rest.get("controls", True):
         axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
     if "measures" in rest:
-        rest["measures"] = tuple(registry.stamp(each) for each in measuring.measures(rest["measures"]))
+        rest["measures"] = tuple(registry.stamp(each) for each in make_measures(rest["measures"]))
     grid = Grid(**(axes | rest))
     _check(grid)
     return grid
@@ -110,12 +111,12 @@ def method(entry: Entry, seed: int) -> Any:
     """Make the method of an entry."""
     settings = {key: value for key, value in entry.given.items() if key not in ("budget", "boxes")}
     if entry.name in CONTROLS:
-        return api.prepared(CONTROLS[entry.name](**settings), seed if _seeded(CONTROLS[entry.name]) else None, {})
-    return api.prepared(entry.name, seed, settings)
+        return api.make_method(CONTROLS[entry.name](**settings), seed if _seeded(CONTROLS[entry.name]) else None, {})
+    return api.make_method(entry.name, seed, settings)
 
 
 def _class(entry: Entry) -> type[Any]:
-    return CONTROLS[entry.name] if entry.name in CONTROLS else registry.method(entry.name)
+    return CONTROLS[entry.name] if entry.name in CONTROLS else registry.find_method(entry.name)
 
 
 def slug(text: str) -> str:
@@ -156,14 +157,14 @@ def _check(grid: Grid) -> None:
         for label in entry.given.get("boxes", ()):
             if label not in labels:
                 raise UnknownName.of("box of the grid", label, labels)
-    measuring.measures(grid.measures)
+    make_measures(grid.measures)
     names = [each.name for each in grid.cells]
     if not names:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
 
 
 def _seeded(cls: type[Any]) -> bool:
-    return any(each.name == "seed" for each in registry.settings(cls))
+    return any(each.name == "seed" for each in registry.list_settings(cls))
 
 
 def subset(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:

@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience import measuring, registry
+from salience import registry
 from salience.bench import grid as grids
-from salience.bench import tally
+from salience.bench import statistics
 from salience.bench.controls import CONTROLS
-from salience.bench.tally import LEVEL, Pair, Row, Summary
+from salience.bench.statistics import LEVEL, Pair, Row, Summary
 from salience.errors import SalienceError
+from salience.tasks.measure import make_measures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,10 +75,10 @@ def panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
     for row in table.to_pylist():
         rows[row["data"], row["box"]].append(row)
     found, paired = defaultdict[tuple[str, str], list[Summary]](list), []
-    for column in tally.columns(table):
-        some = tally.pairs(column)
+    for column in statistics.columns(table):
+        some = statistics.pairs(column)
         paired += some
-        found[column.key.data, column.key.box] += tally.summaries(column, some)
+        found[column.key.data, column.key.box] += statistics.summaries(column, some)
     order = _order(run)
     return [_panel(place, rows[place], found[place], order) for place in sorted(rows)], paired
 
@@ -102,7 +103,7 @@ def _order(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
         said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
-        return [registry.stamp(each) for each in measuring.measures(said)]
+        return [registry.stamp(each) for each in make_measures(said)]
     except (OSError, ValueError, SalienceError):
         return []
 

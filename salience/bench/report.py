@@ -16,9 +16,9 @@ from typing import Any
 from salience import registry
 from salience.bench import curves, evidence, panel, rows, sheets, tables
 from salience.bench.panel import Panel
-from salience.bench.tally import Row, Summary
+from salience.bench.statistics import Row, Summary
 from salience.errors import GridError, SalienceError
-from salience.explanation import write as save
+from salience.explanation import write_whole as save
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 BLANK = re.compile(r"the map (is constant|has values that are not finite)")
@@ -26,7 +26,7 @@ BLANK = re.compile(r"the map (is constant|has values that are not finite)")
 
 def write(run: Path, out: Path | None = None) -> Path:
     """Report a run, finished or not; return the page. The tables lie beside it."""
-    table = rows.of(run) if run.is_dir() else None
+    table = rows.read_rows(run) if run.is_dir() else None
     if table is None or not len(table):
         raise GridError(f"expected a run of `salience bench` with rows at {run}, got none: check the folder")
     out = out or run / "report.html"
@@ -116,7 +116,7 @@ def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
 def _idea(measure: str) -> str:
     """Return the first sentences of a measure's manual; nothing where it is not installed here."""
     try:
-        manual = inspect.getdoc(type(registry.measure(measure))) or ""
+        manual = inspect.getdoc(type(registry.make_measure(measure))) or ""
     except (SalienceError, ImportError):
         return ""
     return " ".join(manual.split("\n\n")[0].split())

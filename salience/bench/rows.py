@@ -6,21 +6,21 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience.bench.book import rows as lines
+from salience.bench.journal import rows as lines
 from salience.errors import GridError
-from salience.explanation import write
+from salience.explanation import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "rows.parquet"
-TEXT = ("cell", "method", "settings", "box", "fingerprint", "lane", "data", "picture", "target", "measure", "better")
+TEXT = ("cell", "method", "settings", "box", "fingerprint", "backend", "data", "picture", "target", "measure", "better")
 MORE = ("notes", "failure", "salience", "torch")
 WHOLE, NUMBERS = ("seed", "map_passes", "passes"), ("value", "probability", "map_seconds", "seconds", "stability")
 ORDER = ("data", "box", "method", "seed", "picture", "measure")
 
 
-def gathered(out: Path) -> pa.Table:
+def gather(out: Path) -> pa.Table:
     """Read the rows of all cells, in a fixed order."""
     import pyarrow as pa
 
@@ -34,16 +34,16 @@ def gathered(out: Path) -> pa.Table:
     return pa.Table.from_pylist(found, schema).sort_by([(name, "ascending") for name in ORDER])
 
 
-def keep(out: Path) -> Path:
+def write_parquet(out: Path) -> Path:
     """Write all rows as Parquet, whole or not at all."""
     from pyarrow import parquet
 
     made = io.BytesIO()
-    parquet.write_table(gathered(out), made, compression="zstd")
-    return write(out / FILE, made.getvalue())
+    parquet.write_table(gather(out), made, compression="zstd")
+    return write_whole(out / FILE, made.getvalue())
 
 
-def of(place: Path) -> pa.Table:
+def read_rows(place: Path) -> pa.Table:
     """Read the rows of a run's folder, finished or not, or of a Parquet file; GridError where there are none."""
     from pyarrow import parquet
 
@@ -54,4 +54,4 @@ def of(place: Path) -> pa.Table:
             raise GridError(f"expected rows as Parquet in {place}, got something else ({problem})") from None
     if not (place / "cells").is_dir():
         raise GridError(f"expected a run of `salience bench` at {place}, got none: check the folder")
-    return gathered(place)
+    return gather(place)

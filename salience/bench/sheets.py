@@ -18,7 +18,7 @@ from salience.bench.grid import slug
 from salience.bench.panel import Panel
 from salience.draw import blend
 from salience.draw.blend import Look, Pixels
-from salience.engine import chance
+from salience.engine import seeding
 
 PICTURES, EXTREMES = 6, 4
 SIDE = 128  # pixels of a thumbnail
@@ -58,7 +58,7 @@ def strips(run: Path, panel: Panel) -> list[Strip]:
         first.setdefault(method, cell)
     targets = {row["picture"]: row["target"] for row in panel.rows}
     names = sorted(targets)
-    drawn = torch.randperm(len(names), generator=chance.generator(0, "sheet")).tolist()[:PICTURES]
+    drawn = torch.randperm(len(names), generator=seeding.generator(0, "sheet")).tolist()[:PICTURES]
     found = [Strip(names[at], targets[names[at]], _thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
     return [each for each in found if len(each.thumbs) > 1]
 
@@ -105,7 +105,7 @@ def overlay(kept: Kept, under: Pixels) -> Pixels:
         return under
     position = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
     large = pil.fromarray(position).resize(under.shape[1::-1], pil.Resampling.BILINEAR)
-    return blend.laid(under, np.asarray(large), look)
+    return blend.blend_colours(under, np.asarray(large), look)
 
 
 def _picture(file: Path) -> Pixels | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from salience.bench.panel import Panel
-from salience.bench.tally import Pair, Summary
+from salience.bench.statistics import Pair, Summary
 
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}

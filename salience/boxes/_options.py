@@ -12,7 +12,7 @@ from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 
 
-def prepared(base: Preparation | None, options: dict[str, Any]) -> tuple[Preparation, dict[str, Any]]:
+def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Preparation, dict[str, Any]]:
     """Split options into a preparation (over what is published) and what is the box's own. Text is read as numbers."""
     rest = dict(options)
     given: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def prepared(base: Preparation | None, options: dict[str, Any]) -> tuple[Prepara
     return (replace(base, **given, source=f"{base.source}, changed") if given else base), rest
 
 
-def published(
+def find_published(
     module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
 ) -> tuple[nn.Module, Preparation | None, Sequence[str] | None]:
     """Find what a module's library publishes of its pixels, and of its classes unless they are given."""
@@ -47,10 +47,10 @@ def published(
         model = Keras(module)
         options.update(model.told() | options)
         return model, None, classes
-    return module, *_told(module, classes, options)
+    return module, *_read_published(module, classes, options)
 
 
-def _told(
+def _read_published(
     module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
 ) -> tuple[Preparation | None, Sequence[str] | None]:
     weights = options.pop("weights", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.boxes.function import FunctionBox
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
@@ -64,7 +64,7 @@ def wrap(estimator: Any, *, classes: Sequence[str] | None = None, name: str = ""
         scale = float(options.pop("scale", 1.0))
     except ValueError:
         raise SettingError("expected a number for scale, as in scale=255") from None
-    ready, rest = prepared(None, options)
+    ready, rest = split_options(None, options)
     if rest:
         raise SettingError(f"expected size, resize, filter, scale or classes for an estimator, got {', '.join(rest)}")
     return EstimatorBox(estimator, ready, [str(each) for each in known], scale=scale, name=name)

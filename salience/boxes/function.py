@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 from salience.types import Images
@@ -24,7 +24,7 @@ class FunctionBox:
     `(n h w 3)` uint8. It is never guessed. The function does its own normalisation and returns probabilities.
     """
 
-    lane = "exact"
+    backend = "exact"
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any)
     if not callable(function):
         raise BoxError(f"expected a box (a spec, a torch module or a function), got {type(function).__name__}")
     mean = options.pop("mean", None)
-    ready, rest = prepared(None, options if mean is None else options | {"mean": mean})
+    ready, rest = split_options(None, options if mean is None else options | {"mean": mean})
     colours = ready.mean if mean is not None else (0.5, 0.5, 0.5)
     box = FunctionBox(function, Preparation(ready.size, ready.resize, ready.filter), classes or (), mean=colours, **rest)
     if classes is None:

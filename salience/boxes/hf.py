@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.picture import Preparation
@@ -23,7 +23,7 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
-    ready, rest = prepared(published_preparation(name), options)
+    ready, rest = split_options(published_preparation(name), options)
     if getattr(net.config, "problem_type", None) == "multi_label_classification":
         rest.setdefault("head", "sigmoid")
     return TorchBox(net, ready, classes or labels_of(net), name=f"hf:{name}", **rest)

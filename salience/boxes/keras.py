@@ -10,9 +10,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes._heads import Head
 from salience.boxes.torch import TorchBox, wrap
 from salience.errors import BoxError
+from salience.runtime.heads import Head
 
 LEAST = 1e-30  # a probability whose logarithm is taken
 

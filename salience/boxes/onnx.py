@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from salience.boxes._declared import opened
-from salience.boxes._file import FileBox
-from salience.boxes._onnx_network import OnnxNetwork
+from salience.boxes._graph.box import FileBox
+from salience.boxes._graph.normalisation import make_file_box
+from salience.boxes._graph.onnx import OnnxNetwork
 
 
 def load(name: str, *, classes: Any = None, providers: str = "", output: str | None = None, **options: Any) -> FileBox:
@@ -17,4 +17,4 @@ def load(name: str, *, classes: Any = None, providers: str = "", output: str | N
     the first that can taken, as in `cuda,cpu`; none given: cpu. `output` is the one to explain, where there are several.
     """
     asked = [each.strip() for each in providers.split(",") if each.strip()]
-    return opened(OnnxNetwork(name, asked, output), Path(name).name, classes, options)
+    return make_file_box(OnnxNetwork(name, asked, output), Path(name).name, classes, options)

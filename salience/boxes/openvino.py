@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from salience.boxes._declared import opened
-from salience.boxes._file import FileBox
-from salience.boxes._openvino_network import OpenvinoNetwork
+from salience.boxes._graph.box import FileBox
+from salience.boxes._graph.normalisation import make_file_box
+from salience.boxes._graph.openvino import OpenvinoNetwork
 
 
 def load(name: str, *, classes: Any = None, output: str | None = None, **options: Any) -> FileBox:
     """`openvino:net.xml?mean=0.5&std=0.5`; .onnx, .tflite and .pb do too. Options are as for `onnx:`."""
-    return opened(OpenvinoNetwork(name, output), Path(name).name, classes, options)
+    return make_file_box(OpenvinoNetwork(name, output), Path(name).name, classes, options)

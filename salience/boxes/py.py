@@ -35,7 +35,7 @@ def load(name: str, **options: Any) -> BlackBox:
                 f"expected {name} to be a box or to make one, got {type(thing).__name__}: "
                 "for a plain function give its size, as in ?size=224"
             ) from problem
-    return registry.box(thing, **options)
+    return registry.open_box(thing, **options)
 
 
 def _named(maker: Any) -> tuple[str, ...]:

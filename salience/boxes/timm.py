@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._module import read_weights
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
+from salience.runtime.module import read_weights
 
 
 def names() -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
 
     if name not in timm.list_models() and not name.startswith(("hf_hub:", "hf-hub:")) and not timm.is_model(name):
         raise UnknownName.of("timm model", name, timm.list_models())
-    own = {"size", "resize", "filter", "mean", "std", "head", "lane", "channels"}
+    own = {"size", "resize", "filter", "mean", "std", "head", "backend", "channels"}
     extra = {key: _plain(options.pop(key)) for key in list(options) if key not in own}
     try:
         net: nn.Module = timm.create_model(name, pretrained=weights is None, **extra)
@@ -38,7 +38,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load timm:{name}, got {reason}: give a file as ?weights=FILE.safetensors") from problem
     if weights not in (None, "none"):
         read_weights(net, str(weights))
-    ready, rest = prepared(preparation_of(net), options)
+    ready, rest = split_options(preparation_of(net), options)
     return TorchBox(net, ready, classes or labels(net), name=f"timm:{name}", **rest)
 
 

@@ -1,4 +1,4 @@
-"""Any torch module as a box: its own preprocessing, its head, its class names, and the lane that its passes run in."""
+"""Any torch module as a box: its own preprocessing, its head, its class names, and the backend that its passes run in."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes import _heads, _lanes
-from salience.boxes._heads import Head
-from salience.boxes._laned import Laned
-from salience.boxes._module import FromPixels, digest, kind, opened, saved, unwrapped
-from salience.boxes._options import prepared, published
-from salience.boxes._redrawn import drawn, weighted
-from salience.engine.layers import find
-from salience.engine.slope import read
-from salience.engine.tap import expect_maps, tap, unmaps
+from salience.boxes._options import find_published, split_options
+from salience.boxes._reinitialise import list_weighted, reinitialise
+from salience.engine.inside.gradients import differentiate
+from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
+from salience.engine.inside.layers import find_layers
 from salience.picture import Preparation
-from salience.types import Anatomy, Features, Images, Probabilities, Reading, Scale, Target
+from salience.runtime import backends, heads
+from salience.runtime.heads import Head
+from salience.runtime.module import FromPixels, find_logits, hash_weights, load_saved, uncompiled, weight_dtype
+from salience.runtime.torch import TorchRuntime
+from salience.types import ActivationsAndGradients, Features, Images, LayerInfo, Probabilities, Scale, Target
 
 
-class TorchBox(Laned):
+class TorchBox(TorchRuntime):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
-    classes, the second is the logit's), "none" scores that are used as they are. `lane` is "exact", "channels-last",
+    classes, the second is the logit's), "none" scores that are used as they are. `backend` is "exact", "channels-last",
     "channels-last bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU, where
     the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
     "torch.compile", "torch.compile bfloat16" (float16), which nobody checks and which take long to make.
@@ -46,19 +46,19 @@ class TorchBox(Laned):
         *,
         head: Head = "softmax",
         name: str = "",
-        lane: str = "auto",
+        backend: str = "auto",
         channels: int = 3,
     ) -> None:
-        _heads.expect(head)
+        heads.expect_head(head)
         self.module, self.preparation, self.head = module, preparation, head
         self.name, self.channels = name or type(module).__name__, channels
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        self.lane = _lanes.first(lane, _lanes.known(self.device))
-        self.settled = lane != "auto" or kind(self.module) != torch.float32
+        self.backend = backends.initial_backend(backend, backends.list_all_backends(self.device))
+        self.backend_chosen = backend != "auto" or weight_dtype(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `settle` found
-        self._anatomy: Anatomy | None = None
+        self._anatomy: LayerInfo | None = None
         self._classes = None if classes is None else tuple(classes)
 
     @cached_property
@@ -77,84 +77,88 @@ class TorchBox(Laned):
         version = tuple((key, value.data_ptr(), value._version) for key, value in state.items())  # noqa: SLF001  # the only sign of a write in place
         if getattr(self, "_stamp", None) != version:
             about = repr((self.head, replace(self.preparation, source=""), self.channels))
-            self._stamp, self._fingerprint = version, digest(about, state)
+            self._stamp, self._fingerprint = version, hash_weights(about, state)
         return self._fingerprint
 
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation, exactly; gradients flow back to `images`."""
-        return _heads.widened(self._run(images, "exact"), self.head)
+        return heads.widen(self._run(images, "exact"), self.head)
 
-    def anatomy(self) -> Anatomy:
+    def layer_info(self) -> LayerInfo:
         """Where to look inside: the end of each block, and the last feature maps."""
         if self._anatomy is None:
             image = torch.zeros(1, 3, *self.size, device=self.device)
-            with torch.no_grad(), opened(self.module) as inner:
-                self._anatomy = find(inner, lambda: self._run(image, "exact"), self.size)
+            with torch.no_grad(), uncompiled(self.module) as inner:
+                self._anatomy = find_layers(inner, lambda: self._run(image, "exact"), self.size)
         return self._anatomy
 
-    def bare(self) -> TorchBox:
-        """Give the same box without its last activation: it answers with logits, in the lane that was chosen."""
+    def with_logits(self) -> TorchBox:
+        """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
         box = copy(self)
-        box.head, box.settled = "none", True
+        box.head, box.backend_chosen = "none", True
         return box
 
     def layers(self) -> tuple[str, ...]:
         """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""
-        return self.anatomy().blocks
+        return self.layer_info().blocks
 
-    def tap(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
+    def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers as feature maps (n c y x)."""
-        with torch.no_grad(), opened(self.module) as inner, tap(inner, layers) as seen:
+        with torch.no_grad(), uncompiled(self.module) as inner, record_activations(inner, layers) as seen:
             self._run(images, "exact")
         return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
 
-    def onward(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+    def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
 
         def change(value: Tensor) -> Tensor:
-            return unmaps(features.to(value), value, self.size)
+            return from_feature_maps(features.to(value), value, self.size)
 
-        with torch.no_grad(), opened(self.module) as inner, tap(inner, [layer], {layer: change}):
+        with torch.no_grad(), uncompiled(self.module) as inner, record_activations(inner, [layer], {layer: change}):
             return self._activated(self._run(image, "exact"))
 
-    def read(self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit") -> Reading:
+    def differentiate(
+        self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
+    ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
-        with opened(self.module) as inner:
-            return read(inner, self.logits, lambda raw: _heads.scaled(raw, self.head, of), images, targets, layers)
+        with uncompiled(self.module) as inner:
+            return differentiate(
+                inner, self.logits, lambda raw: heads.apply_head(raw, self.head, of), images, targets, layers
+            )
 
-    def weighted(self) -> tuple[str, ...]:
+    def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""
         image = torch.zeros(1, 3, *self.size, device=self.device)
-        with torch.no_grad(), opened(self.module) as inner:
-            return weighted(inner, lambda: self._run(image, "exact"))
+        with torch.no_grad(), uncompiled(self.module) as inner:
+            return list_weighted(inner, lambda: self._run(image, "exact"))
 
-    def redrawn(self, names: Sequence[str], seed: int = 0) -> TorchBox:
-        """Give a box, in a like lane, with the weights of the named modules drawn anew; this one stays as it is."""
-        box = self.bare()
-        with opened(self.module) as inner:
-            box.module, box.head, box.name = drawn(inner, names, seed), self.head, f"{self.name}, redrawn"
-        box.lane = _lanes.uncompiled(self.lane)  # compiling takes longer than what is asked of such a box
+    def reinitialise(self, names: Sequence[str], seed: int = 0) -> TorchBox:
+        """Give a box, in a like backend, with the weights of the named modules drawn anew; this one stays as it is."""
+        box = self.with_logits()
+        with uncompiled(self.module) as inner:
+            box.module, box.head, box.name = reinitialise(inner, names, seed), self.head, f"{self.name}, redrawn"
+        box.backend = backends.find_uncompiled(self.backend)  # compiling takes longer than what is asked of such a box
         return box
 
-    def trainable(self, only: Sequence[str] = ()) -> nn.Module:
+    def as_trainable(self, only: Sequence[str] = ()) -> nn.Module:
         """Give the module as one from images in 0…1 to logits, to be trained: all of it, or parts by their names."""
-        return FromPixels(self.module, self.ready, lambda raw: _heads.widened(unwrapped(raw), self.head), only)
+        return FromPixels(self.module, self.ready, lambda raw: heads.widen(find_logits(raw), self.head), only)
 
     def __repr__(self) -> str:
-        return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, lane {self.lane}>"
+        return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, backend {self.backend}>"
 
 
 def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module. What its library publishes need not be said: timm's and transformers' modules know it.
 
     Other options: `weights` (a torchvision weights enum, for its transforms and class names), `size` (a side or
-    height and width), `resize`, `filter`, `mean`, `std`, `head`, `lane`, `channels`.
+    height and width), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`.
     """
-    module, base, classes = published(module, classes, options)
-    ready, rest = prepared(base, options)
+    module, base, classes = find_published(module, classes, options)
+    ready, rest = split_options(base, options)
     return TorchBox(module, ready, classes, name=name, **rest)
 
 
 def load(name: str, **options: Any) -> TorchBox:
     """`torch:FILE.pt2` or `torch:FILE.pt`: a network saved with `torch.export.save` or `torch.jit.save`."""
-    return wrap(saved(name), name=name, **options)
+    return wrap(load_saved(name), name=name, **options)

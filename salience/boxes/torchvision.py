@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._module import read_weights
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
+from salience.runtime.module import read_weights
 
 
 def names() -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load torchvision:{name}, got {reason}: give a file as ?weights=FILE.pth") from problem
     if wanted is None and weights != "none":
         read_weights(net, str(weights))
-    ready, rest = prepared(preparation(published), options)
+    ready, rest = split_options(preparation(published), options)
     return TorchBox(net, ready, classes or published.meta["categories"], name=f"torchvision:{name}", **rest)
 
 

@@ -54,17 +54,17 @@ def names() -> tuple[str, ...]:
 def linear(weights: Float[Tensor, "h w"]) -> TorchBox:
     """Make a box that is linear in the pixels."""
     side = (int(weights.shape[0]), int(weights.shape[1]))
-    box = TorchBox(Linear(weights), Preparation(side), ("rest", "sum"), head="none", name="toy:linear", lane="exact")
+    box = TorchBox(Linear(weights), Preparation(side), ("rest", "sum"), head="none", name="toy:linear", backend="exact")
     box.mean = (0.0, 0.0, 0.0)  # what is hidden adds nothing
     return box
 
 
-def load(name: str, *, size: Any = 32, lane: str = "exact") -> TorchBox:
+def load(name: str, *, size: Any = 32, backend: str = "exact") -> TorchBox:
     """`toy:colour` finds red, green or blue; `toy:corner` looks at the top left quarter only; `toy:constant` at nothing."""
     side = (int(size), int(size))
     ready = Preparation(side)
     if name == "colour":
-        return TorchBox(Colour(), ready, ("red", "green", "blue"), name="toy:colour", lane=lane)
+        return TorchBox(Colour(), ready, ("red", "green", "blue"), name="toy:colour", backend=backend)
     weights = torch.zeros(side)
     if name == "corner":
         weights[: side[0] // 2, : side[1] // 2] = 4 / (side[0] * side[1])

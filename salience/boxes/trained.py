@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from salience import registry
-from salience.boxes._module import read_weights
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
+from salience.runtime.module import read_weights
 
 
 def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
@@ -21,12 +21,12 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     spec = of or about["of"]
     if spec is None:
         raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
-    first = registry.box(spec, **options)
+    first = registry.open_box(spec, **options)
     if not isinstance(first, TorchBox):
         raise BoxError(f"expected a torch network for {name}, got {first.name}: name the one that was trained")
-    box = cast("TorchBox", first.redrawn(()))  # another's module stays as it is
+    box = cast("TorchBox", first.reinitialise(()))  # another's module stays as it is
     read_weights(box.module, str(folder / "weights.safetensors"))
-    box.name, box.lane, box.settled = about["name"], first.lane, first.settled
+    box.name, box.backend, box.backend_chosen = about["name"], first.backend, first.backend_chosen
     if box.fingerprint != about["fingerprint"] and not options:
         raise BoxError(f"expected the box that was trained in {name}, got one with other weights or pixels: name it by ?of=")
     return box

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from salience.boxes._options import prepared
+from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
 from salience.errors import UnknownName
 from salience.picture import Preparation
@@ -38,5 +38,5 @@ def load(name: str, **options: Any) -> TorchBox:
     net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)), strict=True)
     grey = (0.5, 0.5, 0.5)
     base = Preparation((224, 224), 256, "bicubic", grey, grey, source="the EfficientNet-Lite release")
-    ready, rest = prepared(base, options)
+    ready, rest = split_options(base, options)
     return TorchBox(net, ready, labels(net), name="efficientnet-lite0", **rest)

@@ -35,7 +35,7 @@ def app(words: Sequence[str] = ()) -> App:
     if words[:1] == ["explain"]:
         from salience.cli import explain
 
-        made.command(explain.command(chosen(words)), name="explain")
+        made.command(explain.command(find_method(words)), name="explain")
     else:
         made.command(_explain, name="explain")  # its outline: without the methods there is no need to import torch
     if words[:1] == ["fit"]:
@@ -77,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> int:
         warnings.showwarning = show
 
 
-def chosen(words: Sequence[str]) -> str | None:
+def find_method(words: Sequence[str]) -> str | None:
     """Find the method on a command line before it is parsed."""
     for word, after in zip(words, [*words[1:], None], strict=True):
         if word == "--":
@@ -92,7 +92,7 @@ def chosen(words: Sequence[str]) -> str | None:
 def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
-    from salience.cli import sentences
+    from salience.cli import parse_errors
 
     made = app(words)
     if not words:
@@ -101,7 +101,7 @@ def _run(words: list[str]) -> int:
     try:
         done = made(words, print_error=False, exit_on_error=False)
     except CycloptsError as problem:
-        raise sentences.of(problem, words) from problem
+        raise parse_errors.translate(problem, words) from problem
     return done if isinstance(done, int) else 0
 
 

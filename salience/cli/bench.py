@@ -30,16 +30,16 @@ def bench(
     `--dry-run` tries each cell on its first picture, which is how it knows passes and time.
     """
     from salience.bench import grid as grids
-    from salience.bench import spread
-    from salience.cli.extras import needed
+    from salience.bench.runner import run
+    from salience.cli.extras import expect_extra
 
-    needed("bench", "pyarrow", "jinja2", "scipy")
+    expect_extra("bench", "pyarrow", "jinja2", "scipy")
     made = grids.read(grid)
     cells = grids.subset(made, only or [])
     if dry_run:
         return _estimated(made, cells, out, json=json)
     with _progress() as tick:
-        file = spread.run(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
+        file = run(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
     _tell(out, file, json=json)
     return 0
 
@@ -51,7 +51,7 @@ def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) ->
     from rich.console import Console
     from rich.table import Table
 
-    from salience.bench import spread
+    from salience.bench.runner import estimate_cost
 
     with tempfile.TemporaryDirectory() as aside, _progress() as tick:  # nothing is left in a folder that had no run
         place = out if (out / "cells").is_dir() else Path(aside)
@@ -59,7 +59,7 @@ def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) ->
         for done, cell in enumerate(cells):
             if tick is not None:
                 tick(done, len(cells))
-            found.append(spread.estimate(grid, cell, place))
+            found.append(estimate_cost(grid, cell, place))
     rows = [(each.cell.name, each.pictures, each.pictures * each.passes, each.pictures * each.seconds) for each in found]
     pictures, passes, seconds = (sum(column) for column in list(zip(*rows, strict=True))[1:])
     if json:
@@ -87,7 +87,7 @@ def _tell(out: Path, file: Path, *, json: bool) -> None:
 
     from salience.bench import rows
 
-    table = rows.of(file)
+    table = rows.read_rows(file)
     failed = len(table) - int(pc.sum(pc.is_null(table["failure"])).as_py() or 0)
     if json:
         sys.stdout.write(notation.dumps({"rows": len(table), "failures": failed, "file": str(file)}) + "\n")

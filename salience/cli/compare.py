@@ -26,10 +26,10 @@ def compare(
     Where neither direction of a measure is better, a change in either is a drift.
     """
     from salience.bench import compare as compared
-    from salience.cli.extras import needed
+    from salience.cli.extras import expect_extra
     from salience.errors import SettingError
 
-    needed("bench", "pyarrow", "scipy")
+    expect_extra("bench", "pyarrow", "scipy")
     if not drift >= 0:
         raise SettingError(f"expected a --drift of 0 or more, got {drift:g}")
     found = compared.compare(a, b)
@@ -43,12 +43,12 @@ def compare(
 
 
 def _facts(change: Change, *, worse: bool) -> dict[str, object]:
-    from salience.cli import words
+    from salience.cli.output import to_plain
 
     gap = change.gap
     facts = change.kind._asdict() | {"better": change.better, "n": gap.n, "a": change.means[0], "b": change.means[1]}
     facts |= {"difference": gap.mean, "low": gap.low, "high": gap.high, "p": change.p, "p_holm": change.holm}
-    plain: dict[str, object] = words.plain(facts | {"drift": change.drift, "drifted": worse})
+    plain: dict[str, object] = to_plain(facts | {"drift": change.drift, "drifted": worse})
     return plain
 
 

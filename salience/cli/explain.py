@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from salience import api, registry
-from salience.cli import files, words
+from salience.cli import files
 from salience.cli.options import Options, flags
+from salience.cli.output import collect_facts, print_explanation
 from salience.engine import target as targets
-from salience.engine.budget import Budget
+from salience.engine.query.budget import Budget
 from salience.errors import BoxError, SalienceError
 from salience.explanation import Explanation
 from salience.types import BlackBox
@@ -27,11 +28,11 @@ from salience.types import BlackBox
 def command(method: str | None) -> Callable[..., int]:
     """Make the command for one method: its fields are options."""
     name, changed = (method, {}) if method else (api.DEFAULT["method"], api.DEFAULT)
-    cls = registry.method(name)
-    own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
+    cls = registry.find_method(name)
+    own = [each for each in registry.list_settings(cls) if each.name not in Options.__dataclass_fields__]
     own = [replace(each, default=changed.get(each.name, each.default)) for each in own]
-    options = flags(list(registry.settings(Options)), "Options")
-    options += flags(own, f"Settings of {registry.called(cls)}")
+    options = flags(list(registry.list_settings(Options)), "Options")
+    options += flags(own, f"Settings of {registry.name_of(cls)}")
 
     def explain(*image: str, **given: Any) -> int:
         """Explain pictures: draw what the classifier saw in them.
@@ -56,9 +57,9 @@ def command(method: str | None) -> Callable[..., int]:
 
 def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
     """Check everything that can be checked, then explain one picture after the other."""
-    method = api.prepared(options.method, options.seed, settings)
+    method = api.make_method(options.method, options.seed, settings)
     Budget.of(options.budget)
-    out = files.folder(options.out)
+    out = files.check_folder(options.out)
     pictures = files.gather(image) if image else [files.SAMPLE]
     box = _loaded(options)
     target = options.target if options.versus is None else (options.target, options.versus)
@@ -66,7 +67,7 @@ def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
     if not image:
         sys.stderr.write(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
     console = Console(file=sys.stdout)
-    for path, stem in zip(pictures, files.stems(pictures), strict=True):
+    for path, stem in zip(pictures, files.name_files(pictures), strict=True):
         with _progress(path.name) as progress:
             why: Explanation = api.explain(
                 box,
@@ -78,19 +79,19 @@ def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
                 batch=options.batch,
                 progress=progress,
             )
-        facts = words.facts(why, str(path))
-        kept = [str(each) for each in files.keep(why, out, stem, facts, record=options.record)]
+        facts = collect_facts(why, str(path))
+        kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]
         if options.json:
             sys.stdout.write(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
             sys.stdout.flush()
         else:
-            words.tell(console, why, str(path), kept)
+            print_explanation(console, why, str(path), kept)
     return 0
 
 
 def _loaded(options: Options) -> BlackBox:
     """Load the box; whatever its own code raises is said in one sentence."""
-    given = {} if options.lane == "auto" else {"lane": options.lane}
+    given = {} if options.backend == "auto" else {"backend": options.backend}
     try:
         return api.load(options.box, **given)
     except SalienceError:

@@ -24,15 +24,16 @@ def export(
     `images` (n 3 h w) are pixels in 0…1 at the box's size; `target` (n) is a class a picture, -1 for the likeliest that
     the explainer knows. ONNX Runtime's answers are compared with torch's before the command ends.
     """
-    from salience import api, exporting
-    from salience.cli.extras import needed
-    from salience.engine import explainer as explainers
+    from salience import api
+    from salience.cli.extras import expect_extra
+    from salience.engine.training import explainer as explainers
+    from salience.tasks.export import compare, export_onnx
 
-    needed("onnx", "onnx", "onnxscript", "onnxruntime")
-    made = api.load(box, lane="exact")
-    opened = explainers.load(explainer or explainers.kept(made.fingerprint))
-    path = exporting.onnx(made, opened, out)
-    apart = exporting.compared(made, opened, path)
+    expect_extra("onnx", "onnx", "onnxscript", "onnxruntime")
+    made = api.load(box, backend="exact")
+    opened = explainers.load(explainer or explainers.find_path(made.fingerprint))
+    path = export_onnx(made, opened, out)
+    apart = compare(made, opened, path)
     facts = {"file": str(path), "method": method, "bytes": path.stat().st_size, "apart": apart}
     said = f"{path}: {path.stat().st_size / 2**20:.1f} MB, ONNX Runtime agrees with torch to {max(apart.values()):.1g}\n"
     sys.stdout.write(notation.dumps(facts) + "\n" if json else said)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from salience.errors import SettingError
 
 
-def needed(extra: str, *modules: str) -> None:
+def expect_extra(extra: str, *modules: str) -> None:
     """Refuse to begin without the packages of an extra."""
     missing = [each for each in modules if find_spec(each) is None]
     if missing:

@@ -9,7 +9,7 @@ from typing import Any
 
 from salience import picture
 from salience.errors import PictureError, RecordError
-from salience.explanation import Explanation, write
+from salience.explanation import Explanation, write_whole
 
 SAMPLE = Path(__file__).parent.parent / "sample.jpg"
 ABOUT_SAMPLE = "an espresso by Rachel Michetti, CC0, from scikit-image"
@@ -37,7 +37,7 @@ def _inside(folder: Path) -> list[Path]:
     return inside
 
 
-def stems(pictures: Sequence[Path]) -> list[str]:
+def name_files(pictures: Sequence[Path]) -> list[str]:
     """Give each picture a name for its files; two pictures never share one, also where letters' case does not count."""
     ways: tuple[Callable[[Path], str], ...] = (
         lambda path: path.stem,
@@ -51,7 +51,7 @@ def stems(pictures: Sequence[Path]) -> list[str]:
     return [f"{path.stem[:120]}-{number}" for number, path in enumerate(pictures, start=1)]
 
 
-def folder(out: str) -> Path:
+def check_folder(out: str) -> Path:
     """Check that the folder for results can be one, without making it yet."""
     path = Path(out)
     above = next(each for each in (path, *path.absolute().parents) if each.exists())
@@ -60,7 +60,7 @@ def folder(out: str) -> Path:
     return path
 
 
-def keep(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *, record: bool) -> list[Path]:
+def write_files(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *, record: bool) -> list[Path]:
     """Write the picture, the record and the JSON beside them; nothing before all of it is ready."""
     from salience.draw import overlay
 
@@ -72,8 +72,8 @@ def keep(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *, recor
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RecordError(f"expected to make the folder {out}, got {problem.strerror}: choose another --out") from problem
-    write(paths[0], drawn)
+    write_whole(paths[0], drawn)
     if record:
         why.save(paths[1])
-    write(paths[-1], (text + "\n").encode())
+    write_whole(paths[-1], (text + "\n").encode())
     return paths

@@ -6,13 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App
+from typing_extensions import Doc
 
 from salience import registry
 from salience.cli import training
-from salience.engine.fit import Loop
+from salience.engine.training.loop import Loop
 from salience.errors import SettingError
 
 if TYPE_CHECKING:
@@ -26,42 +27,45 @@ EXPLAINERS = ("p-tame",)
 class Given:
     """What to train for, on what, and where it goes."""
 
-    box: str = "zoo:efficientnet-lite0"  # the classifier to be explained, as kind:name
-    data: str | None = None  # pictures to learn from, as kind:name (folder:PATH, csv:FILE …); labels are not looked at
-    out: str = "salience-fit"  # the folder of the run; a run that is there goes on
-    keep: bool = True  # also keep the explainer where `salience explain --method p-tame` finds it by its box
-    json: bool = False  # print one JSON object, and nothing else
+    box: Annotated[str, Doc("the classifier to be explained, as kind:name")] = "zoo:efficientnet-lite0"
+    data: Annotated[
+        str | None,
+        Doc("pictures to learn from, as kind:name (folder:PATH, csv:FILE …); labels are not looked at"),
+    ] = None
+    out: Annotated[str, Doc("the folder of the run; a run that is there goes on")] = "salience-fit"
+    keep: Annotated[bool, Doc("also keep the explainer where `salience explain --method p-tame` finds it by its box")] = True
+    json: Annotated[bool, Doc("print one JSON object, and nothing else")] = False
 
 
 def app() -> App:
     """Make a command for every trainer of explainers."""
     made = App(name="fit", help=ABOUT, help_format="plaintext")
     for name in EXPLAINERS:
-        made.command(training.command(type(registry.trainer(name)), parts(name), run), name=name)
+        made.command(training.command(type(registry.make_trainer(name)), parts(name), run), name=name)
     return made
 
 
 def parts(name: str) -> training.Parts:
     """List the classes whose fields are options, each with its heading."""
-    return [(Given, "Options"), (type(registry.trainer(name)), f"Settings of {name}"), (Loop, "Training")]
+    return [(Given, "Options"), (type(registry.make_trainer(name)), f"Settings of {name}"), (Loop, "Training")]
 
 
 def run(given: Given, trainer: Any, loop: Loop) -> int:
     """Train, draw the curve, and say what came out."""
     from salience import api
     from salience.cli import files
-    from salience.cli.extras import needed
+    from salience.cli.extras import expect_extra
     from salience.draw import learning, overlay
-    from salience.explanation import write
+    from salience.explanation import write_whole
 
-    needed("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))
+    expect_extra("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))
     if given.data is None:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
-    out = files.folder(given.out)
-    pictures = registry.data(given.data)
+    out = files.check_folder(given.out)
+    pictures = registry.open_data(given.data)
     with training.progress() as tell:
         fitted = trainer.fit(api.load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
-    curve = write(out / "curve.png", overlay.png(learning.figure(fitted.history)))
+    curve = write_whole(out / "curve.png", overlay.png(learning.figure(fitted.history)))
     _tell(fitted, curve, json_wanted=given.json)
     return 0
 
@@ -77,6 +81,6 @@ def _tell(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
         f"explainer  {fitted.path}\n"
         f"knows      {len(about.classes)} classes of {about.box['name']}: {', '.join(names)}\n"
         f"learnt     from {about.trained['pictures']:,} pictures in {last['step']:,} steps, {seconds:.0f} s\n"
-        f"at last    {training.figures(last)}\n"
+        f"at last    {training.describe_row(last)}\n"
         f"curve      {curve}\n"
     )

@@ -37,18 +37,21 @@ def methods(name: str | None = None, /, *, json: Json = False) -> int:
 
     if name is not None:
         return _show(method(name), json, _manual)
-    found = [{key: method(each)[key] for key in ("name", "needs", "about")} for each in registry.names("methods")]
+    found = [{key: method(each)[key] for key in ("name", "needs", "about")} for each in registry.list_names("methods")]
     return _show(found, json, lambda rows: _table([(row["name"], row["needs"], row["about"]) for row in rows]))
 
 
 def measures(name: str | None = None, /, *, json: Json = False) -> int:
     """List the measures; with a NAME, its manual, protocols and settings."""
     from salience import registry
-    from salience.cli.measures_page import facts
+    from salience.describe.measures import describe_measure
 
     if name is not None:
-        return _show(facts(name), json, _measure)
-    found = [{key: facts(each)[key] for key in ("name", "about", "protocols")} for each in registry.names("measures")]
+        return _show(describe_measure(name), json, _measure)
+    found = [
+        {key: describe_measure(each)[key] for key in ("name", "about", "protocols")}
+        for each in registry.list_names("measures")
+    ]
     return _show(found, json, lambda rows: _table([(row["name"], row["about"]) for row in rows]))
 
 
@@ -58,7 +61,7 @@ def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
 
     if pattern is not None:
         return _show(_matching(pattern), json, "\n".join)
-    found = [kind(each) for each in registry.names("boxes")]
+    found = [kind(each) for each in registry.list_names("boxes")]
     return _show(found, json, lambda rows: _table([(row["kind"], row["about"]) for row in rows]))
 
 
@@ -79,14 +82,14 @@ def method(name: str) -> dict[str, Any]:
     """Describe a method in plain values."""
     from salience import registry
 
-    cls = registry.method(name)
+    cls = registry.find_method(name)
     settings = [
         {"name": each.name, "default": None if each.default is MISSING else each.default, "help": each.help}
-        for each in registry.settings(cls)
+        for each in registry.list_settings(cls)
     ]
     manual = inspect.getdoc(cls) or ""
     source = (inspect.getdoc(inspect.getmodule(cls)) or "").splitlines()[:1]
-    facts = {"name": registry.called(cls), "needs": NEEDS[registry.need(cls).__name__], "about": manual.split("\n")[0]}
+    facts = {"name": registry.name_of(cls), "needs": NEEDS[registry.need_of(cls).__name__], "about": manual.split("\n")[0]}
     return facts | {"source": " ".join(source), "manual": manual, "settings": settings}
 
 
@@ -103,8 +106,8 @@ def _matching(pattern: str) -> list[str]:
     from salience.errors import UnknownName
 
     name, _, rest = pattern.partition(":")
-    if name not in registry.names("boxes"):
-        raise UnknownName.of("box kind (kind:name)", pattern, registry.names("boxes"))
+    if name not in registry.list_names("boxes"):
+        raise UnknownName.of("box kind (kind:name)", pattern, registry.list_names("boxes"))
     known = [f"{name}:{each}" for each in getattr(_module(name), "names", tuple)()]
     found = [each for each in known if fnmatch(each, f"{name}:{rest or '*'}")]
     if not found:
@@ -134,12 +137,14 @@ def _manual(facts: dict[str, Any]) -> Any:
 
 def _measure(facts: dict[str, Any]) -> Any:
     """Print a measure's page."""
-    from salience.cli.measures_page import needed
+    from salience.describe.measures import describe_needs
 
     console = Console(file=sys.stdout)
     console.print(Text(f"{facts['name']}\n{facts['source']}\n\n{facts['manual']}\n\nProtocols"), soft_wrap=True)
     name = facts["name"]
-    console.print(_table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", needed(one)) for one in facts["protocols"]]))
+    console.print(
+        _table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", describe_needs(one)) for one in facts["protocols"]])
+    )
     console.print(Text(f"\nSettings, as in {name}/{facts['protocols'][0]['name']}?setting=value"), soft_wrap=True)
     return _table([(each["name"], default(each["default"]), each["help"]) for each in facts["settings"]])
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from salience.explanation import Explanation
-    from salience.measuring import Figure
+    from salience.tasks.measure import Measurement
 
 MEASURES = "deletion,insertion,average-drop,increase,sparsity"
 
@@ -28,12 +28,13 @@ def measure(
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a file")] = False,
 ) -> int:
     """Measure explanations: each figure with the protocol that it was taken by."""
-    from salience import api, measuring
+    from salience import api
     from salience.cli import files
     from salience.errors import SettingError
+    from salience.tasks.measure import make_measures
 
     wanted = [each for each in measures.split(",") if each]
-    measuring.measures(wanted)
+    make_measures(wanted)
     named = list(given) or [str(files.SAMPLE)]
     if truth is not None and len(named) > 1:
         raise SettingError(f"expected one picture for a truth, got {len(named)}: measure them one by one")
@@ -54,17 +55,17 @@ def _explained(box: Any, name: str, method: str | None, how: dict[str, Any]) -> 
     return found
 
 
-def _tell(name: str, why: Explanation, figures: list[Figure], *, json: bool) -> None:
+def _tell(name: str, why: Explanation, figures: list[Measurement], *, json: bool) -> None:
     """Print the figures of one explanation."""
     from rich.console import Console
     from rich.table import Table
 
-    from salience.cli import words
+    from salience.cli.output import to_plain
 
     if json:
         rows = [{key: value for key, value in vars(each).items() if key != "evidence"} for each in figures]
         about = {"image": name, "method": why.called, "target": why.target.name, "box": why.box["name"]}
-        sys.stdout.write(notation.dumps(words.plain(about | {"figures": rows})) + "\n")
+        sys.stdout.write(notation.dumps(to_plain(about | {"figures": rows})) + "\n")
         sys.stdout.flush()
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=f"{name}: {why!r}", title_justify="left")

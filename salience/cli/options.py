@@ -1,4 +1,4 @@
-"""The options of `salience explain` that do not depend on the method. The comment behind each is its help."""
+"""The options of `salience explain` that do not depend on the method. The `Doc` of each is its help."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from inspect import Parameter as Argument
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
+from typing_extensions import Doc
 
 if TYPE_CHECKING:
     from salience.registry import Setting
@@ -16,18 +17,33 @@ if TYPE_CHECKING:
 class Options:
     """What to explain, with what, at what cost, and where it goes."""
 
-    box: str = "zoo:efficientnet-lite0"  # the classifier, as kind:name (see `salience list boxes`)
-    method: str | None = None  # how to explain (see `salience list methods`); none given: iassa with variant plus
-    target: str = "predicted"  # the class: predicted, runner-up, an index, or a name (see `salience list classes`)
-    versus: str | None = None  # a second class: explain what speaks for the target rather than for this one
-    budget: str | None = None  # what a picture may cost, as in 2000, "2000 passes" or 10s; none given: the method's own
-    tolerance: float | None = None  # stop sampling when the halves' maps agree in rank by 1 minus this, as in 0.1
-    seed: int = 0  # the same seed gives the same map
-    out: str = "salience-out"  # the folder for pictures and records; made where it is missing
-    json: bool = False  # print one JSON object a picture on standard output, and nothing else
-    record: bool = True  # also save NAME.salience, which loads again with everything in it
-    lane: str = "auto"  # how passes run: exact; auto, the fastest way whose scores agree with exact; or a lane by name
-    batch: int | None = None  # images a pass through the box; none given: found out on this machine
+    box: Annotated[str, Doc("the classifier, as kind:name (see `salience list boxes`)")] = "zoo:efficientnet-lite0"
+    method: Annotated[
+        str | None,
+        Doc("how to explain (see `salience list methods`); none given: iassa with variant plus"),
+    ] = None
+    target: Annotated[
+        str,
+        Doc("the class: predicted, runner-up, an index, or a name (see `salience list classes`)"),
+    ] = "predicted"
+    versus: Annotated[str | None, Doc("a second class: explain what speaks for the target rather than for this one")] = None
+    budget: Annotated[
+        str | None,
+        Doc("what a picture may cost, as in 2000, “2000 passes” or 10s; none given: the method's own"),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        Doc("stop sampling when the halves' maps agree in rank by 1 minus this, as in 0.1"),
+    ] = None
+    seed: Annotated[int, Doc("the same seed gives the same map")] = 0
+    out: Annotated[str, Doc("the folder for pictures and records; made where it is missing")] = "salience-out"
+    json: Annotated[bool, Doc("print one JSON object a picture on standard output, and nothing else")] = False
+    record: Annotated[bool, Doc("also save NAME.salience, which loads again with everything in it")] = True
+    backend: Annotated[
+        str,
+        Doc("how passes run: exact; auto, the fastest way whose scores agree with exact; or a backend by name"),
+    ] = "auto"
+    batch: Annotated[int | None, Doc("images a pass through the box; none given: found out on this machine")] = None
 
 
 def flags(settings: list[Setting], heading: str) -> list[Argument]:

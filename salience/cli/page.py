@@ -59,22 +59,22 @@ salience explain photographs/ --budget 10s --json > results.jsonl
 
 def text() -> str:
     """Write the page."""
-    parts = [HEAD, _rows(list(registry.settings(Options)))]
+    parts = [HEAD, _rows(list(registry.list_settings(Options)))]
     parts += [
         f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_rows(_options(command))}"
         for command in (measure, bench, report, compare, export)
     ]
-    for deed, name in [*(("fit", each) for each in fit.EXPLAINERS), *(("train", each) for each in train.names())]:
-        about = inspect.getdoc(type(registry.trainer(name)))
-        parts.append(f"\n## salience {deed} {name}\n\n```text\n{about}\n```\n")
-        given = fit.parts(name) if deed == "fit" else train.parts(name)
+    for task, name in [*(("fit", each) for each in fit.EXPLAINERS), *(("train", each) for each in train.names())]:
+        about = inspect.getdoc(type(registry.make_trainer(name)))
+        parts.append(f"\n## salience {task} {name}\n\n```text\n{about}\n```\n")
+        given = fit.parts(name) if task == "fit" else train.parts(name)
         shown = given if name in ("p-tame", "scaat") else given[1:2]  # the others' other options are scaat's
-        parts += [f"### {title}\n\n{_rows(list(registry.settings(cls)))}" for cls, title in shown]
+        parts += [f"### {title}\n\n{_rows(list(registry.list_settings(cls)))}" for cls, title in shown]
     parts.append("\n## Settings of the methods of salience explain\n")
-    for name in registry.names("methods"):
-        cls = registry.method(name)
-        own = [each for each in registry.settings(cls) if each.name not in Options.__dataclass_fields__]
-        parts.append(f"\n### Settings of {name}\n\nNeeds: {NEEDS[registry.need(cls).__name__]}.\n\n{_rows(own)}")
+    for name in registry.list_names("methods"):
+        cls = registry.find_method(name)
+        own = [each for each in registry.list_settings(cls) if each.name not in Options.__dataclass_fields__]
+        parts.append(f"\n### Settings of {name}\n\nNeeds: {NEEDS[registry.need_of(cls).__name__]}.\n\n{_rows(own)}")
     return "\n".join(parts)
 
 
@@ -85,7 +85,7 @@ def _options(command: Callable[..., int]) -> list[registry.Setting]:
         if each.kind is inspect.Parameter.KEYWORD_ONLY:
             said = [more.help for more in getattr(each.annotation, "__metadata__", ()) if more.help]
             default = None if each.default is inspect.Parameter.empty else each.default
-            found.append(registry.Setting(name, each.annotation, default, " ".join(said)))
+            found.append(registry.Setting(name, each.annotation, " ".join(said), default))
     return found
 
 

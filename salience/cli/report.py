@@ -17,8 +17,8 @@ def report(
 ) -> int:
     """Make one page of a run that needs nothing else, with its tables as CSV and Markdown beside it."""
     from salience.bench import report as reports
-    from salience.cli.extras import needed
+    from salience.cli.extras import expect_extra
 
-    needed("bench", "pyarrow", "jinja2", "scipy")
+    expect_extra("bench", "pyarrow", "jinja2", "scipy")
     sys.stdout.write(f"{reports.write(run, out)}\n")
     return 0

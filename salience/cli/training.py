@@ -11,7 +11,7 @@ from typing import Any
 
 from salience import registry
 from salience.cli.options import flags
-from salience.engine.fit import Row, Tell
+from salience.engine.training.loop import Row, Tell
 
 SHOWN = ("loss", "ce", "area", "kl", "own", "others", "lerf", "morf", "average drop", "accuracy", "gini")
 HELD = ("road", "accuracy")  # in a row: held-out pictures were looked at
@@ -22,7 +22,7 @@ Parts = Sequence[tuple[type[Any], str]]
 
 def command(about: type[Any], parts: Parts, run: Callable[..., int]) -> Callable[..., int]:
     """Make a command: what was typed becomes one object of each class, which `run` takes in their order."""
-    options = [flags(list(registry.settings(cls)), title) for cls, title in parts]
+    options = [flags(list(registry.list_settings(cls)), title) for cls, title in parts]
 
     def typed(**given: Any) -> int:
         return run(*(cls(**{each.name: given[each.name] for each in fields(cls) if each.name in given}) for cls, _ in parts))
@@ -42,8 +42,8 @@ def progress() -> Iterator[Tell]:
     console = Console(stderr=True)
 
     def line(step: int, steps: int, row: Row) -> None:
-        if looked(row) or step == steps:
-            sys.stderr.write(f"step {step} of {steps}: {figures(row)}\n")
+        if has_checks(row) or step == steps:
+            sys.stderr.write(f"step {step} of {steps}: {describe_row(row)}\n")
 
     if not console.is_terminal:
         yield line
@@ -54,17 +54,17 @@ def progress() -> Iterator[Tell]:
 
         def tick(step: int, steps: int, row: Row) -> None:
             bar.update(task, completed=step, total=steps, description=f"loss {row['loss']:.3f}")
-            if looked(row):
-                bar.console.print(f"step {step}: {figures(row)}", highlight=False)
+            if has_checks(row):
+                bar.console.print(f"step {step}: {describe_row(row)}", highlight=False)
 
         yield tick
 
 
-def looked(row: Mapping[str, float]) -> bool:
+def has_checks(row: Mapping[str, float]) -> bool:
     """Say whether a row has figures of held-out pictures."""
     return any(name in row for name in HELD)
 
 
-def figures(row: Mapping[str, float]) -> str:
+def describe_row(row: Mapping[str, float]) -> str:
     """Say a row in a line."""
     return ", ".join(f"{name} {row[name]:.3f}" for name in SHOWN if name in row)

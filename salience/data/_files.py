@@ -11,7 +11,7 @@ from typing import Any
 from salience.errors import DataError
 
 
-def there(path: Any, what: str) -> Path:
+def expect_path(path: Any, what: str) -> Path:
     """Return a path that exists."""
     found = Path(path).expanduser()
     if found.exists():
@@ -21,13 +21,13 @@ def there(path: Any, what: str) -> Path:
     raise DataError(f"expected {what} at {found}, got nothing there: " + (_meant(close) if close else "check the path"))
 
 
-def first(picture: Path, advice: str) -> None:
+def expect_first(picture: Path, advice: str) -> None:
     """Look whether the first picture of an index is where it should be: if not, none will be."""
     if not picture.exists():
         raise DataError(f"expected the pictures of the index, got no {picture}: {advice}")
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural_key(text: str) -> tuple[Any, ...]:
     """Sort `2.png` before `10.png`."""
     parts = re.split("([0-9]+)", text)
     return (*(int(part) if number % 2 else part.lower() for number, part in enumerate(parts)), text)

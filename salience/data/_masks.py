@@ -10,7 +10,7 @@ import numpy as np
 from salience.errors import DataError
 
 
-def polygon(points: Sequence[float], size: tuple[int, int]) -> Any:
+def fill_polygon(points: Sequence[float], size: tuple[int, int]) -> Any:
     """Fill a polygon x, y, x, y, …: the pixels whose centre has an odd number of its sides to the left."""
     height, width = size
     x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
@@ -24,7 +24,7 @@ def polygon(points: Sequence[float], size: tuple[int, int]) -> Any:
     return turns.cumsum(1)[:, :width] % 2 == 1
 
 
-def runs(counts: Sequence[int], size: tuple[int, int]) -> Any:
+def decode_runs(counts: Sequence[int], size: tuple[int, int]) -> Any:
     """Lay run lengths out, outside first, down the columns."""
     height, width = size
     if sum(counts) != height * width or min(counts, default=0) < 0:
@@ -34,7 +34,7 @@ def runs(counts: Sequence[int], size: tuple[int, int]) -> Any:
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 
-def unpacked(text: str) -> list[int]:
+def unpack_runs(text: str) -> list[int]:
     """Read COCO's compressed run lengths.
 
     A character holds five bits, the low ones first; its sixth says that more follow, and the last one's fifth is the
@@ -55,9 +55,9 @@ def unpacked(text: str) -> list[int]:
     return found
 
 
-def coco(said: Any, size: tuple[int, int]) -> Any:
+def rasterise_coco(said: Any, size: tuple[int, int]) -> Any:
     """Draw a COCO segmentation: polygons, run lengths, or compressed run lengths."""
     if isinstance(said, list):
-        return np.any([polygon(each, size) for each in said], axis=0)
+        return np.any([fill_polygon(each, size) for each in said], axis=0)
     counts = said["counts"]
-    return runs(unpacked(counts) if isinstance(counts, str) else counts, size)
+    return decode_runs(unpack_runs(counts) if isinstance(counts, str) else counts, size)

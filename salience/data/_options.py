@@ -8,20 +8,20 @@ from typing import Any
 from urllib.parse import urlencode
 
 from salience.case import Data
-from salience.engine import probe
+from salience.engine import validate
 from salience.errors import SettingError, UnknownName
 
 TRUE, FALSE = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 
 
-def refuse(load: Callable[..., Data], unknown: Mapping[str, Any]) -> None:
+def expect_known(load: Callable[..., Data], unknown: Mapping[str, Any]) -> None:
     """Name an option that a kind does not have, with close matches."""
     for each in unknown:
         known = [name for name, one in inspect.signature(load).parameters.items() if one.kind is one.KEYWORD_ONLY]
         raise UnknownName.of(f"setting of {load.__module__.rpartition('.')[2]}:", each, known)
 
 
-def flag(name: str, value: Any) -> bool:
+def read_flag(name: str, value: Any) -> bool:
     """Read yes or no."""
     text = str(value).lower()
     if text not in (*TRUE, *FALSE):
@@ -29,17 +29,17 @@ def flag(name: str, value: Any) -> bool:
     return text in TRUE
 
 
-def number(name: str, value: Any, low: float, high: float | None = None, *, whole: bool = False) -> float:
+def read_number(name: str, value: Any, low: float, high: float | None = None, *, whole: bool = False) -> float:
     """Read a number within bounds."""
     try:
         found = int(str(value)) if whole else float(value)
     except (TypeError, ValueError):
         raise SettingError(f"expected a {'whole ' if whole else ''}number for {name}, got {value!r}") from None
-    probe.expect_between(name, found, low, high)
+    validate.expect_between(name, found, low, high)
     return found
 
 
-def spec(kind: str, name: Any, **options: Any) -> str:
+def write_spec(kind: str, name: Any, **options: Any) -> str:
     """Write the spec that opens a data set again; None is an option that was not given."""
     given = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
     query = urlencode({key: value for key, value in given.items() if value is not None}, safe=",:/;=")

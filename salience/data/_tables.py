@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from salience.data._files import read_json, there
+from salience.data._files import expect_path, read_json
 from salience.errors import DataError, UnknownName
 
 Label = str | int
 LABELS = ("label", "labels", "class_name", "class", "category", "name", "class_index", "imagenet_indices")
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file whose first line names the columns."""
     found: list[dict[str, str]] = []
     try:
@@ -34,7 +34,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def column(table: Sequence[Mapping[str, str]], wanted: Any, guesses: Iterable[str], path: Path) -> str | None:
+def find_column(table: Sequence[Mapping[str, str]], wanted: Any, guesses: Iterable[str], path: Path) -> str | None:
     """Return the column that was asked for, or the first that goes by a usual name, or None."""
     known = list(table[0])
     if wanted is None:
@@ -44,14 +44,14 @@ def column(table: Sequence[Mapping[str, str]], wanted: Any, guesses: Iterable[st
     return str(wanted)
 
 
-def labels(said: Any) -> tuple[Label, ...]:
+def read_labels(said: Any) -> tuple[Label, ...]:
     """Read right answers, with `;` between: whole numbers are indices of classes, the rest are names."""
     parts = said if isinstance(said, list) else [said] if isinstance(said, int) else str(said).split(";")
     texts = [str(part).strip() for part in parts]
     return tuple(int(text) if text.isdecimal() else text for text in texts if text)
 
 
-def translated(names: Collection[str], given: Any, wanted: Any = None) -> dict[str, tuple[Label, ...]]:
+def read_names(names: Collection[str], given: Any, wanted: Any = None) -> dict[str, tuple[Label, ...]]:
     """Look names (of folders, of categories) up in a CSV or JSON file; without one they stand for themselves.
 
     In JSON `{"n01440764": "tench"}` or `{"0": ["n01440764", "tench"]}`; in CSV the column with most of the names is
@@ -59,7 +59,7 @@ def translated(names: Collection[str], given: Any, wanted: Any = None) -> dict[s
     """
     if given is None:
         return {name: (name,) for name in names}
-    path = there(given, "a file of labels")
+    path = expect_path(given, "a file of labels")
     known = _from_json(read_json(path), path) if path.suffix.lower() == ".json" else _from_csv(path, set(names), wanted)
     found = {name: known[name] for name in names if known.get(name)}
     if not found:
@@ -70,16 +70,16 @@ def translated(names: Collection[str], given: Any, wanted: Any = None) -> dict[s
 def _from_json(said: Any, path: Path) -> dict[str, tuple[Label, ...]]:
     if not isinstance(said, dict):
         raise DataError(f"expected names and their labels in {path}, got a {type(said).__name__}: write an object")
-    known = {name: labels(label) for name, label in said.items()}
+    known = {name: read_labels(label) for name, label in said.items()}
     if all(isinstance(each, list) and each and name.isdecimal() for name, each in said.items()):
         known = {each[0]: (int(index),) for index, each in said.items()}  # torchvision's and Keras' table of ImageNet
     return known
 
 
 def _from_csv(path: Path, names: set[str], wanted: Any) -> dict[str, tuple[Label, ...]]:
-    table = rows(path)
+    table = read_rows(path)
     key = max(table[0], key=lambda each: len(names & {row[each] for row in table}))
-    label = column(table, wanted, (each for each in LABELS if each != key), path)
+    label = find_column(table, wanted, (each for each in LABELS if each != key), path)
     if label is None:
         raise DataError(f"expected a column of labels in {path}, got {', '.join(table[0])}: give column=NAME")
-    return {row[key]: labels(row[label]) for row in table}
+    return {row[key]: read_labels(row[label]) for row in table}

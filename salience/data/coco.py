@@ -12,7 +12,7 @@ import numpy as np
 from salience.case import Data, Sample
 from salience.data import _files, _masks, _options
 from salience.data._lazy import Lazy
-from salience.data._tables import Label, translated
+from salience.data._tables import Label, read_names
 from salience.errors import DataError
 
 
@@ -35,7 +35,7 @@ class _Pair:
         if not all(each.get("segmentation") for each in self.objects):
             return None
         size = (self.photo["height"], self.photo["width"])
-        drawn = [_masks.coco(each["segmentation"], size) for each in self.objects]
+        drawn = [_masks.rasterise_coco(each["segmentation"], size) for each in self.objects]
         return np.any(drawn, axis=0).astype(np.uint8) * 255
 
 
@@ -56,15 +56,15 @@ def load(
     know. `masks=no` takes boxes; `crowd=no` leaves out what is marked as a crowd, which counts otherwise as in TorchRay's
     benchmark; `min_area` is the share of the picture that the objects must cover.
     """
-    _options.refuse(load, unknown)
-    path = _files.there(name, "a COCO file")
-    drawn, crowds = _options.flag("masks", masks), _options.flag("crowd", crowd)
-    least = _options.number("min_area", min_area, 0, 1)
+    _options.expect_known(load, unknown)
+    path = _files.expect_path(name, "a COCO file")
+    drawn, crowds = _options.read_flag("masks", masks), _options.read_flag("crowd", crowd)
+    least = _options.read_number("min_area", min_area, 0, 1)
     try:
         pairs = _pairs(_files.read_json(path), crowd=crowds)
-        known = translated({each.category for each in pairs}, labels, column) if pairs else {}
+        known = read_names({each.category for each in pairs}, labels, column) if pairs else {}
         wanted = [each for each in pairs if each.category in known and each.share >= least]
-        root = path.parent if images is None else _files.there(images, "the folder of the pictures")
+        root = path.parent if images is None else _files.expect_path(images, "the folder of the pictures")
         files = [str(each.photo["file_name"]) for each in wanted]
     except (KeyError, TypeError, AttributeError, IndexError) as problem:
         raise DataError(
@@ -72,10 +72,10 @@ def load(
         ) from None
     if not wanted:
         raise DataError(f"expected objects in {path}, got none with these options: loosen them")
-    _files.first(root / files[0], "give images=FOLDER")
+    _files.expect_first(root / files[0], "give images=FOLDER")
     given = {"images": images, "labels": labels, "column": column}
     given |= {"masks": None if drawn else "no", "crowd": None if crowds else "no", "min_area": least or None}
-    return Data(_options.spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, drawn=drawn), wanted))
+    return Data(_options.write_spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, drawn=drawn), wanted))
 
 
 def _pairs(said: Any, *, crowd: bool) -> list[_Pair]:

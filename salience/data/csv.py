@@ -47,24 +47,24 @@ def load(
     folder. `where=a==b` keeps the rows whose column a has what column b has, or the word b. `mask=none` and `box=none`
     leave the places out.
     """
-    _options.refuse(load, unknown)
-    path = _files.there(name, "a table")
-    table = _kept(_tables.rows(path), where, path)
-    at = _tables.column(table, file, FILES, path)
+    _options.expect_known(load, unknown)
+    path = _files.expect_path(name, "a table")
+    table = _kept(_tables.read_rows(path), where, path)
+    at = _tables.find_column(table, file, FILES, path)
     if at is None:
         raise DataError(f"expected a column of files in {path}, got {', '.join(table[0])}: give file=COLUMN")
-    said = _tables.column(table, labels, (each for each in LABELS if each != at), path)
+    said = _tables.find_column(table, labels, (each for each in LABELS if each != at), path)
     corners = _corners(table, box, path)
-    drawn = None if mask == "none" else _tables.column(table, mask, MASKS, path)
+    drawn = None if mask == "none" else _tables.find_column(table, mask, MASKS, path)
     found: dict[tuple[str, tuple[Label, ...]], _Picture] = {}
     for number, row in enumerate(table, 1):
-        one = found.setdefault((row[at], _tables.labels(row[said]) if said else ()), _Picture())
+        one = found.setdefault((row[at], _tables.read_labels(row[said]) if said else ()), _Picture())
         one.boxes += _box(row, corners, f"row {number} of {path}")
         one.mask = one.mask or (row[drawn] if drawn else "")
-    base = path.parent if root is None else _files.there(root, "the folder of the pictures")
-    _files.first(base / table[0][at], "give root=FOLDER")
+    base = path.parent if root is None else _files.expect_path(root, "the folder of the pictures")
+    _files.expect_first(base / table[0][at], "give root=FOLDER")
     given = {"file": file, "labels": labels, "box": box, "mask": mask, "root": root, "where": where}
-    return Data(_options.spec("csv", name, **given), _samples(found, base))
+    return Data(_options.write_spec("csv", name, **given), _samples(found, base))
 
 
 def _samples(found: Mapping[tuple[str, tuple[Label, ...]], _Picture], base: Path) -> tuple[Sample, ...]:
@@ -88,7 +88,7 @@ def _kept(table: list[dict[str, str]], where: Any, path: Path) -> list[dict[str,
     left, equal, right = (part.strip() for part in str(where).partition("=="))
     if not equal:
         raise SettingError(f"expected where as column==column or column==word, got {where!r}: write it with two signs")
-    _tables.column(table, left, (), path)
+    _tables.find_column(table, left, (), path)
     kept = [row for row in table if row[left] == row.get(right, right)]
     if not kept:
         raise DataError(f"expected rows of {path} with {where}, got none of {len(table)}: check the word or the column")

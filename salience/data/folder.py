@@ -9,7 +9,7 @@ from typing import Any
 from salience.case import Data, Sample
 from salience.data import _files, _options
 from salience.data._lazy import Lazy
-from salience.data._tables import translated
+from salience.data._tables import read_names
 from salience.errors import DataError, UnknownName
 from salience.picture import SUFFIXES
 
@@ -20,22 +20,22 @@ def load(name: str, *, labels: Any = None, column: Any = None, **unknown: Any) -
     `labels=FILE` (CSV or JSON) turns names of folders into names or indices of classes; `column` chooses the CSV's
     column. Hidden files, and files that do not end like a picture, are left out.
     """
-    _options.refuse(load, unknown)
-    root = _files.there(name, "a folder of pictures")
+    _options.expect_known(load, unknown)
+    root = _files.expect_path(name, "a folder of pictures")
     if not root.is_dir():
         raise DataError(f"expected a folder of pictures at {root}, got a file: give the folder that it lies in")
     files = _pictures(root)
     if not files:
         raise DataError(f"expected pictures under {root}, got none: they end in {', '.join(sorted(SUFFIXES))}")
     folders = {file.partition("/")[0] for file in files if "/" in file}
-    known = translated(folders, labels, column) if folders else {}
+    known = read_names(folders, labels, column) if folders else {}
     for each in sorted(folders - set(known)):
         raise UnknownName.of(f"folder that {labels} has a label for", each, known)
 
     def sample(file: str) -> Sample:
         return Sample(file, root / file, known.get(file.partition("/")[0], ()) if "/" in file else ())
 
-    return Data(_options.spec("folder", name, labels=labels, column=column), Lazy(sample, files))
+    return Data(_options.write_spec("folder", name, labels=labels, column=column), Lazy(sample, files))
 
 
 def _pictures(root: Path) -> list[str]:
@@ -45,4 +45,4 @@ def _pictures(root: Path) -> list[str]:
         inside = Path(place).relative_to(root)
         shown = [each for each in files if not each.startswith(".") and Path(each).suffix.lower() in SUFFIXES]
         found += [(inside / each).as_posix() for each in shown]
-    return sorted(found, key=_files.natural)
+    return sorted(found, key=_files.natural_key)

@@ -8,7 +8,7 @@ from typing import Any
 from salience.case import Data, Sample
 from salience.data import _options
 from salience.data._lazy import Lazy
-from salience.data._tables import LABELS, Label, labels
+from salience.data._tables import LABELS, Label, read_labels
 from salience.errors import DataError, SettingError, UnknownName
 
 IMAGES = ("image", "img", "picture", "pixels")
@@ -20,7 +20,7 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
     `image` and `label` name the columns that are not called as usual; a ClassLabel answers with its name, a list of
     them with all. `config` is the hub's name of a variant.
     """
-    _options.refuse(load, unknown)
+    _options.expect_known(load, unknown)
     try:
         import datasets
     except ImportError as problem:
@@ -48,7 +48,7 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
         return Sample(str(number), _picture(row[pictures]), said)
 
     given = {"split": split, "image": image, "label": label, "config": config}
-    return Data(_options.spec("hf", name, **given), Lazy(sample, range(len(table))))
+    return Data(_options.write_spec("hf", name, **given), Lazy(sample, range(len(table))))
 
 
 def _split(opened: Any, split: Any, name: str) -> Any:
@@ -82,7 +82,7 @@ def _names(feature: Any) -> list[str] | None:
 def _answers(said: Any, names: list[str] | None) -> tuple[Label, ...]:
     many = said if isinstance(said, list) else [said]
     if names is None:
-        return labels(many)
+        return read_labels(many)
     return tuple(names[each] for each in many if each is not None and each >= 0)  # -1: the label is withheld
 
 

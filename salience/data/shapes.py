@@ -19,7 +19,7 @@ from PIL import Image as pil
 from salience.case import Data, Sample
 from salience.data import _masks, _options
 from salience.data._lazy import Lazy
-from salience.engine import chance
+from salience.engine import seeding
 from salience.errors import SettingError, UnknownName
 
 NAMES = ("plain", "distractors", "shortcut")
@@ -44,26 +44,26 @@ def load(
     on the tag instead of the object. The background is grey, pixel by pixel, so `toy:colour` gives a scene's object
     the logit 40 · (230 − 30) / 255 · its share of the pixels, and everything grey nothing.
     """
-    _options.refuse(load, unknown)
+    _options.expect_known(load, unknown)
     if name not in NAMES:
         raise UnknownName.of("scene of shapes:", name, NAMES)
     if name != "shortcut" and not (together is None and truth is None):
         raise SettingError(f"expected together and truth for shapes:shortcut, got them for shapes:{name}: leave them out")
     if truth not in (None, "object", "tag"):
         raise SettingError(f"expected truth as object or tag, got {truth!r}")
-    many, side = (int(_options.number(key, value, 1, whole=True)) for key, value in (("count", count), ("size", size)))
-    _options.number("size", side, 16)
-    start = int(_options.number("seed", seed, 0, whole=True))
-    trust = 0.9 if together is None else _options.number("together", together, 0, 1)
+    many, side = (int(_options.read_number(key, value, 1, whole=True)) for key, value in (("count", count), ("size", size)))
+    _options.read_number("size", side, 16)
+    start = int(_options.read_number("seed", seed, 0, whole=True))
+    trust = 0.9 if together is None else _options.read_number("together", together, 0, 1)
 
     def sample(number: int) -> Sample:
         label = list(COLOURS)[number % 3]
-        scene = _Scene(side, chance.generator(start, "shapes", name, number))
+        scene = _Scene(side, seeding.generator(start, "shapes", name, number))
         place = scene.whole(name, number % 3, trust)[truth or "object"]
         return Sample(f"{number:05d}", scene.pixels, (label,), mask=place.astype(np.uint8) * 255)
 
     given = {"count": many, "seed": start, "size": side, "together": together, "truth": truth}
-    return Data(_options.spec("shapes", name, **given), Lazy(sample, range(many)))
+    return Data(_options.write_spec("shapes", name, **given), Lazy(sample, range(many)))
 
 
 @dataclass
@@ -112,7 +112,7 @@ class _Scene:
         radius = math.sqrt(share / _area(outline(form, 1, 0, 0, 0))) * self.size
         while True:
             x, y = (self.throw(radius, self.size - radius) for _ in range(2))
-            place = _masks.polygon(outline(form, radius, x, y, self.throw(0, 2 * math.pi)), (self.size, self.size))
+            place = _masks.fill_polygon(outline(form, radius, x, y, self.throw(0, 2 * math.pi)), (self.size, self.size))
             if not (place & self.taken).any():
                 self.taken |= place
                 self.pixels[place] = colour

@@ -13,7 +13,7 @@ from PIL import Image as pil
 from salience.case import Data, Sample
 from salience.data import _files, _options
 from salience.data._lazy import Lazy
-from salience.data._tables import Label, translated
+from salience.data._tables import Label, read_names
 from salience.errors import DataError
 
 Box = tuple[float, float, float, float]
@@ -48,16 +48,16 @@ def load(
     keeps the pictures that have one in SegmentationObject. `labels=FILE` translates the classes, and leaves out those
     that it does not know.
     """
-    _options.refuse(load, unknown)
-    root = _root(_files.there(name, "a folder of PASCAL VOC"), year)
-    drawn, hard = _options.flag("masks", masks), _options.flag("difficult", difficult)
+    _options.expect_known(load, unknown)
+    root = _root(_files.expect_path(name, "a folder of PASCAL VOC"), year)
+    drawn, hard = _options.read_flag("masks", masks), _options.read_flag("difficult", difficult)
     pairs = [pair for stem in _stems(root, split) for pair in _pairs(root / "Annotations" / f"{stem}.xml")]
     pairs = [each for each in pairs if (hard or not each.difficult) and (not drawn or _drawing(root, each).exists())]
-    known = translated({each.category for each in pairs}, labels, column) if pairs else {}
+    known = read_names({each.category for each in pairs}, labels, column) if pairs else {}
     wanted = [each for each in pairs if each.category in known]
     if not wanted:
         raise DataError(f"expected objects in {root}, got none with these options: loosen them")
-    _files.first(root / "JPEGImages" / wanted[0].file, "put them beside Annotations")
+    _files.expect_first(root / "JPEGImages" / wanted[0].file, "put them beside Annotations")
     given = {"split": split, "year": year, "labels": labels, "column": column}
     given |= {"masks": drawn or None, "difficult": hard or None}
 
@@ -66,7 +66,7 @@ def load(
         answers: tuple[Label, ...] = known[one.category]
         return Sample(f"{one.file}:{one.category}", root / "JPEGImages" / one.file, answers, one.boxes, place)
 
-    return Data(_options.spec("voc", name, **given), Lazy(sample, wanted))
+    return Data(_options.write_spec("voc", name, **given), Lazy(sample, wanted))
 
 
 def _root(path: Path, year: Any) -> Path:
@@ -87,14 +87,14 @@ def _root(path: Path, year: Any) -> Path:
 
 def _stems(root: Path, split: Any) -> list[str]:
     if split is None:
-        return sorted((each.stem for each in (root / "Annotations").glob("*.xml")), key=_files.natural)
-    path = _files.there(root / "ImageSets" / "Main" / f"{split}.txt", "the list of the split")
+        return sorted((each.stem for each in (root / "Annotations").glob("*.xml")), key=_files.natural_key)
+    path = _files.expect_path(root / "ImageSets" / "Main" / f"{split}.txt", "the list of the split")
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _pairs(path: Path) -> list[_Pair]:
     try:
-        tree = ET.parse(_files.there(path, "an annotation")).getroot()  # noqa: S314  # a file of the user's own
+        tree = ET.parse(_files.expect_path(path, "an annotation")).getroot()  # noqa: S314  # a file of the user's own
         file = tree.findtext("filename") or path.stem
         objects = [
             (each.findtext("name", ""), _box(each), each.findtext("difficult") == "1") for each in tree.iter("object")

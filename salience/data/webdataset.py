@@ -15,7 +15,7 @@ from typing import Any
 from salience.case import Data, Sample
 from salience.data import _files, _options
 from salience.data._lazy import Lazy
-from salience.data._tables import LABELS, Label, labels
+from salience.data._tables import LABELS, Label, read_labels
 from salience.errors import DataError
 from salience.picture import SUFFIXES
 
@@ -47,8 +47,8 @@ def load(
     `image` is the ending of the picture, by default the first that is one; `label` of the right answer, by default
     cls, json or txt; `field` its name in JSON; `mask` of the object's mask, where there is one.
     """
-    _options.refuse(load, unknown)
-    shards = [_files.there(each, "a tar") for each in expanded(str(name))]
+    _options.expect_known(load, unknown)
+    shards = [_files.expect_path(each, "a tar") for each in expand_braces(str(name))]
     groups = [group for shard in shards for group in _groups(shard)]
     endings = list(dict.fromkeys(ending for group in groups for ending in group.parts))
     shown = [(group, ending) for group in groups if (ending := _picture(group, image))]
@@ -72,17 +72,17 @@ def load(
         return Sample(f"{shard}/{group.key}", group.read(ending), said, mask=place)
 
     given = {"image": image, "label": label, "field": field, "mask": None if mask == "mask.png" else mask}
-    return Data(_options.spec("webdataset", name, **given), Lazy(sample, shown))
+    return Data(_options.write_spec("webdataset", name, **given), Lazy(sample, shown))
 
 
-def expanded(text: str) -> list[str]:
+def expand_braces(text: str) -> list[str]:
     """Write out what braces stand for; numbers keep their width."""
     found = BRACES.search(text)
     if found is None:
         return [text]
     low, high, words = found.groups()
     parts = words.split(",") if words else [str(each).zfill(len(low)) for each in range(int(low), int(high) + 1)]
-    return [each for part in parts for each in expanded(text[: found.start()] + part + text[found.end() :])]
+    return [each for part in parts for each in expand_braces(text[: found.start()] + part + text[found.end() :])]
 
 
 def _groups(shard: Path) -> list[_Group]:
@@ -119,14 +119,14 @@ def _split(name: str) -> tuple[str, str]:
 def _labels(group: _Group, ending: str, field: Any) -> tuple[Label, ...]:
     text = group.read(ending).decode()
     if not ending.endswith("json"):
-        return labels(text)
+        return read_labels(text)
     try:
         said = json.loads(text)
     except ValueError as problem:
         raise DataError(f"expected JSON in {group.key}.{ending} of {group.shard}, got something else ({problem})") from None
     if not isinstance(said, dict):
-        return labels(said)
+        return read_labels(said)
     wanted = [field] if field else [each for each in LABELS if each in said]
     if not wanted or wanted[0] not in said:
         raise DataError(f"expected a label in {group.key}.{ending} of {group.shard}, got {', '.join(said)}: give field=NAME")
-    return labels(said[wanted[0]])
+    return read_labels(said[wanted[0]])

@@ -80,12 +80,12 @@ class Look:
         return colour, (self.alpha * weight**1.2)[..., None]
 
 
-def blank(explanation: Explanation) -> str | None:
+def is_blank(explanation: Explanation) -> str | None:
     """Say why there is nothing to draw; None where there is something."""
-    return "; ".join(maps.flaws(explanation.saliency)) or None
+    return "; ".join(maps.find_flaws(explanation.saliency)) or None
 
 
-def photograph(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels:
+def read_photograph(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels:
     """Return the photograph's pixels in 0…1, at its own height and width or at another."""
     pixels = explanation.picture.pixels
     if size is not None and size != (pixels.height, pixels.width):
@@ -94,7 +94,7 @@ def photograph(explanation: Explanation, size: tuple[int, int] | None = None) ->
     return shown
 
 
-def geometry(explanation: Explanation, size: tuple[int, int]) -> Geometry:
+def geometry_at(explanation: Explanation, size: tuple[int, int]) -> Geometry:
     """Return the way from the map to the photograph at another height and width: large ones need not be drawn whole."""
     whole = explanation.geometry
     y, x = (wanted / full for wanted, full in zip(size, whole.photograph, strict=True))
@@ -102,17 +102,17 @@ def geometry(explanation: Explanation, size: tuple[int, int]) -> Geometry:
     return Geometry(size, whole.size, (top * y, bottom * y, left * x, right * x))
 
 
-def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None = None) -> Pixels:
+def overlay_map(explanation: Explanation, look: Look, size: tuple[int, int] | None = None) -> Pixels:
     """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw."""
-    under = photograph(explanation, size)
-    place = geometry(explanation, size or explanation.geometry.photograph)
+    under = read_photograph(explanation, size)
+    place = geometry_at(explanation, size or explanation.geometry.photograph)
     raw = place.restore(explanation.saliency).numpy()
     unseen = np.isnan(place.restore(torch.zeros_like(explanation.saliency)).numpy())
-    if blank(explanation) is None:
+    if is_blank(explanation) is None:
         values = explanation.saliency.double().numpy()
         look = look.of(values)
         low, high = look.span(values)
-        over = laid(under, np.nan_to_num(((raw - low) / (high - low)).clip(0, 1)), look)
+        over = blend_colours(under, np.nan_to_num(((raw - low) / (high - low)).clip(0, 1)), look)
     else:
         over = under
     if unseen.any():
@@ -123,17 +123,17 @@ def overlay(explanation: Explanation, look: Look, size: tuple[int, int] | None =
     return final
 
 
-def through(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels | None:
+def show_mask(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels | None:
     """Show the photograph through the mask that a method found, over grey; None where it found none."""
     if "mask" not in explanation.evidence:
         return None
-    place = geometry(explanation, size or explanation.geometry.photograph)
+    place = geometry_at(explanation, size or explanation.geometry.photograph)
     mask = np.nan_to_num(place.restore(explanation.evidence["mask"]).numpy())[..., None].clip(0, 1)
-    shown: Pixels = mask * photograph(explanation, size) + (1 - mask) * np.float32(0.5)
+    shown: Pixels = mask * read_photograph(explanation, size) + (1 - mask) * np.float32(0.5)
     return shown
 
 
-def laid(under: Pixels, position: Values, look: Look) -> Pixels:
+def blend_colours(under: Pixels, position: Values, look: Look) -> Pixels:
     """Lay positions 0…1 of a settled look's scale over pixels."""
     colour, weight = look.tint(position)
     calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence

@@ -17,7 +17,7 @@ from salience.draw import blend
 from salience.draw.blend import Look, Pixels, Scale
 from salience.draw.page import DPI, FAINT, calm, eight_bit, page, say, show
 from salience.errors import SettingError
-from salience.explanation import Explanation, write
+from salience.explanation import Explanation, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def image(
     explanation: Explanation, *, alpha: float = Look.alpha, colours: str | None = None, scale: Scale = "auto"
 ) -> pil.Image:
     """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank."""
-    return eight_bit(blend.overlay(explanation, Look(alpha, colours, scale)))
+    return eight_bit(blend.overlay_map(explanation, Look(alpha, colours, scale)))
 
 
 def figure(
@@ -54,10 +54,10 @@ def figure(
         raise SettingError(f"expected a size of 64 pixels at least, got {size}")
     look = Look(alpha, colours, scale)
     page = _Page(explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
-    panels = [blend.overlay(explanation, look, page.shown)]
+    panels = [blend.overlay_map(explanation, look, page.shown)]
     if side_by_side:
-        masked = blend.through(explanation, page.shown)
-        panels = [blend.photograph(explanation, page.shown), *([] if masked is None else [masked]), *panels]
+        masked = blend.show_mask(explanation, page.shown)
+        panels = [blend.read_photograph(explanation, page.shown), *([] if masked is None else [masked]), *panels]
     for number, pixels in enumerate(panels):
         page.panel(number, pixels)
     page.words(explanation, look, side_by_side=side_by_side)
@@ -74,7 +74,7 @@ def png(drawn: Figure) -> bytes:
 
 def save(explanation: Explanation, path: str | Path, **look: Any) -> Path:
     """Draw into a PNG file, whole or not at all."""
-    return write(path, png(figure(explanation, **look)))
+    return write_whole(path, png(figure(explanation, **look)))
 
 
 class _Page:
@@ -89,7 +89,7 @@ class _Page:
         self.cell = max(self.shown[1], round(20 * self.letter))  # a column holds a caption, also under a narrow panel
         self.gap = round(self.letter)
         self.count = count
-        self.notes = blend.blank(explanation) is None and len(explanation.notes)
+        self.notes = blend.is_blank(explanation) is None and len(explanation.notes)
         self.top = round(4.7 * self.letter)
         self.width = count * self.cell + (count + 1) * self.gap
         self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * self.notes)
@@ -137,7 +137,7 @@ class _Page:
 
     def _bar(self, explanation: Explanation, look: Look, top: float) -> None:
         left = self.gap + (self.count - 1) * (self.cell + self.gap)
-        problem = blend.blank(explanation)
+        problem = blend.is_blank(explanation)
         if problem is not None:
             self._blank(problem, top)
             return

@@ -47,13 +47,13 @@ def sheet(
         say(axes, head, GAP + column * step, HEAD - 10, size, 14, weight="bold", va="bottom")
     for row, shown, top, below in zip(rows, firsts, tops, tops[1:], strict=False):
         small = _small(shown.geometry.photograph, size)
-        _put(axes, blend.photograph(shown, small), GAP, top, size)
+        _put(axes, blend.read_photograph(shown, small), GAP, top, size)
         told, line = shown.target, below - LINE - GAP + 4
         say(axes, f"{told.name.split(',')[0]} {told.probability:.2f}", GAP, line, size, 12)
         for column, each in enumerate(row, start=1):
             if each is not None:
-                _put(axes, blend.overlay(each, look, small), GAP + column * step, top, size)
-                problem = blend.blank(each)
+                _put(axes, blend.overlay_map(each, look, small), GAP + column * step, top, size)
+                problem = blend.is_blank(each)
                 if problem is not None:
                     say(axes, f"no map: {problem}", GAP + column * step, line, size, 11, color=FAINT)
     return figure

@@ -21,7 +21,7 @@ def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
     return functional.interpolate(saliency[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def enlarged(small: Float[Tensor, "n y x"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+def enlarge(small: Float[Tensor, "n y x"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
     """Resample each bilinearly to `size`. Of few cells by two matrices, which is quicker."""
     if max(small.shape[1:]) > FEW:
         return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
@@ -35,7 +35,7 @@ def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
 
 
 @lru_cache(maxsize=64)
-def mirrored(side: int, length: int) -> Float[Tensor, "length side"]:
+def enlargement_matrix(side: int, length: int) -> Float[Tensor, "length side"]:
     """Build the matrix that enlarges `side` samples to `length` bilinearly.
 
     Samples sit at half pixels; beyond the border the grid is mirrored without repeating its last sample. Every row
@@ -52,7 +52,7 @@ def mirrored(side: int, length: int) -> Float[Tensor, "length side"]:
     return matrix
 
 
-def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
+def pool(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
     """Average over the areas of a grid of `size`; where it divides the sides by additions, which is quicker."""
     (height, width), (tall, wide) = large.shape[1:], size
     if height % tall or width % wide:
@@ -62,27 +62,27 @@ def pooled(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor
     return reduce(torch.add, (rows[:, :, at::right] for at in range(right))) / (down * right)
 
 
-def ranks(values: Float[Tensor, ...]) -> Float[Tensor, " n"]:
+def rank(values: Float[Tensor, ...]) -> Float[Tensor, " n"]:
     """Rank all values from 0; equal values share the mean of their ranks."""
     _, which, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
     mean: torch.Tensor = counts.cumsum(0) - (counts + 1) / 2
     return mean.double()[which]
 
 
-def agreement(one: Float[Tensor, ...], other: Float[Tensor, ...]) -> float:
+def rank_agreement(one: Float[Tensor, ...], other: Float[Tensor, ...]) -> float:
     """Correlate ranks (Spearman's ρ). A constant map agrees with nothing: 0."""
-    first, second = (ranks(each) - (each.numel() - 1) / 2 for each in (one, other))
+    first, second = (rank(each) - (each.numel() - 1) / 2 for each in (one, other))
     scale = float(first.norm() * second.norm())
     return float(first @ second) / scale if scale > 0 else 0.0
 
 
-def region(saliency: Map, threshold: float) -> Region:
+def threshold(saliency: Map, threshold: float) -> Region:
     """Mark what lies above min + threshold · (max − min)."""
     low, high = saliency.min(), saliency.max()
     return saliency > low + threshold * (high - low)
 
 
-def top(saliency: Map, count: int) -> Region:
+def mark_top(saliency: Map, count: int) -> Region:
     """Mark the `count` highest pixels; among equal ones the first in reading order, so that exactly so many are marked."""
     marked = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
     marked[torch.argsort(saliency.flatten(), descending=True, stable=True)[:count]] = True
@@ -96,13 +96,13 @@ def dilate(marked: Region, pixels: int) -> Region:
     return functional.max_pool2d(marked.float()[None, None], 2 * pixels + 1, 1, pixels)[0, 0] > 0
 
 
-def overlap(one: Region, other: Region) -> float:
+def intersection_over_union(one: Region, other: Region) -> float:
     """Intersection over union; two empty regions are the same."""
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
 
 
-def flaws(saliency: Map) -> list[str]:
+def find_flaws(saliency: Map) -> list[str]:
     """Say in words what makes a map useless; nothing for a sound one."""
     if not bool(torch.isfinite(saliency).all()):
         return ["the map has values that are not finite"]

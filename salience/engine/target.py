@@ -47,7 +47,7 @@ def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str])
     return _one(wanted, probabilities, classes)
 
 
-def name(target: Target, classes: Sequence[str]) -> str:
+def describe(target: Target, classes: Sequence[str]) -> str:
     """Say the target in words."""
     if isinstance(target, int):
         return classes[target]
@@ -65,7 +65,7 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
             raise TargetError("expected a box with two classes or more for the runner-up, got one: name the class")
         return ranked[1]
     if isinstance(wanted, str) and (wanted in classes or not wanted.lstrip("-").isdigit()):
-        return _named(wanted, classes)
+        return _find_name(wanted, classes)
     try:
         index = int(wanted) if isinstance(wanted, str) else operator.index(wanted)  # 2.7 is no class
     except (TypeError, ValueError):
@@ -75,26 +75,26 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
     return index
 
 
-def called(name: str, classes: Sequence[str]) -> tuple[int, ...]:
+def find_classes(name: str, classes: Sequence[str]) -> tuple[int, ...]:
     """List the classes of a name: all of theirs, or one of its comma-separated synonyms, in any case."""
-    return _spelt(tuple(classes)).get(name.strip().lower(), ())
+    return _spell(tuple(classes)).get(name.strip().lower(), ())
 
 
-def answers(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
+def match_labels(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
     """Match a sample's labels to a box's classes: by index, or by name as a target is; what the box has not is left out.
 
     A name that several classes share is a right answer for each of them.
     """
     found: list[int] = []
     for label in sample.labels:
-        named = called(label, classes) if isinstance(label, str) else ()
+        named = find_classes(label, classes) if isinstance(label, str) else ()
         written = not named and str(label).isdecimal() and int(label) < len(classes)
         found += (int(label),) if written else named
     return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=16)
-def _spelt(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def _spell(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for index, full in enumerate(classes):
         for name in {part.strip().lower() for part in (full, *full.split(","))}:
@@ -102,8 +102,8 @@ def _spelt(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _named(wanted: str, classes: Sequence[str]) -> int:
-    found = called(wanted, classes)
+def _find_name(wanted: str, classes: Sequence[str]) -> int:
+    found = find_classes(wanted, classes)
     if len(found) == 1:
         return found[0]
     if found:

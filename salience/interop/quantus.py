@@ -13,7 +13,7 @@ from salience import api, registry
 from salience.boxes.torch import TorchBox
 from salience.errors import SettingError
 from salience.picture import Preparation
-from salience.types import Batched, BlackBox
+from salience.types import BatchedMethodProtocol, BlackBox
 
 
 def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[..., Any]:
@@ -25,15 +25,15 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     is masked shows 0, the mean colour of normalised data. With a `box` the model is passed over, so that metrics which
     change the model see no change, and the inputs are brought back to 0…1 by the box's own normalisation.
     """
-    fixed = None if box is None else registry.box(box)
+    fixed = None if box is None else registry.open_box(box)
 
     def explain(model: nn.Module, inputs: Any, targets: Any, **more: Any) -> Any:
         images = _images(inputs)
-        asked = wrapped(model, images, np.shape(inputs)[1]) if fixed is None else fixed
+        asked = wrap_normalised(model, images, np.shape(inputs)[1]) if fixed is None else fixed
         images = images if fixed is None else _raw(fixed, images)
-        made = api.prepared(method, None, settings | {key: value for key, value in more.items() if key != "device"})
+        made = api.make_method(method, None, settings | {key: value for key, value in more.items() if key != "device"})
         wanted = [int(each) for each in np.asarray(targets).reshape(-1)]
-        if isinstance(made, Batched):
+        if isinstance(made, BatchedMethodProtocol):
             maps = [found.saliency for found in made.many(asked, images.to(asked.device), wanted)]
         else:
             maps = [made(asked, *each) for each in zip(images.to(asked.device), wanted, strict=True)]
@@ -42,10 +42,10 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     return explain
 
 
-def wrapped(model: nn.Module, images: Tensor, channels: int) -> TorchBox:
+def wrap_normalised(model: nn.Module, images: Tensor, channels: int) -> TorchBox:
     """Make a box of a network whose inputs are normalised already."""
     size = (int(images.shape[-2]), int(images.shape[-1]))
-    box = TorchBox(model, Preparation(size), lane="exact", channels=channels)
+    box = TorchBox(model, Preparation(size), backend="exact", channels=channels)
     box.mean = (0.0, 0.0, 0.0)
     return box
 

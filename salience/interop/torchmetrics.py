@@ -11,8 +11,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from salience import measuring, registry
+from salience import registry
 from salience.case import Case
+from salience.tasks.measure import measure_case
 from salience.types import BlackBox, Images, Masks, Target
 
 
@@ -34,7 +35,7 @@ class Saliency(Metric):
 
     def __init__(self, measure: Any, **options: Any) -> None:
         super().__init__(**options)
-        self.measure = registry.measure(measure)
+        self.measure = registry.make_measure(measure)
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -55,7 +56,7 @@ class Saliency(Metric):
         places = [None] * len(images) if truths is None else list(truths)
         aims = targets.tolist() if isinstance(targets, Tensor) else targets
         for image, target, saliency, truth in zip(images, aims, saliencies, places, strict=True):
-            value = measuring.measured(Case(box, image, target, saliency, truth), self.measure).value
+            value = measure_case(Case(box, image, target, saliency, truth), self.measure).value
             if not math.isnan(value):
                 self.total += value
                 self.count += 1

@@ -12,8 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from salience.case import Case, Measured
-from salience.engine import fill, probe
+from salience.case import Case, MeasureResult
+from salience.engine.perturb import fill
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
 from salience.types import BlackBox, Image, Map, Masks, Scores
 
@@ -39,7 +41,7 @@ class Ordered:
     def __getitem__(self, part: slice) -> Ordered:
         return Ordered(self.counts[part], self.ranks[part], self.insert)
 
-    def draw(self, like: Tensor) -> Masks:
+    def rasterise(self, like: Tensor) -> Masks:
         """Compare the ranks with the counts."""
         counts = self.counts[:, None, None]
         return (self.ranks < counts if self.insert else self.ranks >= counts).to(like)
@@ -56,41 +58,41 @@ def rank(saliency: Map) -> Int[Tensor, "h w"]:
 def curve(case: Case, ranks: Int[Tensor, "h w"], counts: Sequence[int], behind: Image, *, insert: bool = False) -> Scores:
     """Score the image after each count of changes, in double precision; BudgetError where not all can be asked."""
     many, device = len(counts), case.box.device
-    probe.plan(many, many, many, "a curve")
+    plan_passes(many, many, many, "a curve")
     lot = Ordered(torch.tensor(counts, dtype=torch.int32, device=device), ranks.to(device).expand(many, -1, -1), insert)
-    asked = probe.each(case.box, case.image, case.target, [lot], behind, least=many)
+    asked = loop.score_masked(case.box, case.image, case.target, [lot], behind, least=many)
     return torch.cat([scores.double().cpu() for _, _, scores in asked])
 
 
-def walk(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> Measured:
+def walk(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> MeasureResult:
     """Delete the image's pixels in the order of the map, or insert them, and return the area under the score."""
     if not bool(torch.isfinite(case.saliency).all()):
-        return Measured(float("nan"))
+        return MeasureResult(float("nan"))
     pixels = case.saliency.numel()
     wide = step or STEP[protocol] or -(-pixels // 20)
     counts = [*range(0, pixels, wide), pixels]
-    behind = start(protocol, case.image, case.box) if insert else fill.of("mean", case.box, case.image)
+    behind = start(protocol, case.image, case.box) if insert else fill.make_fill("mean", case.box, case.image)
     scores = curve(case, rank(case.saliency), counts, behind, insert=insert)
     even = torch.linspace(0, 1, len(counts), dtype=torch.float64)  # RISE's code gives a last, shorter step as much
     x = torch.tensor(counts, dtype=torch.float64) / pixels if protocol == "torchcam" else even
-    return Measured(float(torch.trapezoid(scores, x)), {"curve": {"x": x.tolist(), "y": scores.tolist()}})
+    return MeasureResult(float(torch.trapezoid(scores, x)), {"curve": {"x": x.tolist(), "y": scores.tolist()}})
 
 
 def start(protocol: Protocol, image: Image, box: BlackBox) -> Image:
     """Return the image that insertion begins with."""
-    middle = fill.of("mean", box, image)
+    middle = fill.make_fill("mean", box, image)
     if protocol == "torchcam":
         return middle
     if protocol == "rise-2018":
-        return smoothed(image - middle, kernel(), "constant") + middle
+        return smooth(image - middle, kernel(), "constant") + middle
     if min(image.shape[-2:]) < 26:
         side = min(image.shape[-2:])
         raise SettingError(f"expected an image of 26 pixels a side or more for blur-51, got {side}: take rise-2018")
     line = torch.arange(-25, 26, dtype=torch.float64)
-    return smoothed(image, torch.softmax(-(line**2) / (2 * 50**2), 0), "reflect")
+    return smooth(image, torch.softmax(-(line**2) / (2 * 50**2), 0), "reflect")
 
 
-def smoothed(image: Image, axis: Float[Tensor, " k"], border: Literal["constant", "reflect"]) -> Image:
+def smooth(image: Image, axis: Float[Tensor, " k"], border: Literal["constant", "reflect"]) -> Image:
     """Convolve along both axes; beyond the border is zero, or the image mirrored."""
     ready, wide = axis.to(image), len(axis) // 2
     padded = functional.pad(image[:, None], (wide,) * 4, mode=border)

@@ -9,7 +9,7 @@ from torch import Tensor
 from salience.types import Map, Region
 
 
-def scaled(saliency: Map) -> Map:
+def scale(saliency: Map) -> Map:
     """Bring a map to 0…1: (map − min) / (max − min). A flat map has no levels and becomes NaN."""
     low, high = saliency.double().aminmax()
     return (saliency - low) / (high - low)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, look, probe
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, validate
+from salience.engine.inside.loop import introspect
+from salience.engine.query.ask import score_batch
 from salience.types import IMAGE, Images
 
 
@@ -28,32 +31,32 @@ class Accuracy:
     Departs from the paper: the label is the explained class.
     """
 
-    protocol: Literal["clean", "noise", "pgd"] = "clean"  # what is done to the image
-    sigma: float = 0.1  # standard deviation of the noise, of pixels in 0…1
-    epsilon: float = 8 / 255  # ε, the farthest that the attack moves a pixel
-    seed: int = 0  # of the noise and of the start
+    protocol: Annotated[Literal["clean", "noise", "pgd"], Doc("what is done to the image")] = "clean"
+    sigma: Annotated[float, Doc("standard deviation of the noise, of pixels in 0…1")] = 0.1
+    epsilon: Annotated[float, Doc("ε, the farthest that the attack moves a pixel")] = 8 / 255
+    seed: Annotated[int, Doc("of the noise and of the start")] = 0
     better: ClassVar[Better] = "higher"
 
     def __post_init__(self) -> None:
         for name in ("sigma", "epsilon"):
-            probe.expect_between(name, getattr(self, name), 0, None)
+            validate.expect_between(name, getattr(self, name), 0, None)
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """Only an attack looks inside."""
         return ("gradients",) if self.protocol == "pgd" else ()
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if not isinstance(case.target, int):
-            return Measured(float("nan"))
-        rows = probe.score(case.box, self.shown(case, case.target))
-        return Measured(float((rows.argmax(1) == case.target).float().mean()))
+            return MeasureResult(float("nan"))
+        rows = score_batch(case.box, self.shown(case, case.target))
+        return MeasureResult(float((rows.argmax(1) == case.target).float().mean()))
 
     def shown(self, case: Case, target: int) -> Images:
         """Make what the box is shown."""
         image = case.image[None].to(case.box.device)
-        chances = chance.generator(self.seed, "accuracy", self.protocol)
+        chances = seeding.generator(self.seed, "accuracy", self.protocol)
         if self.protocol == "noise":
             drawn = torch.randn(10, *case.image.shape, generator=chances)
             return (image + self.sigma * drawn.to(image)).clamp(0, 1)
@@ -66,7 +69,7 @@ class Accuracy:
         """Walk uphill within the bounds."""
         found = start
         for _ in range(10):
-            ((_, _, reading),) = look.each(case.box, found, [target], [IMAGE], "log-probability")  # type: ignore[arg-type]  # "gradients" is needed
-            moved = found - 0.25 * self.epsilon * reading.slopes[IMAGE].sign().to(found)
+            ((_, _, reading),) = introspect(case.box, found, [target], [IMAGE], "log-probability")  # type: ignore[arg-type]  # "gradients" is needed
+            moved = found - 0.25 * self.epsilon * reading.gradients[IMAGE].sign().to(found)
             found = torch.maximum(torch.minimum(moved, image + self.epsilon), image - self.epsilon).clamp(0, 1)
         return found

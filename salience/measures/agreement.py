@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from typing_extensions import Doc
 
 from salience import registry
-from salience.case import Better, Case, Measured, Need
-from salience.engine import likeness
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import similarity
 from salience.types import BlackBox
 
 
@@ -26,16 +28,16 @@ class Agreement:
     Departs from the paper: its top-k agreement is the share of common features; here it is their IoU.
     """
 
-    protocol: likeness.Kind = "spearman"  # how the maps are compared
-    reference: str = "grad-cam"  # the method that the map is compared with, with its default settings
+    protocol: Annotated[similarity.Kind, Doc("how the maps are compared")] = "spearman"
+    reference: Annotated[str, Doc("the method that the map is compared with, with its default settings")] = "grad-cam"
     better: ClassVar[Better] = "neither"
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """Say what the reference asks of a box."""
-        return () if registry.need(registry.method(self.reference)) is BlackBox else ("gradients",)
+        return () if registry.need_of(registry.find_method(self.reference)) is BlackBox else ("gradients",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        other = registry.make(self.reference)(case.box, case.image, case.target)
-        return Measured(likeness.between(case.saliency, other, self.protocol))
+        other = registry.make_method(self.reference)(case.box, case.image, case.target)
+        return MeasureResult(similarity.compare(case.saliency, other, self.protocol))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, probe
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, validate
 from salience.errors import SettingError
 from salience.measures import _curves
 from salience.types import Image
@@ -37,34 +38,34 @@ class Aopc:
     their sum does. The number of fillings is ours, and so are the steps of "scaat", whose text leaves them open.
     """
 
-    protocol: Literal["samek-2017", "scaat"] = "samek-2017"  # what is a place, and what replaces it
-    steps: int | None = None  # L; None: the protocol's
-    fillings: int | None = None  # how often the colours are drawn, for "samek-2017"; None: 10
-    seed: int = 0  # of the colours
+    protocol: Annotated[Literal["samek-2017", "scaat"], Doc("what is a place, and what replaces it")] = "samek-2017"
+    steps: Annotated[int | None, Doc("L; None: the protocol's")] = None
+    fillings: Annotated[int | None, Doc('how often the colours are drawn, for "samek-2017"; None: 10')] = None
+    seed: Annotated[int, Doc("of the colours")] = 0
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        probe.expect_between("steps", self.steps, 1, None)
-        probe.expect_between("fillings", self.fillings, 1, None)
+        validate.expect_between("steps", self.steps, 1, None)
+        validate.expect_between("fillings", self.fillings, 1, None)
         if self.protocol == "scaat" and self.fillings is not None:
             raise SettingError(f"expected no fillings for scaat, which draws none, got {self.fillings}: leave them out")
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if not bool(torch.isfinite(case.saliency).all()):
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         ranks, counts, fills = self._regions(case) if self.protocol == "samek-2017" else self._pixels(case)
         scores = torch.stack([_curves.curve(case, ranks, counts, each) for each in fills]).mean(0)
         evidence = {"curve": {"x": list(range(len(counts))), "y": scores.tolist()}}
-        return Measured(float((scores[0] - scores).mean()), evidence)
+        return MeasureResult(float((scores[0] - scores).mean()), evidence)
 
     def _regions(self, case: Case) -> tuple[Int[Tensor, "h w"], Sequence[int], list[Image]]:
         height, width = case.saliency.shape
         means = functional.avg_pool2d(case.saliency[None, None], SIDE, ceil_mode=True)[0, 0]
         small = _curves.rank(means)
         ranks = small.repeat_interleave(SIDE, 0).repeat_interleave(SIDE, 1)[:height, :width]
-        drawn = [chance.generator(self.seed, "aopc", number) for number in range(self.fillings or 10)]
+        drawn = [seeding.generator(self.seed, "aopc", number) for number in range(self.fillings or 10)]
         fills = [torch.rand(case.image.shape, generator=each).to(case.image) for each in drawn]
         return ranks, range(min(self.steps or 100, small.numel()) + 1), fills
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from salience.case import Better, Case, Measured, Need
-from salience.measures._kept import Protocol, kept
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
+from salience.measures._masked_score import Protocol, masked_score
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class AverageDrop:
     enlarge it then, here it is scaled at the image's.
     """
 
-    protocol: Protocol = "score-cam"  # what is kept, what the rest shows, what the loss is divided by
+    protocol: Annotated[Protocol, Doc("what is kept, what the rest shows, what the loss is divided by")] = "score-cam"
     better: ClassVar[Better] = "lower"
 
     @property
@@ -38,13 +40,13 @@ class AverageDrop:
         """Logits come from an open box."""
         return ("gradients",) if self.protocol == "grad-cam-logit" else ()
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        scores = kept(case, self.protocol)
+        scores = masked_score(case, self.protocol)
         if scores is None:
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         before, after = scores
-        return Measured(self._drop(before, after), {"before": before, "after": after})
+        return MeasureResult(self._drop(before, after), {"before": before, "after": after})
 
     def _drop(self, before: float, after: float) -> float:
         lost = max(0.0, before - after)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps
 
 
@@ -22,13 +24,13 @@ class BoundingBox:
     third of them, which is for whoever chooses the pictures.
     """
 
-    protocol: Literal["schulz-2020"] = "schulz-2020"  # how many pixels are marked
+    protocol: Annotated[Literal["schulz-2020"], Doc("how many pixels are marked")] = "schulz-2020"
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ("truth",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         count = int(case.place.sum())
         if count == 0:
-            return Measured(float("nan"))
-        return Measured(float((maps.top(case.saliency, count) & case.place).sum()) / count)
+            return MeasureResult(float("nan"))
+        return MeasureResult(float((maps.mark_top(case.saliency, count) & case.place).sum()) / count)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from PIL import Image as pil
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.measures._levels import scaled
+from salience.case import Better, Case, MeasureResult, Need
+from salience.measures._levels import scale
 
 SETTINGS: dict[str, dict[str, Any]] = {"png": {"optimize": True}, "jpeg": {"quality": 75}}
 
@@ -28,16 +29,16 @@ class Complexity:
     pictures, maps are ours; another release of the compression library may give a few bytes more or less.
     """
 
-    protocol: Literal["png", "jpeg"] = "png"  # the file format
+    protocol: Annotated[Literal["png", "jpeg"], Doc("the file format")] = "png"
     better: ClassVar[Better] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ()
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        grey = 255 * scaled(case.saliency)
+        grey = 255 * scale(case.saliency)
         if not bool(torch.isfinite(grey).all()):
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         file = io.BytesIO()
         picture = pil.fromarray(grey.round().to(torch.uint8).cpu().numpy())
         picture.save(file, self.protocol, **SETTINGS[self.protocol])
-        return Measured(file.tell() / grey.numel())
+        return MeasureResult(file.tell() / grey.numel())

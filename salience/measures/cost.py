@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
 from salience.errors import SettingError
 
 
@@ -22,13 +24,13 @@ class Cost:
     Range 0 and up. Cost: no pass.
     """
 
-    protocol: Literal["passes", "seconds", "memory"] = "passes"  # what is counted
+    protocol: Annotated[Literal["passes", "seconds", "memory"], Doc("what is counted")] = "passes"
     better: ClassVar[Better] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ("spent",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if case.spent is None:
             raise SettingError("expected a case that knows what its map cost, got none: leave the measure out")
         value = getattr(case.spent, self.protocol)
-        return Measured(float("nan") if value is None else float(value))
+        return MeasureResult(float("nan") if value is None else float(value))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
-from salience.measures._levels import scaled
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
+from salience.measures._levels import scale
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,14 @@ class Energy:
     values below 0 under "sise". Cost: no pass. Departs in nothing.
     """
 
-    protocol: Literal["score-cam", "sise"] = "score-cam"  # whether the map is scaled first
+    protocol: Annotated[Literal["score-cam", "sise"], Doc("whether the map is scaled first")] = "score-cam"
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ("truth",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        high = scaled(case.saliency) if self.protocol == "score-cam" else case.saliency.double()
+        high = scale(case.saliency) if self.protocol == "score-cam" else case.saliency.double()
         total = float(high.sum())
         if not bool(case.place.any()) or not total > 0 or float(high.min()) < 0:
-            return Measured(float("nan"))
-        return Measured(float(high[case.place].sum()) / total, {"area": float(case.place.double().mean())})
+            return MeasureResult(float("nan"))
+        return MeasureResult(float(high[case.place].sum()) / total, {"area": float(case.place.double().mean())})

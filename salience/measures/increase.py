@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from salience.case import Better, Case, Measured, Need
-from salience.measures._kept import Protocol, kept
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
+from salience.measures._masked_score import Protocol, masked_score
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Increase:
     Range 0 or 1; NaN for a flat map, except under "sise-15". Cost: 2 passes. Departs as `average-drop` does.
     """
 
-    protocol: Protocol = "score-cam"  # what is kept, what the rest shows, which score is read
+    protocol: Annotated[Protocol, Doc("what is kept, what the rest shows, which score is read")] = "score-cam"
     better: ClassVar[Better] = "higher"
 
     @property
@@ -31,11 +33,11 @@ class Increase:
         """Logits come from an open box."""
         return ("gradients",) if self.protocol == "grad-cam-logit" else ()
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        scores = kept(case, self.protocol)
+        scores = masked_score(case, self.protocol)
         if scores is None:
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         before, after = scores
         risen = after >= before if self.protocol == "relevance-cam" else after > before
-        return Measured(float(risen), {"before": before, "after": after})
+        return MeasureResult(float(risen), {"before": before, "after": after})

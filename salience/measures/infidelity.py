@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, fill, masks, probe
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, validate
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
 
 Products = Float[Tensor, " n"]
 LOT = 32  # perturbations that share one address
@@ -25,7 +28,7 @@ class Infidelity:
 
     "square-removal" shows the mean colour x̄ in one square, whose side is 1 pixel to a quarter of the image's and whose
     place is anywhere inside, all equally likely; Iᵀ S is the sum of the map over the square, as maps here say what a
-    pixel is worth, not its slope. "gaussian" is the paper's noisy baseline: I = x − (x̄ + ε), ε ~ N(0, 0.2²) for every
+    pixel is worth, not its gradient. "gaussian" is the paper's noisy baseline: I = x − (x̄ + ε), ε ~ N(0, 0.2²) for every
     pixel and channel, and Iᵀ S counts a pixel's value once a channel. Both take 200 perturbations. β is the factor
     that fits best, so the scale of the map does not matter; `scaled=false` takes the map as it is, β = 1.
 
@@ -34,49 +37,49 @@ class Infidelity:
     Departs from the paper: it leaves number and size of the squares to the experiment. What x̄ + ε has beyond 0…1 stays.
     """
 
-    protocol: Literal["square-removal", "gaussian"] = "square-removal"  # how the image is perturbed
-    samples: int = 200  # perturbations
-    scaled: bool = True  # whether the map is multiplied by the factor that fits best
-    seed: int = 0  # of the perturbations
+    protocol: Annotated[Literal["square-removal", "gaussian"], Doc("how the image is perturbed")] = "square-removal"
+    samples: Annotated[int, Doc("perturbations")] = 200
+    scaled: Annotated[bool, Doc("whether the map is multiplied by the factor that fits best")] = True
+    seed: Annotated[int, Doc("of the perturbations")] = 0
     better: ClassVar[Better] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        probe.expect_between("samples", self.samples, 1, None)
+        validate.expect_between("samples", self.samples, 1, None)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        whole = probe.whole(case.box, case.image, case.target)
+        whole = loop.score_image(case.box, case.image, case.target)
         steps = self._squares if self.protocol == "square-removal" else self._noises
         products, scores = (torch.cat(each) for each in zip(*steps(case), strict=True))
         lost = whole - scores
         size = float(products @ products)
         factor = (float(products @ lost) / size if size > 0 else 0.0) if self.scaled else 1.0
         value = float((factor * products - lost).square().mean())
-        return Measured(value, {"map": products.tolist(), "score": lost.tolist(), "factor": factor})
+        return MeasureResult(value, {"map": products.tolist(), "score": lost.tolist(), "factor": factor})
 
     def _squares(self, case: Case) -> Iterator[tuple[Products, Products]]:
         saliency = case.saliency.double().cpu().flatten()
         lots = [squares(case.box.size, self.samples, self.seed)]
-        behind = fill.of("mean", case.box, case.image)
-        for _, shown, scores in probe.each(case.box, case.image, case.target, lots, behind):
+        behind = fill.make_fill("mean", case.box, case.image)
+        for _, shown, scores in loop.score_masked(case.box, case.image, case.target, lots, behind):
             yield (1 - shown.cpu().double()).flatten(1) @ saliency, scores.cpu().double()
 
     def _noises(self, case: Case) -> Iterator[tuple[Products, Products]]:
-        mean = fill.of("mean", case.box, case.image)
+        mean = fill.make_fill("mean", case.box, case.image)
         for begin in range(0, self.samples, LOT):
-            source = chance.generator(self.seed, "infidelity", "gaussian", begin // LOT)
+            source = seeding.generator(self.seed, "infidelity", "gaussian", begin // LOT)
             shape = (min(LOT, self.samples - begin), *case.image.shape)
             shown = mean + 0.2 * torch.randn(shape, generator=source).to(case.image)
             removed = (case.image - shown).sum(1).cpu().double()
-            scores = probe.pictures(case.box, shown, case.target).cpu().double()
+            scores = loop.score_images(case.box, shown, case.target).cpu().double()
             yield torch.einsum("nhw,hw->n", removed, case.saliency.cpu().double()), scores
 
 
 def squares(size: tuple[int, int], samples: int, seed: int) -> masks.Windows:
     """Draw squares of all sides from 1 to a quarter of the image's, anywhere inside it."""
     height, width = size
-    drawn = torch.rand(samples, 3, generator=chance.generator(seed, "infidelity", "squares"), dtype=torch.float64)
+    drawn = torch.rand(samples, 3, generator=seeding.generator(seed, "infidelity", "squares"), dtype=torch.float64)
     side = 1 + (drawn[:, 0] * max(1, min(size) // 4)).long()
     top, left = ((drawn[:, axis] * (length - side + 1)).long() for axis, length in ((1, height), (2, width)))
     return masks.Windows(torch.stack([top, top + side, left, left + side], dim=1), size)

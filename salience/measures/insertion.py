@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import probe
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import validate
 from salience.measures import _curves
 
 
@@ -29,14 +31,14 @@ class Insertion:
     score is the logit unless it is told otherwise, here it is the target's.
     """
 
-    protocol: Literal["rise-2018", "torchcam", "blur-51"] = "rise-2018"  # start, step and area
-    step: int | None = None  # pixels a step; None: the protocol's
+    protocol: Annotated[Literal["rise-2018", "torchcam", "blur-51"], Doc("start, step and area")] = "rise-2018"
+    step: Annotated[int | None, Doc("pixels a step; None: the protocol's")] = None
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        probe.expect_between("step", self.step, 1, None)
+        validate.expect_between("step", self.step, 1, None)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         return _curves.walk(case, self.protocol, self.step, insert=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps
 from salience.measures._levels import thresholds
 
@@ -23,16 +25,18 @@ class Iou:
     Range 0 to 1; NaN without an object. Cost: no pass. Departs: "best" is no protocol of the paper.
     """
 
-    protocol: Literal["sise-20", "best"] = "sise-20"  # which pixels count as the map's
+    protocol: Annotated[Literal["sise-20", "best"], Doc("which pixels count as the map's")] = "sise-20"
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ("truth",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if not bool(case.place.any()):
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         if self.protocol == "sise-20":
-            return Measured(maps.overlap(maps.top(case.saliency, round(0.2 * case.saliency.numel())), case.place))
+            return MeasureResult(
+                maps.intersection_over_union(maps.mark_top(case.saliency, round(0.2 * case.saliency.numel())), case.place)
+            )
         marked, hits = thresholds(case.saliency, case.place)
         found = hits / (marked + case.place.sum() - hits)
-        return Measured(float(found.max()), {"share": float(marked[found.argmax()]) / case.saliency.numel()})
+        return MeasureResult(float(found.max()), {"share": float(marked[found.argmax()]) / case.saliency.numel()})

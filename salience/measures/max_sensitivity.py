@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, likeness, probe
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, similarity, validate
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,24 @@ class MaxSensitivity:
     Departs from the paper: a maximum over few draws is below the one over the ball.
     """
 
-    protocol: Literal["relative", "absolute"] = "relative"  # whether the change is divided by the size of the map
-    draws: int = 10  # images drawn
-    radius: float = 0.02  # of the ball
-    seed: int = 0  # of the draws
+    protocol: Annotated[Literal["relative", "absolute"], Doc("whether the change is divided by the size of the map")] = (
+        "relative"
+    )
+    draws: Annotated[int, Doc("images drawn")] = 10
+    radius: Annotated[float, Doc("of the ball")] = 0.02
+    seed: Annotated[int, Doc("of the draws")] = 0
     better: ClassVar[Better] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ("method",)
 
     def __post_init__(self) -> None:
-        probe.expect_between("draws", self.draws, 1, None)
-        probe.expect_between("radius", self.radius, 0, None, open_ends=True)
+        validate.expect_between("draws", self.draws, 1, None)
+        validate.expect_between("radius", self.radius, 0, None, open_ends=True)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         values = []
         for draw in range(self.draws):
-            step = torch.rand(case.image.shape, generator=chance.generator(self.seed, "max-sensitivity", draw)) * 2 - 1
+            step = torch.rand(case.image.shape, generator=seeding.generator(self.seed, "max-sensitivity", draw)) * 2 - 1
             other = case.again(case.box, case.image + self.radius * step.to(case.image), case.target, None)
-            values.append(likeness.change(case.saliency, other, relative=self.protocol == "relative"))
-        return Measured(max(values), {"values": values})
+            values.append(similarity.relative_change(case.saliency, other, relative=self.protocol == "relative"))
+        return MeasureResult(max(values), {"values": values})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
+from salience.case import Better, Case, MeasureResult, Need
 from salience.measures._levels import thresholds
 
 
@@ -24,14 +25,14 @@ class PixelPrecision:
     counts; here each picture has its own figure, so that a mean has an interval and a large object weighs no more.
     """
 
-    protocol: Literal["average-precision"] = "average-precision"  # how the thresholds are taken together
+    protocol: Annotated[Literal["average-precision"], Doc("how the thresholds are taken together")] = "average-precision"
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ("truth",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if not bool(case.place.any()):
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         marked, hits = thresholds(case.saliency, case.place)
         recall = hits / hits[-1]
-        return Measured(float((torch.diff(recall, prepend=recall.new_zeros(1)) * hits / marked).sum()))
+        return MeasureResult(float((torch.diff(recall, prepend=recall.new_zeros(1)) * hits / marked).sum()))

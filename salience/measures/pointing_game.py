@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
+from salience.case import Better, Case, MeasureResult, Need
 
 TOLERANCE = {"torchray": 15, "strict": 0}
 
@@ -24,16 +25,16 @@ class PointingGame:
     Range 0 or 1. Cost: no pass.
     """
 
-    protocol: Literal["torchray", "strict"] = "torchray"  # how far beside the object still counts
+    protocol: Annotated[Literal["torchray", "strict"], Doc("how far beside the object still counts")] = "torchray"
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ("truth",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         tolerance = TOLERANCE[self.protocol]
         top = torch.nonzero(case.saliency == case.saliency.max()).double().mean(0)
         inside = torch.nonzero(case.place).double()
         if len(inside) == 0:
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         nearest = float((inside - top).norm(dim=1).min())
-        return Measured(float(nearest < max(1, tolerance)), {"point": top.tolist(), "distance": nearest})
+        return MeasureResult(float(nearest < max(1, tolerance)), {"point": top.tolist(), "distance": nearest})

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
+from typing_extensions import Doc
 
 from salience import registry
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, maps
-from salience.engine.likeness import Kind, between
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import maps, seeding
+from salience.engine.similarity import Kind, compare
 from salience.errors import SettingError
 from salience.types import BlackBox, Target
 
@@ -42,10 +43,10 @@ class Randomisation:
     network still depends on the image; its value is the curve's mean, the curve being the evidence.
     """
 
-    protocol: Literal["cascade", "independent", "logit", "labels"] = "cascade"  # what is taken away
-    other: str = ""  # the spec of the box trained on permuted labels, for "labels"
-    likeness: Kind = "spearman"  # how maps are compared
-    seed: int = 0  # of the weights or of the class
+    protocol: Annotated[Literal["cascade", "independent", "logit", "labels"], Doc("what is taken away")] = "cascade"
+    other: Annotated[str, Doc('the spec of the box trained on permuted labels, for "labels"')] = ""
+    likeness: Annotated[Kind, Doc("how maps are compared")] = "spearman"
+    seed: Annotated[int, Doc("of the weights or of the class")] = 0
     better: ClassVar[Better] = "lower"
 
     @property
@@ -53,18 +54,18 @@ class Randomisation:
         """Weights can be drawn anew in an open box only."""
         return ("method", "gradients") if self.protocol in ("cascade", "independent") else ("method",)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         alike: list[float] = []
         shares: list[float] = []
         blanks = 0
         for share, box, target in self._asked(case):
             other = case.again(box, case.image, target, None)
-            blank = not maps.flaws(case.saliency) and bool(maps.flaws(other)) and bool(torch.isfinite(other).all())
-            alike.append(0.0 if blank else between(case.saliency, other, self.likeness))
+            blank = not maps.find_flaws(case.saliency) and bool(maps.find_flaws(other)) and bool(torch.isfinite(other).all())
+            alike.append(0.0 if blank else compare(case.saliency, other, self.likeness))
             shares.append(share)
             blanks += blank
-        return Measured(fmean(alike) if alike else math.nan, {"curve": {"x": shares, "y": alike}, "blank": blanks})
+        return MeasureResult(fmean(alike) if alike else math.nan, {"curve": {"x": shares, "y": alike}, "blank": blanks})
 
     def _asked(self, case: Case) -> Iterator[tuple[float, BlackBox, Target]]:
         """Yield the share of the modules that is drawn anew, the box to ask, and what about."""
@@ -73,17 +74,17 @@ class Randomisation:
         elif self.protocol == "logit":
             count = len(case.box.classes)
             if isinstance(case.target, int) and count > 1:
-                step = torch.randint(1, count, (1,), generator=chance.generator(self.seed, "randomisation", case.target))
+                step = torch.randint(1, count, (1,), generator=seeding.generator(self.seed, "randomisation", case.target))
                 yield 0.0, case.box, (case.target + int(step)) % count
         else:
-            weighted = getattr(case.box, "weighted", None)
+            weighted = getattr(case.box, "list_weighted", None)
             if weighted is None:
                 said = f"expected a torch network for randomisation/{self.protocol}, got {case.box.name}"
                 raise SettingError(f"{said}: take randomisation/logit")
             names, box = weighted(), cast("Any", case.box)
             for begin, end in pairwise((0, *reached(len(names)))):
                 blocks = names[-end:] if self.protocol == "cascade" else names[len(names) - end : len(names) - begin]
-                yield end / len(names), box.redrawn(blocks, self.seed), case.target
+                yield end / len(names), box.reinitialise(blocks, self.seed), case.target
 
 
 def reached(count: int) -> list[int]:
@@ -93,7 +94,7 @@ def reached(count: int) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _opened(spec: str) -> BlackBox:
-    return registry.box(spec)
+    return registry.open_box(spec)
 
 
 def _other(spec: str, box: BlackBox) -> BlackBox:

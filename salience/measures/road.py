@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, impute, probe, target
-from salience.measures import _curves
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, target, validate
+from salience.engine.query import loop
+from salience.measures import _curves, _impute
 from salience.types import BlackBox, Image, Images, Map, Probabilities, Scores
 
 Way = Literal["morf", "lerf"]
@@ -47,47 +49,49 @@ class Road:
     variants fill as ROAD does. Where no pixel is left the box's mean colour stands.
     """
 
-    protocol: Literal["morf-2022", "lerf-2022", "combined-2022", "ptame-morf", "ptame-lerf"] = "morf-2022"  # see above
-    noise: float | None = None  # σ in normalised space; None: 0.01
-    seed: int = 0  # of the noise
+    protocol: Annotated[Literal["morf-2022", "lerf-2022", "combined-2022", "ptame-morf", "ptame-lerf"], Doc("see above")] = (
+        "morf-2022"
+    )
+    noise: Annotated[float | None, Doc("σ in normalised space; None: 0.01")] = None
+    seed: Annotated[int, Doc("of the noise")] = 0
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        probe.expect_between("noise", self.noise, 0, None)
+        validate.expect_between("noise", self.noise, 0, None)
 
     @property
     def better(self) -> Better:
         """Removing what matters should hurt, removing what does not should not."""
         return "lower" if self.protocol in ("morf-2022", "ptame-morf") else "higher"
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         combined, ptame = self.protocol == "combined-2022", self.protocol.startswith("ptame")
         if not bool(torch.isfinite(case.saliency).all()) or not (combined or isinstance(case.target, int)):
-            return Measured(float("nan"))
+            return MeasureResult(float("nan"))
         levels = (0.1, 0.3, 0.5, 0.7) if ptame else tuple(number / 10 for number in range(1, 10))
         read: dict[str, list[float]] = {}
         for way in WAYS[self.protocol]:
-            removed = torch.stack([gone(case.saliency, level, way, ties=ptame) for level in levels])
-            scores, agreed = answers(case, self.filled(case, removed, way))
+            removed = torch.stack([mark_removed(case.saliency, level, way, ties=ptame) for level in levels])
+            scores, agreed = ask_once(case, self.filled(case, removed, way))
             read |= {f"{way} score": scores, f"{way} agreement": agreed}
         evidence = {name: {"x": list(levels), "y": values} for name, values in read.items() if values}
         if combined:
-            return Measured((fmean(read["lerf score"]) - fmean(read["morf score"])) / 2, evidence)
+            return MeasureResult((fmean(read["lerf score"]) - fmean(read["morf score"])) / 2, evidence)
         if ptame:
             x, y = torch.tensor([[0, *levels, 1], [1, *agreed, 0]], dtype=torch.float64)
-            return Measured(float(torch.trapezoid(y, x)), evidence)
-        return Measured(fmean(agreed), evidence)
+            return MeasureResult(float(torch.trapezoid(y, x)), evidence)
+        return MeasureResult(fmean(agreed), evidence)
 
     def filled(self, case: Case, removed: Bool[Tensor, "n h w"], way: Way) -> Images:
         """Impute, and add noise where something was removed."""
-        images = impute.linear(case.image, removed, case.box.mean)
+        images = _impute.impute_linear(case.image, removed, case.box.mean)
         size = 0.01 if self.noise is None else self.noise
-        drawn = torch.randn(images.shape, generator=chance.generator(self.seed, "road", way)).to(images)
-        return images + size * spread(case.box, case.image) * drawn * removed[:, None].to(images)
+        drawn = torch.randn(images.shape, generator=seeding.generator(self.seed, "road", way)).to(images)
+        return images + size * find_deviation(case.box, case.image) * drawn * removed[:, None].to(images)
 
 
-def gone(saliency: Map, level: float, way: Way, *, ties: bool) -> Bool[Tensor, "h w"]:
+def mark_removed(saliency: Map, level: float, way: Way, *, ties: bool) -> Bool[Tensor, "h w"]:
     """Mark the share of pixels to remove; with `ties`, also those that equal the last one."""
     signed = saliency if way == "morf" else -saliency
     ranks = _curves.rank(signed)
@@ -97,7 +101,7 @@ def gone(saliency: Map, level: float, way: Way, *, ties: bool) -> Bool[Tensor, "
     return signed >= signed[ranks == max(1, int(level * saliency.numel())) - 1]
 
 
-def answers(case: Case, images: Images) -> tuple[list[float], list[float]]:
+def ask_once(case: Case, images: Images) -> tuple[list[float], list[float]]:
     """Ask the box once: the target's score of each image, and 1 where the target, if it is a class, is the likeliest."""
     likeliest: list[int] = []
 
@@ -105,10 +109,10 @@ def answers(case: Case, images: Images) -> tuple[list[float], list[float]]:
         likeliest.extend(probabilities.argmax(1).tolist())
         return target.pick(case.target, probabilities)
 
-    scores: list[float] = probe.pictures(case.box, images, noted).tolist()
+    scores: list[float] = loop.score_images(case.box, images, noted).tolist()
     return scores, [float(each == case.target) for each in likeliest if isinstance(case.target, int)]
 
 
-def spread(box: BlackBox, image: Image) -> Float[Tensor, "3 1 1"]:
+def find_deviation(box: BlackBox, image: Image) -> Float[Tensor, "3 1 1"]:
     """Return the deviation of each channel that a box divides by, 1 for a box that tells none."""
     return image.new_tensor(getattr(getattr(box, "preparation", None), "std", (1.0, 1.0, 1.0)))[:, None, None]

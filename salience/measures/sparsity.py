@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
+from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps
 
 
@@ -26,7 +27,7 @@ class Sparsity:
     where the authors' code of "gini" adds 1e-7 to each pixel.
     """
 
-    protocol: Literal["gini", "entropy", "effective-pixels"] = "gini"  # how sparsity is counted
+    protocol: Annotated[Literal["gini", "entropy", "effective-pixels"], Doc("how sparsity is counted")] = "gini"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     @property
@@ -34,11 +35,11 @@ class Sparsity:
         """Give the direction: a sparse map has a high Gini index and few effective pixels."""
         return "higher" if self.protocol == "gini" else "lower"
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if self.protocol == "gini":
-            return Measured(float(maps.gini(case.saliency[None])))
+            return MeasureResult(float(maps.gini(case.saliency[None])))
         sizes = case.saliency.double().abs()
         shares = sizes / sizes.sum()  # a map of zeros becomes NaN
         entropy = -torch.special.xlogy(shares, shares).sum()
-        return Measured(float(entropy if self.protocol == "entropy" else entropy.exp()))
+        return MeasureResult(float(entropy if self.protocol == "entropy" else entropy.exp()))

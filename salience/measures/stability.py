@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, starmap
 from statistics import fmean
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.case import Better, Case, Measured, Need
-from salience.engine import chance, likeness, probe
+from salience.case import Better, Case, MeasureResult, Need
+from salience.engine import seeding, similarity, validate
 from salience.types import Map
 
 
@@ -33,34 +34,36 @@ class Stability:
     Noisy pixels may leave 0…1.
     """
 
-    protocol: Literal["noise", "noise-rank", "seeds"] = "noise"  # what changes, and how the maps are compared
-    draws: int | None = None  # noisy images, or seeds
-    sigma: float = 0.05  # standard deviation of the noise
-    seed: int = 0  # of the noise; the first seed for "seeds"
+    protocol: Annotated[Literal["noise", "noise-rank", "seeds"], Doc("what changes, and how the maps are compared")] = (
+        "noise"
+    )
+    draws: Annotated[int | None, Doc("noisy images, or seeds")] = None
+    sigma: Annotated[float, Doc("standard deviation of the noise")] = 0.05
+    seed: Annotated[int, Doc('of the noise; the first seed for "seeds"')] = 0
     needs: ClassVar[tuple[Need, ...]] = ("method",)
 
     def __post_init__(self) -> None:
-        probe.expect_between("draws", self.draws, 2 if self.protocol == "seeds" else 1, None)
-        probe.expect_between("sigma", self.sigma, 0, None, open_ends=True)
+        validate.expect_between("draws", self.draws, 2 if self.protocol == "seeds" else 1, None)
+        validate.expect_between("sigma", self.sigma, 0, None, open_ends=True)
 
     @property
     def better(self) -> Better:
         """A change should be small, an agreement large."""
         return "lower" if self.protocol == "noise" else "higher"
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if self.protocol == "seeds":
             seeds = range(self.seed, self.seed + (self.draws or 3))
             found = [case.again(case.box, case.image, case.target, seed) for seed in seeds]
-            values = list(starmap(likeness.between, combinations(found, 2)))
+            values = list(starmap(similarity.compare, combinations(found, 2)))
         elif self.protocol == "noise-rank":
-            values = [likeness.between(case.saliency, each) for each in self._noisy(case)]
+            values = [similarity.compare(case.saliency, each) for each in self._noisy(case)]
         else:
-            values = [likeness.change(case.saliency, each) for each in self._noisy(case)]
-        return Measured(fmean(values), {"values": values})
+            values = [similarity.relative_change(case.saliency, each) for each in self._noisy(case)]
+        return MeasureResult(fmean(values), {"values": values})
 
     def _noisy(self, case: Case) -> Iterator[Map]:
         for draw in range(self.draws or 5):
-            noise = torch.randn(case.image.shape, generator=chance.generator(self.seed, "stability", draw))
+            noise = torch.randn(case.image.shape, generator=seeding.generator(self.seed, "stability", draw))
             yield case.again(case.box, case.image + self.sigma * noise.to(case.image), case.target, None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from salience.case import Better, Case, Measured, Need
-from salience.measures._kept import highest, relative, share_of
+from typing_extensions import Doc
+
+from salience.case import Better, Case, MeasureResult, Need
+from salience.measures._masked_score import default_share, keep_highest, relative_score
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,14 @@ class Sufficiency:
     Range 0 upward: above 1 where the score rises. NaN where the image's score is not above 0. Cost: 2 passes.
     """
 
-    protocol: Literal["mean-10"] = "mean-10"  # how much is kept, and what the rest shows
-    share: float | None = None  # of the pixels that is kept, between 0 and 1; none: the protocol's
+    protocol: Annotated[Literal["mean-10"], Doc("how much is kept, and what the rest shows")] = "mean-10"
+    share: Annotated[float | None, Doc("of the pixels that is kept, between 0 and 1; none: the protocol's")] = None
     better: ClassVar[Better] = "higher"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        share_of(self.share)
+        default_share(self.share)
 
-    def __call__(self, case: Case) -> Measured:
+    def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        return relative(case, highest(case.saliency, share_of(self.share)))
+        return relative_score(case, keep_highest(case.saliency, default_share(self.share)))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from salience.engine import cams, look
-from salience.types import Features, Found, GreyBox, Images, Target
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod, choose_layer, iterate_images, read_activations, score_replaced
+from salience.methods._settings import Layer
+from salience.types import Estimate, Features, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
-class AblationCam(look.Looks):
+class AblationCam(BatchedMethod):
     """Weigh each feature map by the share of the class's score that is lost without it. No gradients.
 
     saliency = ReLU(Σ_k w_k A_k),   w_k = (y − y_k) / |y|
@@ -25,16 +27,16 @@ class AblationCam(look.Looks):
     be negative.
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+    layer: Layer = None
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        at = look.layer(box, images, self.layer)
-        return [each for one, aims in look.singly(box, images, targets) for each in self.explain(box, one, aims, at)]
+        at = choose_layer(box, images, self.layer)
+        return [each for one, aims in iterate_images(box, images, targets) for each in self.explain(box, one, aims, at)]
 
-    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Found]:
+    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Estimate]:
         """Take the maps out one by one."""
-        maps = look.tap(box, image, [at])[at]
+        maps = read_activations(box, image, [at])[at]
         channels = maps.shape[1]
         alive = maps[0].flatten(1).any(1).nonzero()[:, 0]
         gone = torch.cat([alive.new_tensor([channels]), alive])  # the first of them is none of the maps
@@ -44,9 +46,12 @@ class AblationCam(look.Looks):
             kept.scatter_(1, gone[part][:, None], 0)
             return maps * kept[:, :channels, None, None]
 
-        scores = look.onward(box, image, targets, at, without, len(gone))
+        scores = score_replaced(box, image, targets, at, without, len(gone))
         whole, rest = scores[:, :1], scores[:, 1:]
         weights = (whole - rest) / torch.where(whole == 0, 1, whole.abs())
         small = torch.einsum("tk,kyx->tyx", weights.to(maps), maps[0, alive]).relu()
-        told, notes = {"layers": (at,), "maps": channels, "masks": len(alive)}, cams.notes(box, self.layer, silent=False)
-        return [Found(each, evidence=told, notes=notes) for each in cams.enlarged(small, image)]
+        told, notes = (
+            {"layers": (at,), "maps": channels, "masks": len(alive)},
+            cams.describe_layer(box, self.layer, silent=False),
+        )
+        return [Estimate(each, evidence=told, notes=notes) for each in cams.enlarge(small, image)]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import look
-from salience.methods import _semantic
-from salience.types import Found, GreyBox, Images, Target
+from typing_extensions import Doc
+
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods import _sise
+from salience.methods._settings import Fill
+from salience.types import Estimate, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
-class AdaSise(look.Looks):
+class AdaSise(BatchedMethod):
     """SISE with a threshold that each block chooses for each image: Otsu's, over its positive mean gradients.
 
     Of each block's feature maps those are kept with α_k > τ · max α, where τ = otsu({α_k / max α : α_k > 0}), 256
@@ -26,16 +30,16 @@ class AdaSise(look.Looks):
     Cost: a pass forward and back, and a pass a mask, a sixth of SISE's or less; without gradients, a pass a channel more.
     """
 
-    gate: _semantic.Gate = "hard"  # hard, as SISE's paper has it, or soft
-    layers: str | None = None  # layers from shallow to deep, with commas between; none given: the end of each block
-    rectify: bool = False  # whether negative activations are cut off before a map becomes a mask
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
+    gate: Annotated[_sise.Gate, Doc("hard, as SISE's paper has it, or soft")] = "hard"
+    layers: Annotated[
+        str | None, Doc("layers from shallow to deep, with commas between; none given: the end of each block")
+    ] = None
+    rectify: Annotated[bool, Doc("whether negative activations are cut off before a map becomes a mask")] = False
+    fill: Fill = "mean"
 
     def __post_init__(self) -> None:
-        _semantic.expect_gate(self.gate)
+        _sise.expect_gate(self.gate)
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
-        return _semantic.Semantic(_semantic.adaptive, self.gate, self.layers, self.rectify, self.fill).many(
-            box, images, targets
-        )
+        return _sise.Semantic(_sise.adaptive, self.gate, self.layers, self.rectify, self.fill).many(box, images, targets)

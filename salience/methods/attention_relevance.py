@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import attention, look
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine.inside import attention
+from salience.engine.inside.loop import BatchedMethod
+from salience.types import Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class AttentionRelevance(look.Looks):
+class AttentionRelevance(BatchedMethod):
     """Let relevance flow through the attentions of a transformer that raise the class's logit.
 
     R ← R + Ā_l R, from the first block to the last, R = I at first;   Ā_l = mean over heads of ReLU(∂logit/∂A_l ⊙ A_l)
@@ -27,10 +28,10 @@ class AttentionRelevance(look.Looks):
     averaged, the mean of their rows.
     """
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         return attention.explain(box, images, targets, "attention-relevance", _mix)
 
 
-def _mix(matrix: Float[Tensor, "m heads t t"], slopes: Float[Tensor, "m heads t t"]) -> Float[Tensor, "m t t"]:
-    return torch.eye(matrix.shape[-1], device=matrix.device) + (slopes * matrix).relu().mean(1)
+def _mix(matrix: Float[Tensor, "m heads t t"], gradients: Float[Tensor, "m heads t t"]) -> Float[Tensor, "m t t"]:
+    return torch.eye(matrix.shape[-1], device=matrix.device) + (gradients * matrix).relu().mean(1)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import attention, look, probe
+from salience.engine import validate
+from salience.engine.inside import attention
+from salience.engine.inside.loop import BatchedMethod
 from salience.errors import SettingError
-from salience.types import Found, Images, OpenBox, Target
+from salience.types import Estimate, Images, OpenBox, Target
 
 Heads = Literal["mean", "max", "min"]
 NOTE = "attention rollout does not look at the target: its map is the same for every class"
 
 
 @dataclass(frozen=True)
-class AttentionRollout(look.Looks):
+class AttentionRollout(BatchedMethod):
     """Multiply the attentions of a transformer: how much of each patch reaches the token that answers.
 
     R = Π_l S_l, the last first,   S_l = ½ A_l + ½ I, its rows divided by their sum;   saliency = the answer's row of R
@@ -32,18 +35,18 @@ class AttentionRollout(look.Looks):
     additions to it.
     """
 
-    heads: Heads = "mean"  # how the heads of a block become one: mean, max or min
-    discard: float = 0.0  # share of each block's attentions, the lowest, that is set to 0
+    heads: Annotated[Heads, Doc("how the heads of a block become one: mean, max or min")] = "mean"
+    discard: Annotated[float, Doc("share of each block's attentions, the lowest, that is set to 0")] = 0.0
 
     def __post_init__(self) -> None:
         if self.heads not in get_args(Heads):
             raise SettingError(f"expected a way to join heads, one of {', '.join(get_args(Heads))}, got {self.heads!r}")
-        probe.expect_between("discard", self.discard, 0, 0.99)
+        validate.expect_between("discard", self.discard, 0, 0.99)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image; one image may have several targets, whose maps are alike."""
         found = attention.explain(box, images, targets, "attention-rollout", self._mix)
-        return [Found(each.saliency, evidence=each.evidence, notes=(NOTE, *each.notes)) for each in found]
+        return [Estimate(each.saliency, evidence=each.evidence, notes=(NOTE, *each.notes)) for each in found]
 
     def _mix(self, matrix: Float[Tensor, "m heads t t"], _: Tensor) -> Float[Tensor, "m t t"]:
         joins: dict[Heads, Callable[[int], Tensor]] = {"mean": matrix.mean, "max": matrix.amax, "min": matrix.amin}

@@ -8,17 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, evolve, fill, masks, probe
+from salience.engine import seeding, validate
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.ask import choose_backend
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.methods import _encodings
-from salience.methods._history import History
-from salience.types import BlackBox, Found, Image, Map, Scores, Target
+from salience.methods._de_cam import encodings, evolution
+from salience.methods._de_cam.regression import History
+from salience.methods._settings import Fill
+from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
 
 Variant = Literal["r1", "r0", "unevolved"]
 Fitness = Literal["preserve", "delete", "hybrid"]
@@ -50,43 +56,47 @@ class DeCam:
     Cost: 2,500 passes (r0: 5,000), or the budget; two a mask with `hybrid`.
     """
 
-    variant: Variant = "r1"  # r1, r0 or unevolved
-    encoding: _encodings.Name = "grid"  # what a mask is made of: grid, regions (superpixels) or blobs
-    fitness: Fitness = "preserve"  # what a good mask does: preserve the score, delete it when hidden, or both (hybrid)
-    cells: int | None = None  # G, cells along a side (regions: G² of them; blobs: their number); none given: 7, 14 or 4
-    area: float | None = None  # λ, the price of showing the whole image; none given: 0.3 (r0: 0.5)
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same search
+    variant: Annotated[Variant, Doc("r1, r0 or unevolved")] = "r1"
+    encoding: Annotated[encodings.Name, Doc("what a mask is made of: grid, regions (superpixels) or blobs")] = "grid"
+    fitness: Annotated[
+        Fitness, Doc("what a good mask does: preserve the score, delete it when hidden, or both (hybrid)")
+    ] = "preserve"
+    cells: Annotated[
+        int | None, Doc("G, cells along a side (regions: G² of them; blobs: their number); none given: 7, 14 or 4")
+    ] = None
+    area: Annotated[float | None, Doc("λ, the price of showing the whole image; none given: 0.3 (r0: 0.5)")] = None
+    fill: Fill = "mean"
+    seed: Annotated[int, Doc("the same seed gives the same search")] = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("variant", Variant), ("encoding", _encodings.Name), ("fitness", Fitness)):
+        for name, known in (("variant", Variant), ("encoding", encodings.Name), ("fitness", Fitness)):
             if getattr(self, name) not in get_args(known):
                 raise SettingError(f"expected {name} {', '.join(get_args(known))}, got {getattr(self, name)!r}: choose one")
-        probe.expect_between("cells", self.cells, 1, None)
-        probe.expect_between("area", self.area, 0, None)
+        validate.expect_between("cells", self.cells, 1, None)
+        validate.expect_between("area", self.area, 0, None)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running map after every few generations."""
         plain, sides = self.variant == "r0", 2 if self.fitness == "hybrid" else 1
         most = 5000 if plain else 2500
-        passes = probe.plan(None, default=most, least=8 * sides, what=f"de-cam ({self.variant}, {self.fitness})")
+        passes = plan_passes(None, default=most, least=8 * sides, what=f"de-cam ({self.variant}, {self.fitness})")
         total = (passes if passes < 2**31 else most) // sides
-        code = _encodings.of(self.encoding, image, self.cells, 7 if plain or passes <= 1000 else 14, self.seed)
-        judge = _Judge(self, box, image, target, code)
-        search = self._search(code.wide, total)
-        told = 0
-        while told < total:
-            people = search.ask()[: total - told]
-            value = judge(people, least=0 if told else len(people))
+        code = encodings.make_encoding(self.encoding, image, self.cells, 7 if plain or passes <= 1000 else 14, self.seed)
+        fitness_of = _Fitness(self, box, image, target, code)
+        search = self._search(code.dimensions, total)
+        evaluated = 0
+        while evaluated < total:
+            population = search.ask()[: total - evaluated]
+            value = fitness_of(population, least=0 if evaluated else len(population))
             search.tell(value)
-            late = len(value) < len(people)
-            told += len(value)
-            if told // masks.LOT > (told - len(value)) // masks.LOT or late or told == total:
-                yield judge.found(search.people if plain else None)
+            late = len(value) < len(population)
+            evaluated += len(value)
+            if evaluated // masks.LOT > (evaluated - len(value)) // masks.LOT or late or evaluated == total:
+                yield fitness_of.found(search.population if plain else None)
             if late:
                 return
 
@@ -95,42 +105,42 @@ class DeCam:
         """λ."""
         return self.area if self.area is not None else 0.5 if self.variant == "r0" else 0.3
 
-    def _search(self, wide: int, total: int) -> evolve.Search:
+    def _search(self, dimensions: int, total: int) -> evolution.Search:
         """Make the population and its optimiser. A small budget has a small population: ten generations at least."""
         plain = self.variant == "r0"
-        many, chances = min(50 if plain else 100, max(8, total // 10)), chance.generator(self.seed, "de-cam")
-        start = evolve.uniform if plain or self.encoding == "blobs" else evolve.contrasted
-        people = start(many, wide, chances)
+        many, chances = min(50 if plain else 100, max(8, total // 10)), seeding.generator(self.seed, "de-cam")
+        start = evolution.sample_uniform if plain or self.encoding == "blobs" else evolution.sample_binary
+        population = start(many, dimensions, chances)
         if plain:
-            return evolve.Classic(people, self.seed, tie=TIE)
+            return evolution.Classic(population, self.seed, tie=TIE)
         if self.variant == "r1":
-            return evolve.Shade(people, self.seed, total, tie=TIE)
-        return evolve.Unevolved(people, self.seed, start, tie=TIE)
+            return evolution.Shade(population, self.seed, total, tie=TIE)
+        return evolution.Unevolved(population, self.seed, start, tie=TIE)
 
 
-class _Judge:
+class _Fitness:
     """Scores masks, remembers the best, and folds all into the map."""
 
-    def __init__(self, method: DeCam, box: BlackBox, image: Image, target: Target, code: _encodings.Encoding) -> None:
+    def __init__(self, method: DeCam, box: BlackBox, image: Image, target: Target, code: encodings.Encoding) -> None:
         self.method, self.box, self.target, self.code = method, box, target, code
-        self.image, self.behind = image, fill.of(method.fill, box, image, method.seed).contiguous()
+        self.image, self.behind = image, fill.make_fill(method.fill, box, image, method.seed).contiguous()
         self.history, self.owed = History(code.paint, code.numbers), list[tuple[Tensor, Scores]]()
         self.first: Tensor | None = None  # the first score: others count from there, so that equal ones are exactly 0
         self.varied, self.best, self.count = False, -math.inf, 0
         self.top, self.evidence = torch.empty(0), dict[str, Any]()  # the best so far, drawn when it is asked for
         self.trace: list[tuple[int, float, float]] = []  # masks, best and mean fitness
-        probe.settle(box, image)
+        choose_backend(box, image)
 
-    def __call__(self, people: evolve.People, least: int) -> Float[Tensor, " m"]:
+    def __call__(self, population: evolution.Population, least: int) -> Float[Tensor, " m"]:
         """Return the fitness of each, or of as many as could be scored."""
         seen: dict[str, Tensor] = {}
         if self.method.fitness != "delete":
-            seen["kept"], rows, areas = self._asked(people, self.image, self.behind, least)
+            seen["kept"], rows, areas = self._asked(population, self.image, self.behind, least)
         if self.method.fitness != "preserve":
-            seen["left"], rows, areas = self._asked(people, self.behind, self.image, least)
+            seen["left"], rows, areas = self._asked(population, self.behind, self.image, least)
         many = min(len(each) for each in seen.values())
         if not many:
-            return people.new_zeros(0)
+            return population.new_zeros(0)
         scores = torch.zeros(many, dtype=torch.float64)
         for name, each in seen.items():
             scores += self._scaled(each[:many]) * (1 if name == "kept" else -1)
@@ -141,21 +151,25 @@ class _Judge:
         top = int(fitness.argmax())
         if float(fitness[top]) > self.best:
             self.best = float(fitness[top])
-            self.top, self.evidence = people[top : top + 1], {"area": float(areas[top])}
+            self.top, self.evidence = population[top : top + 1], {"area": float(areas[top])}
             self.evidence |= {name: float(each[top]) for name, each in seen.items()}
         self.count += many
         self.trace.append((self.count, self.best, float(fitness.mean())))
         return fitness
 
     def _asked(
-        self, people: evolve.People, ahead: Image, behind: Image, least: int
+        self, population: evolution.Population, ahead: Image, behind: Image, least: int
     ) -> tuple[Float[Tensor, " m"], Tensor, Tensor]:
         """Return scores, rows and areas of the masks that could be scored."""
-        lot, begin = self.code.lot(people), 0
-        scores, rows, areas = [people.new_zeros(0)], [people.new_zeros(0, 1, self.code.numbers)], [people.new_zeros(0)]
-        for part, drawn, found in probe.each(self.box, ahead, self.target, self._lots(lot), behind, least=least):
+        lot, begin = self.code.lot(population), 0
+        scores, rows, areas = (
+            [population.new_zeros(0)],
+            [population.new_zeros(0, 1, self.code.numbers)],
+            [population.new_zeros(0)],
+        )
+        for part, drawn, found in loop.score_masked(self.box, ahead, self.target, self._lots(lot), behind, least=least):
             scores.append(found.cpu().double())
-            rows.append(self.code.rows(people[begin : begin + len(part)]))
+            rows.append(self.code.rows(population[begin : begin + len(part)]))
             areas.append(drawn.mean((1, 2)).cpu().double())
             begin += len(part)
         return torch.cat(scores), torch.cat(rows), torch.cat(areas)
@@ -175,12 +189,12 @@ class _Judge:
             return scores
         return 1 - (scores.clamp(min=0) + EPS).log() / math.log(EPS)
 
-    def found(self, people: evolve.People | None) -> Found:
+    def found(self, population: evolution.Population | None) -> Estimate:
         """Fold what has been seen; for r0, its population."""
         self._fold()
-        mask = self.code.lot(self.top).draw(self.image)[0].float().cpu()
+        mask = self.code.lot(self.top).rasterise(self.image)[0].float().cpu()
         evidence = self.evidence | {"mask": mask, "search": tuple(self.trace)}
-        if people is None:
+        if population is None:
             return replace(self.history.found(), evidence=evidence)
-        rows = self.code.rows(people)
-        return Found(self.code.paint(rows.mean(0))[0].float() * self.varied, evidence=evidence)
+        rows = self.code.rows(population)
+        return Estimate(self.code.paint(rows.mean(0))[0].float() * self.varied, evidence=evidence)

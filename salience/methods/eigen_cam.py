@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import cams, look, probe
-from salience.engine.tap import INPUT
-from salience.types import Features, Found, GreyBox, Images, Target
+from salience.engine.inside import cams
+from salience.engine.inside.hooks import INPUT
+from salience.engine.inside.loop import MOST, BatchedMethod, choose_layer, expect_targets, read_activations
+from salience.engine.query.run import plan_passes
+from salience.types import Estimate, Features, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
-class EigenCam(look.Looks):
+class EigenCam(BatchedMethod):
     """Show what most of the features at a place have in common; no class is asked for.
 
     saliency = A v,   v = the first right singular vector of A, its rows the places and its columns the channels
@@ -26,24 +30,26 @@ class EigenCam(look.Looks):
     and a library does: the map is then the first principal component.
     """
 
-    layer: str | None = None  # the layer whose feature maps are projected; none given: the end of the last block
-    centred: bool = False  # whether each channel's mean is taken off first; the paper does not
+    layer: Annotated[
+        str | None, Doc("the layer whose feature maps are projected; none given: the end of the last block")
+    ] = None
+    centred: Annotated[bool, Doc("whether each channel's mean is taken off first; the paper does not")] = False
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image, whatever its target; one image may have several targets, all with one map."""
         at = self.layer or default(box, images)
-        look.expect_targets(box, images, targets)
-        probe.plan(len(images), default=0, least=len(images), what=f"{len(images)} images")
-        parts = (look.tap(box, part, [at])[at] for part in images.split(look.MOST))
-        large = torch.cat([cams.enlarged(project(part, centred=self.centred), images) for part in parts])
-        notes = (*cams.notes(box, self.layer, silent=False), "the map shows what the box sees, not why this class")
-        return [Found(each, evidence={"layers": (at,)}, notes=notes) for each in large.expand(len(targets), -1, -1)]
+        expect_targets(box, images, targets)
+        plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
+        parts = (read_activations(box, part, [at])[at] for part in images.split(MOST))
+        large = torch.cat([cams.enlarge(project(part, centred=self.centred), images) for part in parts])
+        notes = (*cams.describe_layer(box, self.layer, silent=False), "the map shows what the box sees, not why this class")
+        return [Estimate(each, evidence={"layers": (at,)}, notes=notes) for each in large.expand(len(targets), -1, -1)]
 
 
 def default(box: GreyBox, images: Images) -> str:
     """Name the end of the last block; of a transformer without reductions, what goes into its normalisation."""
-    at = look.layer(box, images, None)
-    return at.removesuffix(INPUT) + INPUT if box.anatomy().note else at
+    at = choose_layer(box, images, None)
+    return at.removesuffix(INPUT) + INPUT if box.layer_info().note else at
 
 
 def project(features: Features, *, centred: bool) -> Tensor:

@@ -6,17 +6,22 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Doc
 
-from salience.engine import fill, look, probe
 from salience.engine import target as aims
-from salience.engine.run import Run, current
+from salience.engine import validate
+from salience.engine.inside.loop import MOST, BatchedMethod, expect_targets, run_in_parts
+from salience.engine.perturb import fill
+from salience.engine.query.ask import expect_finite, guard
+from salience.engine.query.run import Run, current, plan_passes
 from salience.errors import SettingError
-from salience.types import Found, Image, Images, Masks, OpenBox, Target
+from salience.types import Estimate, Image, Images, Masks, OpenBox, Target
 
 LEAST = 20  # steps below which no mask finds its place
 LEVELS = 8  # of the blur
@@ -28,7 +33,7 @@ TIE = 1e-5  # mask values that differ by less share their rank
 
 
 @dataclass(frozen=True)
-class ExtremalPerturbation(look.Looks):
+class ExtremalPerturbation(BatchedMethod):
     """Find the smooth mask of a given area that keeps the class's logit highest; outside, the picture is blurred.
 
     m_a = argmax over masks m of logit(picture blurred where m is low) − λ mean (sorted m − step at area a)²
@@ -42,36 +47,36 @@ class ExtremalPerturbation(look.Looks):
     tenth of what the area asks, and λ grows faster.
     """
 
-    areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)  # shares of the picture that are kept, a mask each
-    steps: int = 800  # steps up the gradient
-    cell: int = 7  # side of the grid's cells, in pixels
-    sigma: float = 21.0  # width of the bell around a cell, in pixels
-    blur: float = 20.0  # sigma of the strongest blur, in pixels; 0 fades to the mean colour instead
-    flip: bool = True  # show every second picture in the mirror
+    areas: Annotated[tuple[float, ...], Doc("shares of the picture that are kept, a mask each")] = (0.025, 0.05, 0.1, 0.2)
+    steps: Annotated[int, Doc("steps up the gradient")] = 800
+    cell: Annotated[int, Doc("side of the grid's cells, in pixels")] = 7
+    sigma: Annotated[float, Doc("width of the bell around a cell, in pixels")] = 21.0
+    blur: Annotated[float, Doc("sigma of the strongest blur, in pixels; 0 fades to the mean colour instead")] = 20.0
+    flip: Annotated[bool, Doc("show every second picture in the mirror")] = True
 
     def __post_init__(self) -> None:
         if not self.areas:
             raise SettingError("expected at least one area, got none: a share of the picture, as in 0.1")
         for area in self.areas:
-            probe.expect_between("area", area, 0, 1, open_ends=True)
+            validate.expect_between("area", area, 0, 1, open_ends=True)
         for name, least in (("steps", 1), ("cell", 1), ("sigma", 0.1), ("blur", 0)):
-            probe.expect_between(name, getattr(self, name), least, None)
+            validate.expect_between(name, getattr(self, name), least, None)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target, all together; one image may have several targets."""
         *_, found = self._grow(box, images, targets)
         return found
 
-    def watch(self, box: OpenBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: OpenBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the masks as they move."""
         for found in self._grow(box, image[None], [target]):
             yield found[0]
 
-    def _grow(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> Iterator[list[Found]]:
-        look.expect_targets(box, images, targets)
+    def _grow(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> Iterator[list[Estimate]]:
+        expect_targets(box, images, targets)
         masks, least = len(targets) * len(self.areas), min(LEAST, self.steps)
         what = f"{least} steps of extremal perturbation with {masks} masks"
-        steps = probe.plan(masks * self.steps, default=0, least=masks * least, what=what) // masks
+        steps = plan_passes(masks * self.steps, default=0, least=masks * least, what=what) // masks
         run, game = current.get() or Run(), _Game(self, box, images, targets)
         for step in range(steps):
             if run.room(masks, masks * step, masks * least) < masks:
@@ -132,28 +137,28 @@ class _Game:
         """Move all masks once, a pass each; the fewer steps, the longer, to a tenth of what the area's term asks."""
 
         def ask(part: slice) -> Tensor:
-            return self.slopes(part, weight, mirrored=self.how.flip and step % 2 == 0)
+            return self.gradients(part, weight, mirrored=self.how.flip and step % 2 == 0)
 
-        slope = torch.cat([each for _, each in look.paced(self.box, len(self.areas), look.MOST, "slopes", ask)])
-        self.speed = slope if self.speed is None else MOMENTUM * self.speed + (1 - MOMENTUM) * slope
+        gradient = torch.cat([each for _, each in run_in_parts(self.box, len(self.areas), MOST, "gradients", ask)])
+        self.speed = gradient if self.speed is None else MOMENTUM * self.speed + (1 - MOMENTUM) * gradient
         rate = min(RATE * max(1.0, PAPER / steps) ** 0.5, 0.1 * self.cells[0].numel() / (2 * weight))
         self.cells = (self.cells + rate * self.speed).clamp(0, 1)
 
-    def slopes(self, part: slice, weight: float, *, mirrored: bool) -> Tensor:
+    def gradients(self, part: slice, weight: float, *, mirrored: bool) -> Tensor:
         """Differentiate what the masks are to maximise with respect to their parameters."""
         with torch.inference_mode(False), torch.enable_grad():
             cells = self.cells[part].clone().requires_grad_()
             masks = self.draw(cells)
             shown = self.show(masks, self.owners[part])
-            with probe.asking(self.box, shown):
+            with guard(self.box, shown):
                 logits = self.box.logits(shown.flip(-1) if mirrored else shown)
-                probe.expect_finite(self.box, logits.detach())
+                expect_finite(self.box, logits.detach())
                 scores = [aims.pick(aim, row[None]) for aim, row in zip(self.targets[part], logits, strict=True)]
                 terms = [torch.cat(scores).sum(), -weight * off(masks, self.areas[part]).sum()]
-                slopes = torch.autograd.grad(terms, cells)[0]
-        return slopes
+                gradients = torch.autograd.grad(terms, cells)[0]
+        return gradients
 
-    def found(self, steps: int) -> list[Found]:
+    def found(self, steps: int) -> list[Estimate]:
         """Add up each target's masks, and smooth."""
         how, found = self.how, []
         made = () if steps == how.steps else (f"made {steps} of {how.steps} steps",)
@@ -164,14 +169,16 @@ class _Game:
             over = float((each.mean((1, 2)) - each.new_tensor(how.areas)).max())
             wide = (f"a mask covers {over:.0%} of the picture more than asked: allow more steps",) if over > 0.05 else ()
             evidence = {"masks": each.float().cpu()}
-            found.append(Found(saliency.float(), None, None, evidence, (*made, *wide), steps * len(how.areas)))
+            found.append(Estimate(saliency.float(), None, None, evidence, (*made, *wide), steps * len(how.areas)))
         return found
 
 
 def pyramid(box: OpenBox, image: Image, blur: float) -> Float[Tensor, "l 3 h w"]:
     """Return the image in steps: from hidden to clear."""
     if blur == 0:
-        return torch.lerp(fill.of("mean", box, image), image, torch.linspace(0, 1, LEVELS).to(image)[:, None, None, None])
+        return torch.lerp(
+            fill.make_fill("mean", box, image), image, torch.linspace(0, 1, LEVELS).to(image)[:, None, None, None]
+        )
     sigmas = [blur * (1 - level / (LEVELS - 1)) for level in range(LEVELS - 1)]
     return torch.stack([*(fill.blur(image, sigma) for sigma in sigmas), image])
 

@@ -9,15 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine import biases, cams, look, pixels
-from salience.types import IMAGE, Found, Images, OpenBox, Target
+from salience.engine.inside import cams, input_gradients
+from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.methods import _bias_gradients
+from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 TOLERABLE = 1e-2  # of the score; beyond it the map gets a note
 
 
 @dataclass(frozen=True)
-class Fullgrad(look.Looks):
-    """The logit of a ReLU network is its input times its slope plus what each bias adds: show all of it, each in place.
+class Fullgrad(BatchedMethod):
+    """The logit of a ReLU network is its input times its gradient plus what each bias adds: show all of it, each in place.
 
     saliency = ψ(x ⊙ ∂logit/∂x) + Σ over layers and channels of ψ(b ⊙ ∂logit/∂b)
 
@@ -31,18 +33,20 @@ class Fullgrad(look.Looks):
     authors' code: a layer is stretched without their 1e-6, and enlarged without aligned corners.
     """
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         found = []
-        with biases.Biases((images.shape[-2], images.shape[-1]), lambda adds: stretched(adds).sum(1)) as seen:
-            for _, shown, reading in look.each(box, images, targets, [IMAGE]):
-                shares = (shown - pixels.zero(box, shown)) * reading.slopes[IMAGE]
+        with _bias_gradients.BiasGradients(
+            (images.shape[-2], images.shape[-1]), lambda adds: stretched(adds).sum(1)
+        ) as seen:
+            for _, shown, reading in introspect(box, images, targets, [IMAGE]):
+                shares = (shown - input_gradients.find_zero(box, shown)) * reading.gradients[IMAGE]
                 saliency = stretched(shares).sum(1)
                 whole = shares.flatten(1).sum(1)
                 for small, adds in seen.parts(len(shown)):
                     whole += adds.to(whole)
                     if small is not None:
-                        saliency += cams.enlarged(small.to(saliency), shown)
+                        saliency += cams.enlarge(small.to(saliency), shown)
                 gaps = (reading.scores - whole).abs() / reading.scores.abs().clamp(min=1e-12)
                 found += [told(*each) for each in zip(saliency, gaps.tolist(), strict=True)]
         return found
@@ -55,10 +59,10 @@ def stretched(values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c y x"]:
     return (sizes - low) / (high - low).clamp(min=torch.finfo(sizes.dtype).tiny)
 
 
-def told(saliency: Tensor, gap: float) -> Found:
+def told(saliency: Tensor, gap: float) -> Estimate:
     """Add how much of the score the map leaves out."""
     evidence = {"completeness gap": gap}
     if gap <= TOLERABLE:
-        return Found(saliency, evidence=evidence)
+        return Estimate(saliency, evidence=evidence)
     note = f"the parts miss the score by {gap:.0%} of it: the network has more than ReLUs, or biases that are not seen"
-    return Found(saliency, evidence=evidence, notes=(note,))
+    return Estimate(saliency, evidence=evidence, notes=(note,))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salience.engine import cams, look
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods._settings import Layer
+from salience.types import Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class GradCam(look.Looks):
+class GradCam(BatchedMethod):
     """Weigh each feature map by how much the class's logit rises with it, on average over places.
 
     saliency = ReLU(Σ_k w_k A_k),   w_k = mean over places of ∂logit / ∂A_k
@@ -21,8 +23,8 @@ class GradCam(look.Looks):
     Departs from the paper: in nothing.
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+    layer: Layer = None
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         return cams.explain(box, images, targets, self.layer, lambda _, g: g.mean((2, 3), keepdim=True))

@@ -8,32 +8,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from salience.engine import cams, look
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods._settings import Layer
+from salience.types import Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class GradCamPlusPlus(look.Looks):
-    """Weigh each feature map by its positive slopes, so that a small object counts as much as a large one.
+class GradCamPlusPlus(BatchedMethod):
+    """Weigh each feature map by its positive gradients, so that a small object counts as much as a large one.
 
     saliency = ReLU(Σ_k w_k A_k),   w_k = Σ_u a_k(u) · ReLU(g_k(u)),   a_k = g_k² / (2 g_k² + (Σ_v A_k(v)) · g_k³)
 
     g_k = ∂logit / ∂A_k at place u, and a_k = 0 where the denominator vanishes. The paper's score is exp(logit), whose
     second and third derivatives are powers of g where the logit is linear in A: the factor exp(logit) is left out, for
-    it is the same for all maps, so the slopes of the logit are all that is needed. Cost: as Grad-CAM.
+    it is the same for all maps, so the gradients of the logit are all that is needed. Cost: as Grad-CAM.
 
     Departs from the paper: in nothing.
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+    layer: Layer = None
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         return cams.explain(box, images, targets, self.layer, weigh)
 
 
-def weigh(features: Tensor, slopes: Tensor) -> Tensor:
-    """Divide by g² first, which float32 cannot hold where slopes are small."""
-    below = 2 + features.sum((2, 3), keepdim=True) * slopes
-    share = torch.where((slopes != 0) & (below != 0), 1 / below, 0.0)
-    return (share * slopes.relu()).sum((2, 3), keepdim=True)
+def weigh(features: Tensor, gradients: Tensor) -> Tensor:
+    """Divide by g² first, which float32 cannot hold where gradients are small."""
+    below = 2 + features.sum((2, 3), keepdim=True) * gradients
+    share = torch.where((gradients != 0) & (below != 0), 1 / below, 0.0)
+    return (share * gradients.relu()).sum((2, 3), keepdim=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import look, pixels
-from salience.types import IMAGE, Found, Images, OpenBox, Target
+from typing_extensions import Doc
+
+from salience.engine.inside import input_gradients
+from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class Gradient(look.Looks):
+class Gradient(BatchedMethod):
     """A pixel matters as much as the class's logit would move with it.
 
     saliency = max over channels of |∂logit / ∂pixel|
@@ -21,14 +25,14 @@ class Gradient(look.Looks):
     high too. `sum` keeps the sign, which then says whether brighter is better there, not whether the pixel helps.
     """
 
-    channels: pixels.Channels = "max-abs"  # how three channels become one: max-abs, sum-abs or sum
+    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
 
     def __post_init__(self) -> None:
-        pixels.expect("channels", self.channels, pixels.Channels)
+        input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         found = []
-        for _, _, reading in look.each(box, images, targets, [IMAGE]):
-            found += pixels.found(reading.slopes[IMAGE], self.channels)
+        for _, _, reading in introspect(box, images, targets, [IMAGE]):
+            found += input_gradients.make_estimates(reading.gradients[IMAGE], self.channels)
         return found

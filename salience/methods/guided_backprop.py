@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import guided, look, pixels
+from typing_extensions import Doc
+
+from salience.engine.inside import input_gradients
+from salience.engine.inside.loop import BatchedMethod, introspect
 from salience.errors import BoxError
-from salience.types import IMAGE, Found, Images, OpenBox, Target
+from salience.methods import _guided_relu
+from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class GuidedBackprop(look.Looks):
+class GuidedBackprop(BatchedMethod):
     """The gradient, but at every ReLU only what raises the score goes on: sharp outlines of what excites the network.
 
     saliency = max over channels of |R⁰|,   Rˡ = [fˡ > 0] · [Rˡ⁺¹ > 0] · Rˡ⁺¹ at each ReLU f
@@ -25,20 +30,20 @@ class GuidedBackprop(look.Looks):
     Departs from the paper: three channels become one; the paper shows the map in colour.
     """
 
-    channels: pixels.Channels = "max-abs"  # how three channels become one: max-abs, sum-abs or sum
+    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
 
     def __post_init__(self) -> None:
-        pixels.expect("channels", self.channels, pixels.Channels)
+        input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         found = []
-        with guided.Guided() as held:
-            for _, _, reading in look.each(box, images, targets, [IMAGE]):
+        with _guided_relu.GuidedRelu() as held:
+            for _, _, reading in introspect(box, images, targets, [IMAGE]):
                 if held.count == 0:
                     raise BoxError(
                         f"expected a network with ReLUs for guided backprop, got none in {box.name}: "
                         "use gradient or smooth-grad"
                     )
-                found += pixels.found(reading.slopes[IMAGE], self.channels)
+                found += input_gradients.make_estimates(reading.gradients[IMAGE], self.channels)
         return found

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Doc
 
-from salience.engine import fill, masks, probe
-from salience.types import BlackBox, Found, Image, Map, Target
+from salience.engine import validate
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.methods._settings import Fill
+from salience.types import BlackBox, Estimate, Image, Map, Target
 
 STEPS = 10_000  # in the map's range: windows are compared in whole ones, lest rounding decide
 
@@ -34,42 +39,42 @@ class Hipe:
     schedule of cells, the overlap and the threshold; hidden pixels show a constant there too (or the window's mean).
     """
 
-    cells: int = 8  # cells along the shorter side at the first depth
-    depths: int = 4  # how often cells are halved, the first depth included; they end at a pixel
-    threshold: float = 0.5  # where the map is high enough to look closer, in its range
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # for the noise fill only
+    cells: Annotated[int, Doc("cells along the shorter side at the first depth")] = 8
+    depths: Annotated[int, Doc("how often cells are halved, the first depth included; they end at a pixel")] = 4
+    threshold: Annotated[float, Doc("where the map is high enough to look closer, in its range")] = 0.5
+    fill: Fill = "mean"
+    seed: Annotated[int, Doc("for the noise fill only")] = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("cells", self.cells, 1, None)
-        probe.expect_between("depths", self.depths, 1, None)
-        probe.expect_between("threshold", self.threshold, 0, 1)
+        validate.expect_between("cells", self.cells, 1, None)
+        validate.expect_between("depths", self.depths, 1, None)
+        validate.expect_between("threshold", self.threshold, 0, 1)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the map after every depth."""
         size = (image.shape[-2], image.shape[-1])
         cell = max(1, min(size) // self.cells)
-        windows = masks.windows(size, 2 * cell, cell)
+        windows = masks.lay_windows(size, 2 * cell, cell)
         least, grid = len(windows), len(windows)
-        left = probe.plan(None, default=2**31, least=least + 1, what=f"the first depth of hipe, {self.cells} cells") - 1
-        whole = probe.whole(box, image, target)
-        behind = fill.of(self.fill, box, image, self.seed)
+        left = plan_passes(None, default=2**31, least=least + 1, what=f"the first depth of hipe, {self.cells} cells") - 1
+        whole = loop.score_image(box, image, target)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
         saliency = torch.zeros(size, dtype=torch.float64)
         told: list[dict[str, Any]] = []
         for depth in range(1, self.depths + 1):
             hidden = 0
-            for part, _, scores in probe.each(box, image, target, [windows], behind, least=least):
+            for part, _, scores in loop.score_masked(box, image, target, [windows], behind, least=least):
                 saliency += part.cover((whole - scores).relu())
                 hidden += len(part)
             told.append({"cell": cell, "windows": hidden, "grid": grid})
             left -= hidden
             quiet = float(saliency.max()) == 0
             notes = ("hiding no window lowered the score",) if quiet else ()
-            yield Found(saliency.float(), evidence={"depths": tuple(told)}, notes=notes)
+            yield Estimate(saliency.float(), evidence={"depths": tuple(told)}, notes=notes)
             if quiet or left <= 0 or hidden < len(windows) or cell == 1 or depth == self.depths:
                 return
             cell, least = max(1, min(size) // (self.cells * 2**depth)), 0
@@ -77,7 +82,7 @@ class Hipe:
 
     def closer(self, saliency: Map, cell: int, most: int) -> tuple[masks.Windows, int]:
         """Choose the windows of a depth, those with the highest map first; say how many there are in all."""
-        grid = masks.windows((saliency.shape[-2], saliency.shape[-1]), 2 * cell, cell)
+        grid = masks.lay_windows((saliency.shape[-2], saliency.shape[-1]), 2 * cell, cell)
         low, high = saliency.aminmax()
         steps = ((highest(saliency, cell) - low) / (high - low).clamp(min=1e-12) * STEPS).round()
         order = steps.argsort(descending=True, stable=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from salience.engine import cams, look
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods._settings import Layer
+from salience.types import Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class HiresCam(look.Looks):
-    """Weigh each feature map place by place, by the slope there.
+class HiresCam(BatchedMethod):
+    """Weigh each feature map place by place, by the gradient there.
 
     saliency = ReLU(Σ_k g_k ⊙ A_k),   g_k = ∂logit / ∂A_k
 
@@ -21,8 +23,8 @@ class HiresCam(look.Looks):
     Departs from the paper: what lies below zero is cut, as in Grad-CAM.
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+    layer: Layer = None
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         return cams.explain(box, images, targets, self.layer, lambda _, g: g)

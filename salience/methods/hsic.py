@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, designs, fill, maps, masks, probe
-from salience.engine.tiles import Tiles
+from salience.engine import maps, seeding, validate
+from salience.engine.perturb import designs, fill, masks
+from salience.engine.perturb.tiles import Tiles
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Map, Scores, Target
+from salience.methods._settings import Fill, Seed
+from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
 
 LEAST, MOST = 32, 8192  # masks: below, no half has a dependence; above, all pairs are too many
 BLOCK = 256  # rows of the output kernel that exist at a time
@@ -38,30 +43,32 @@ class Hsic:
     of order 1/n, exceeds it. Cost: n passes, at most 8,192; masks are kept as grids, L in blocks of 256 rows.
     """
 
-    masks: int | None = None  # n, how many masks; none given: what the budget allows, or 1500
-    cells: int = 7  # cells along each side of the grid
-    kernel: Literal["dirac", "sobolev"] = "dirac"  # dirac for masks that hide or show, sobolev for masks that fade
-    signed: bool = True  # cells that lower the score count below zero; off: dependence as published
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same masks
+    masks: Annotated[int | None, Doc("n, how many masks; none given: what the budget allows, or 1500")] = None
+    cells: Annotated[int, Doc("cells along each side of the grid")] = 7
+    kernel: Annotated[Literal["dirac", "sobolev"], Doc("dirac for masks that hide or show, sobolev for masks that fade")] = (
+        "dirac"
+    )
+    signed: Annotated[bool, Doc("cells that lower the score count below zero; off: dependence as published")] = True
+    fill: Fill = "mean"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, LEAST, MOST)
-        probe.expect_between("cells", self.cells, 1, 64)
+        validate.expect_between("masks", self.masks, LEAST, MOST)
+        validate.expect_between("cells", self.cells, 1, 64)
         if self.kernel not in ("dirac", "sobolev"):
             raise SettingError(f"expected kernel dirac or sobolev, got {self.kernel!r}")
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running map after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
-        count = min(MOST, probe.plan(self.masks, default=1500, least=LEAST, what="hsic"))
-        behind = fill.of(self.fill, box, image, self.seed)
+        count = min(MOST, plan_passes(self.masks, default=1500, least=LEAST, what="hsic"))
+        behind = fill.make_fill(self.fill, box, image, self.seed)
         x, y = torch.zeros(0, self.cells**2, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
-        for part, _, scores in probe.each(box, image, target, self.lots(count, size), behind, least=LEAST):
+        for part, _, scores in loop.score_masked(box, image, target, self.lots(count, size), behind, least=LEAST):
             x, y = torch.cat([x, part.values.flatten(1)]), torch.cat([y, scores.double().cpu()])
             if len(y) // masks.LOT > (len(y) - len(part)) // masks.LOT:
                 yield self.found(x, y, size)
@@ -70,20 +77,20 @@ class Hsic:
     def lots(self, count: int, size: tuple[int, int]) -> Iterator[Tiles]:
         """Yield Latin hypercubes: of each cell, every one of 256 equal steps from 0 to 1 comes once."""
         for begin in range(0, count, masks.LOT):
-            chances = chance.generator(self.seed, "hsic", self.cells, begin // masks.LOT)
+            chances = seeding.generator(self.seed, "hsic", self.cells, begin // masks.LOT)
             drawn = torch.rand(2, masks.LOT, self.cells**2, generator=chances, dtype=torch.float64)
             values = (drawn[0].argsort(dim=0) + drawn[1]) / masks.LOT
             values = (values >= 0.5).double() if self.kernel == "dirac" else values
             yield Tiles(values[: count - begin].unflatten(1, (self.cells, self.cells)), size)
 
-    def found(self, x: Cells, y: Scores, size: tuple[int, int]) -> Found:
+    def found(self, x: Cells, y: Scores, size: tuple[int, int]) -> Estimate:
         """Fold what has been seen; masks go to the halves in blocks."""
         saliency, error = (each.unflatten(0, (self.cells, self.cells)).float() for each in self.fold(x, y))
         half = torch.arange(len(y)) // designs.BLOCK % 2 == 0
         halves = [self.fold(x[side], y[side])[0] for side in (half, ~half) if int(side.sum()) > 1]
-        stability = maps.agreement(*halves) if len(halves) == 2 else None
+        stability = maps.rank_agreement(*halves) if len(halves) == 2 else None
         evidence = {"dependence": saliency.abs()}
-        return Found(maps.resize(saliency, size), maps.resize(error, size), stability, evidence)
+        return Estimate(maps.resize(saliency, size), maps.resize(error, size), stability, evidence)
 
     def fold(self, x: Cells, y: Scores) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Return the cells' dependence, with its sign, and standard errors."""

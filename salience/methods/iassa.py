@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.engine import chance, fill, maps, masks, occlude, probe
+from salience.engine import maps, seeding, validate
+from salience.engine.estimate import occlusion
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.methods import _attention, _coarse_to_fine
-from salience.types import BlackBox, Found, Image, Map, Region, Target
+from salience.methods._iassa import attention, plus
+from salience.methods._settings import Fill
+from salience.types import BlackBox, Estimate, Image, Map, Region, Target
 
 Reading = Literal["official", "intent"]
 MOST = 1400  # windows in one adaptive round
@@ -41,19 +47,21 @@ class Iassa:
     the region is small), up to 2,048 (`plus`).
     """
 
-    variant: Literal["official", "intent", "plus"] = "intent"  # official, intent or plus
-    features: str = "auto"  # what attention compares: self, lab-xy, none, another box, or auto (self if the box lets)
-    rounds: int = 5  # K, adaptive rounds after the coarse one
-    window: int = 45  # W₀, side of the first windows, in pixels
-    stride: int = 8  # s₀, step between the first windows, in pixels
-    mix: float = 0.5  # λ, the share of the map that is not attended
-    threshold: float = 0.3  # t, where the region begins, in the map's range
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # which windows are left out where the budget does not allow all
-    selection: Reading | None = None  # official or intent; none given: as the variant says
-    estimator: Reading | None = None  # official or intent; none given: as the variant says
-    finer: float = 0.0  # weight of a round, (W₀ / W_k) to this power
-    attention: Reading | None = None  # official or intent; none given: as the variant says
+    variant: Annotated[Literal["official", "intent", "plus"], Doc("official, intent or plus")] = "intent"
+    features: Annotated[
+        str, Doc("what attention compares: self, lab-xy, none, another box, or auto (self if the box lets)")
+    ] = "auto"
+    rounds: Annotated[int, Doc("K, adaptive rounds after the coarse one")] = 5
+    window: Annotated[int, Doc("W₀, side of the first windows, in pixels")] = 45
+    stride: Annotated[int, Doc("s₀, step between the first windows, in pixels")] = 8
+    mix: Annotated[float, Doc("λ, the share of the map that is not attended")] = 0.5
+    threshold: Annotated[float, Doc("t, where the region begins, in the map's range")] = 0.3
+    fill: Fill = "mean"
+    seed: Annotated[int, Doc("which windows are left out where the budget does not allow all")] = 0
+    selection: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
+    estimator: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
+    finer: Annotated[float, Doc("weight of a round, (W₀ / W_k) to this power")] = 0.0
+    attention: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
 
     def __post_init__(self) -> None:
         if self.variant not in ("official", "intent", "plus"):
@@ -66,9 +74,9 @@ class Iassa:
             raise SettingError(
                 f"expected only {', '.join(PLUS[1:])} with variant plus, got {foreign[0]}: choose variant intent"
             )
-        probe.expect_between("mix", self.mix, 0, 1)
-        probe.expect_between("threshold", self.threshold, 0, 1)
-        probe.expect_between("rounds", self.rounds, 0, None)
+        validate.expect_between("mix", self.mix, 0, 1)
+        validate.expect_between("threshold", self.threshold, 0, 1)
+        validate.expect_between("rounds", self.rounds, 0, None)
         if int(self.window - 1.5 * self.rounds) < 1 or self.stride - 0.2 * (self.rounds - 1) < 1:
             raise SettingError(
                 f"expected windows and strides of a pixel at least in round {self.rounds}, "
@@ -77,36 +85,38 @@ class Iassa:
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the map after every round."""
         if self.variant == "plus":
-            yield from _coarse_to_fine.watch(box, image, target, self.fill, self.threshold, self.seed)
+            yield from plus.watch(box, image, target, self.fill, self.threshold, self.seed)
             return
         size = (image.shape[-2], image.shape[-1])
         classic = self._reads("estimator") == "official"
         windows, cover = masks.coarse_first(size, *self.sides(0))
         least = len(windows) if classic else cover
-        allowed = probe.plan(None, default=2**31, least=least + 1, what=f"iassa ({self.variant})")
-        whole = probe.whole(box, image, target)
+        allowed = plan_passes(None, default=2**31, least=least + 1, what=f"iassa ({self.variant})")
+        whole = loop.score_image(box, image, target)
         source, attend = self._attention(box, image)
-        behind = fill.of(self.fill, box, image, self.seed)
-        drops, rounds, last = occlude.Drops(size), list[dict[str, Any]](), max(0, self.rounds - classic)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
+        drops, rounds, last = occlusion.OcclusionEstimate(size), list[dict[str, Any]](), max(0, self.rounds - classic)
         windows = windows[: max(least, allowed // 3)]
         for number in range(last + 1):
-            scores = torch.cat([y.cpu() for _, _, y in probe.each(box, image, target, [windows], behind, least=least)])
+            scores = torch.cat(
+                [y.cpu() for _, _, y in loop.score_masked(box, image, target, [windows], behind, least=least)]
+            )
             if classic and len(scores) < len(windows):
                 return  # half a round has no meaning here: the last whole one stands
             windows = windows[: len(scores)]
             if classic:
                 raw = (scores.double().sum() - windows.cover(scores)) / len(windows)  # Σ y m / N, with m = 1 − o
-                found = Found(raw.float())
+                found = Estimate(raw.float())
             else:
                 drops.add(windows, whole - scores, (self.window / self.sides(number)[0]) ** self.finer)
                 raw, found = drops.map(), drops.found()
             attended = raw if attend is None else self.mix * raw + (1 - self.mix) * attend(raw)
-            region = maps.region(attended, self.threshold)
+            region = maps.threshold(attended, self.threshold)
             rounds.append(self._noted(number, size, windows, region))
             evidence = {"raw": raw.float(), "region": region, "rounds": tuple(rounds), "features": source}
             yield replace(found, saliency=attended.float(), evidence=evidence)
@@ -122,7 +132,7 @@ class Iassa:
     def select(self, size: tuple[int, int], number: int, region: Region, most: int) -> masks.Windows:
         """Choose the windows of a round: those that touch the region, or, as officially, all that do not swallow it."""
         window, stride = self.sides(number)
-        grid = masks.windows(size, window, stride)
+        grid = masks.lay_windows(size, window, stride)
         if self._reads("selection") == "official":
             inside = masks.Windows(grid.edges, size).count(region)
             return masks.Windows(grid.edges[inside < int(region.sum())], size)
@@ -131,13 +141,13 @@ class Iassa:
             grid = masks.Windows(grid.edges[grid.count(grown) > 0], size)
         most = min(MOST, most)
         if len(grid) > most:
-            chosen = torch.randperm(len(grid), generator=chance.generator(self.seed, "iassa", number))[:most]
+            chosen = torch.randperm(len(grid), generator=seeding.generator(self.seed, "iassa", number))[:most]
             grid = masks.Windows(grid.edges[chosen.sort().values], size)
         return grid
 
     def _noted(self, number: int, size: tuple[int, int], windows: masks.Windows, region: Region) -> dict[str, Any]:
         window, stride = self.sides(number)
-        grid, share = len(masks.windows(size, window, stride)), float(region.float().mean())
+        grid, share = len(masks.lay_windows(size, window, stride)), float(region.float().mean())
         return {"window": window, "stride": stride, "windows": len(windows), "grid": grid, "region": share}
 
     def _reads(self, part: str) -> Reading:
@@ -147,7 +157,7 @@ class Iassa:
     def _attention(self, box: BlackBox, image: Image) -> tuple[str, Callable[[Map], Map] | None]:
         if self.features == "none" or self.mix == 1:
             return "none", None
-        source, levels = _attention.levels(self.features, box, image)
+        source, levels = attention.levels(self.features, box, image)
         if self._reads("attention") == "official":
-            return source, _attention.Official(levels)
-        return source, _attention.Intent(_attention.alike(source, levels))
+            return source, attention.Official(levels)
+        return source, attention.Intent(attention.feature_similarity(source, levels))

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import look, pixels
-from salience.types import IMAGE, Found, Images, OpenBox, Target
+from typing_extensions import Doc
+
+from salience.engine.inside import input_gradients
+from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class InputXGradient(look.Looks):
+class InputXGradient(BatchedMethod):
     """A pixel matters as much as the logit would lose, were the network linear and the pixel grey.
 
     saliency = Σ over channels of x · ∂logit / ∂x
 
-    x is the input as the network sees it, after the box's normalisation: (pixel − mean) · slope at the pixel is the
+    x is the input as the network sees it, after the box's normalisation: (pixel − mean) · gradient at the pixel is the
     same number. What is compared with is thus the mean colour, or black where the box normalises nothing. The map has
     a sign. Cost: one forward pass and one backward pass.
 
     Departs from the paper: channels are summed; the paper keeps them apart.
     """
 
-    channels: pixels.Channels = "sum"  # how three channels become one: sum, which keeps the sign, sum-abs or max-abs
+    channels: Annotated[
+        input_gradients.Channels, Doc("how three channels become one: sum, which keeps the sign, sum-abs or max-abs")
+    ] = "sum"
 
     def __post_init__(self) -> None:
-        pixels.expect("channels", self.channels, pixels.Channels)
+        input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         found = []
-        for _, shown, reading in look.each(box, images, targets, [IMAGE]):
-            found += pixels.found((shown - pixels.zero(box, shown)) * reading.slopes[IMAGE], self.channels)
+        for _, shown, reading in introspect(box, images, targets, [IMAGE]):
+            found += input_gradients.make_estimates(
+                (shown - input_gradients.find_zero(box, shown)) * reading.gradients[IMAGE], self.channels
+            )
         return found

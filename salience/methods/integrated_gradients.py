@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from typing_extensions import Doc
 
-from salience.engine import fill, look, pixels, probe
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine import validate
+from salience.engine.inside import input_gradients
+from salience.engine.inside.loop import BatchedMethod
+from salience.engine.perturb import fill
+from salience.types import Estimate, Images, OpenBox, Target
 
 Rule = Literal["gauss-legendre", "middle", "trapezoid"]
 TOLERABLE = 0.05  # of the change of the score; beyond it the map gets a note
 
 
 @dataclass(frozen=True)
-class IntegratedGradients(look.Looks):
-    """Walk straight from a baseline to the image and add up the slopes: the map shares out the change of the logit.
+class IntegratedGradients(BatchedMethod):
+    """Walk straight from a baseline to the image and add up the gradients: the map shares out the change of the logit.
 
     saliency = Σ over channels of (x − x₀) · ∫₀¹ ∂logit(x₀ + t (x − x₀)) / ∂x dt
 
@@ -29,33 +33,35 @@ class IntegratedGradients(look.Looks):
     black. The sum is Gauss's, as in Captum, which needs fewer steps; the paper's is Riemann's, of 20 to 300.
     """
 
-    baseline: str = "mean"  # x₀, where the walk begins: mean, black, white, grey, blur, noise or 0…1
-    steps: int = 50  # how many points on the way are differentiated
-    rule: Rule = "gauss-legendre"  # where they lie: gauss-legendre, middle or trapezoid
-    channels: pixels.Channels = "sum"  # how three channels become one: sum, which keeps the sign, sum-abs or max-abs
-    seed: int = 0  # for the noise baseline only
+    baseline: Annotated[str, Doc("x₀, where the walk begins: mean, black, white, grey, blur, noise or 0…1")] = "mean"
+    steps: Annotated[int, Doc("how many points on the way are differentiated")] = 50
+    rule: Annotated[Rule, Doc("where they lie: gauss-legendre, middle or trapezoid")] = "gauss-legendre"
+    channels: Annotated[
+        input_gradients.Channels, Doc("how three channels become one: sum, which keeps the sign, sum-abs or max-abs")
+    ] = "sum"
+    seed: Annotated[int, Doc("for the noise baseline only")] = 0
 
     def __post_init__(self) -> None:
-        pixels.expect("rule", self.rule, Rule)
-        pixels.expect("channels", self.channels, pixels.Channels)
-        probe.expect_between("steps", self.steps, 2 if self.rule == "trapezoid" else 1, None)
+        input_gradients.expect_choice("rule", self.rule, Rule)
+        input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
+        validate.expect_between("steps", self.steps, 2 if self.rule == "trapezoid" else 1, None)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         points, weights = quadrature(self.rule, self.steps)
         points, weights = [*points, 0.0, 1.0], [*weights, 0.0, 0.0]  # the ends are looked at for their scores
-        begins = torch.stack([fill.of(self.baseline, box, image, self.seed) for image in images])
-        slopes, scores = pixels.summed(
+        begins = torch.stack([fill.make_fill(self.baseline, box, image, self.seed) for image in images])
+        gradients, scores = input_gradients.sum_gradients(
             box, images, targets, weights, lambda i, k: torch.lerp(begins[i], images[i], points[k])
         )
-        shares = (images - begins) * slopes
+        shares = (images - begins) * gradients
         changes = scores[:, -1] - scores[:, -2]
         deltas = shares.flatten(1).sum(1) - changes
-        found = pixels.found(shares, self.channels, passes=len(points))
+        found = input_gradients.make_estimates(shares, self.channels, passes=len(points))
         return [told(*each) for each in zip(found, changes.tolist(), deltas.tolist(), strict=True)]
 
 
-def told(found: Found, change: float, delta: float) -> Found:
+def told(found: Estimate, change: float, delta: float) -> Estimate:
     """Add how far the map is from adding up."""
     evidence = {"score change": change, "convergence delta": delta}
     if abs(delta) <= TOLERABLE * abs(change):

@@ -8,14 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, fill, masks, probe
-from salience.engine.surrogate import Cut, Regression, Shown
-from salience.types import BlackBox, Found, Image, Map, Target
+from salience.engine import seeding, validate
+from salience.engine.estimate.linear_surrogate import RegionMasks, RidgeRegression, Segmentation
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.types import BlackBox, Estimate, Image, Map, Target
 
 PASSES = 2048  # where neither a setting nor a budget says how many
 
@@ -37,34 +42,36 @@ class KernelShap:
     Without it, as many pairs as regions give wild values; with it the pull towards equal shares fades as 1 / N.
     """
 
-    masks: int | None = None  # how many images are shown; none given: what the budget allows, or 2048
-    regions: int = 50  # about how many regions the image is cut into (superpixels)
-    paired: bool = True  # follow each choice with its complement; without, as in 2017
-    ridge: float = 1.0  # weight of the pull towards equal shares while masks are few; 0 is the papers'
-    fill: str = "mean"  # what hidden regions show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same regions and masks
+    masks: Annotated[int | None, Doc("how many images are shown; none given: what the budget allows, or 2048")] = None
+    regions: Annotated[int, Doc("about how many regions the image is cut into (superpixels)")] = 50
+    paired: Annotated[bool, Doc("follow each choice with its complement; without, as in 2017")] = True
+    ridge: Annotated[float, Doc("weight of the pull towards equal shares while masks are few; 0 is the papers'")] = 1.0
+    fill: Annotated[str, Doc("what hidden regions show: mean, black, white, grey, blur, noise or 0…1")] = "mean"
+    seed: Annotated[int, Doc("the same seed gives the same regions and masks")] = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, 6, None)
-        probe.expect_between("regions", self.regions, 2, None)
-        probe.expect_between("ridge", self.ridge, 0, None)
+        validate.expect_between("masks", self.masks, 6, None)
+        validate.expect_between("regions", self.regions, 2, None)
+        validate.expect_between("ridge", self.ridge, 0, None)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after each lot of masks."""
-        count = probe.plan(self.masks, default=PASSES, least=6, what="kernel-shap")
-        cut = Cut(image, self.regions, self.seed)
-        behind = fill.of(self.fill, box, image, self.seed)
-        ends = Shown(torch.tensor([[False], [True]]).expand(2, cut.count), cut)
-        none, whole = torch.cat([y.double().cpu() for _, _, y in probe.each(box, image, target, [ends], behind, least=2)])
+        count = plan_passes(self.masks, default=PASSES, least=6, what="kernel-shap")
+        cut = Segmentation(image, self.regions, self.seed)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
+        ends = RegionMasks(torch.tensor([[False], [True]]).expand(2, cut.count), cut)
+        none, whole = torch.cat(
+            [y.double().cpu() for _, _, y in loop.score_masked(box, image, target, [ends], behind, least=2)]
+        )
         share = float(whole - none) / cut.count
         known = 2**cut.count <= (PASSES if count == 2**31 else count)  # seconds alone allow 2³¹
-        seen = Regression(cut.count, 0.0 if known else self.ridge, intercept=False)
+        seen = RidgeRegression(cut.count, 0.0 if known else self.ridge, intercept=False)
         lots = every(cut) if known else self.lots(cut, (count - 2) // 2 * 2)
-        for part, _, scores in probe.each(box, image, target, lots, behind, least=4):
+        for part, _, scores in loop.score_masked(box, image, target, lots, behind, least=4):
             size = part.bits.double().sum(1)
             x = part.bits.double() - size[:, None] / cut.count  # what is left to say once all have equal shares
             weights = kernel(size, cut.count) if known else torch.ones_like(size)
@@ -75,22 +82,22 @@ class KernelShap:
         done = known and seen.count == 2**cut.count - 2
         yield replace(found, error=torch.zeros_like(found.saliency), stability=1.0) if done else found
 
-    def lots(self, cut: Cut, count: int) -> Iterator[Shown]:
+    def lots(self, cut: Segmentation, count: int) -> Iterator[RegionMasks]:
         """Draw choices by number."""
         sizes = torch.arange(1, cut.count)
         odds = 1 / (sizes * (cut.count - sizes))  # of a number of regions: π times how many choices have it
         for number in range(math.ceil(count / masks.LOT)):
-            chances = chance.generator(self.seed, "kernel-shap", cut.count, self.paired, number)
+            chances = seeding.generator(self.seed, "kernel-shap", cut.count, self.paired, number)
             many = masks.LOT // 2 if self.paired else masks.LOT
             size = sizes[torch.multinomial(odds, many, replacement=True, generator=chances)]
             place = torch.rand(many, cut.count, generator=chances).argsort(1)
             bits = place < size[:, None]
             if self.paired:
                 bits = torch.stack([bits, ~bits], dim=1).flatten(0, 1)
-            yield Shown(bits[: count - number * masks.LOT], cut)
+            yield RegionMasks(bits[: count - number * masks.LOT], cut)
 
 
-def every(cut: Cut) -> Iterator[Shown]:
+def every(cut: Segmentation) -> Iterator[RegionMasks]:
     """Go through all choices but none and all, in an order that is fair to each region if time ends early."""
     many = 2**cut.count
     step = int(many * 0.618) | 1  # odd, so that every number comes once
@@ -98,7 +105,7 @@ def every(cut: Cut) -> Iterator[Shown]:
         numbers = torch.arange(begin, min(begin + masks.LOT, many)) * step % many
         bits = (numbers[:, None] >> torch.arange(cut.count)) % 2 == 1
         some = bits.any(1) & ~bits.all(1)
-        yield Shown(bits[some], cut)
+        yield RegionMasks(bits[some], cut)
 
 
 def kernel(size: Float[Tensor, " n"], regions: int) -> Float[Tensor, " n"]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, fill, masks, probe
-from salience.engine.surrogate import Cut, Regression, Shown
-from salience.types import BlackBox, Found, Image, Map, Target
+from salience.engine import seeding, validate
+from salience.engine.estimate.linear_surrogate import RegionMasks, RidgeRegression, Segmentation
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.types import BlackBox, Estimate, Image, Map, Target
 
 
 @dataclass(frozen=True)
@@ -33,42 +38,42 @@ class Lime:
     where the paper lets the lasso choose K of them.
     """
 
-    masks: int | None = None  # how many masks; none given: what the budget allows, or 1000
-    regions: int = 50  # about how many regions the image is cut into (superpixels)
-    width: float = 0.25  # σ of the kernel: the smaller, the more count masks that hide little
-    ridge: float = 1.0  # weight of the penalty that keeps the coefficients small
-    fill: str = "mean"  # what hidden regions show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same regions and masks
+    masks: Annotated[int | None, Doc("how many masks; none given: what the budget allows, or 1000")] = None
+    regions: Annotated[int, Doc("about how many regions the image is cut into (superpixels)")] = 50
+    width: Annotated[float, Doc("σ of the kernel: the smaller, the more count masks that hide little")] = 0.25
+    ridge: Annotated[float, Doc("weight of the penalty that keeps the coefficients small")] = 1.0
+    fill: Annotated[str, Doc("what hidden regions show: mean, black, white, grey, blur, noise or 0…1")] = "mean"
+    seed: Annotated[int, Doc("the same seed gives the same regions and masks")] = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, 4, None)
-        probe.expect_between("regions", self.regions, 2, None)
-        probe.expect_between("width", self.width, 0, None, open_ends=True)
-        probe.expect_between("ridge", self.ridge, 0, None)
+        validate.expect_between("masks", self.masks, 4, None)
+        validate.expect_between("regions", self.regions, 2, None)
+        validate.expect_between("width", self.width, 0, None, open_ends=True)
+        validate.expect_between("ridge", self.ridge, 0, None)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after each lot of masks."""
-        count = probe.plan(self.masks, default=1000, least=4, what="lime")
-        cut = Cut(image, self.regions, self.seed)
-        seen = Regression(cut.count, self.ridge, intercept=True)
-        behind = fill.of(self.fill, box, image, self.seed)
-        for part, _, scores in probe.each(box, image, target, self.lots(cut, count), behind, least=4):
+        count = plan_passes(self.masks, default=1000, least=4, what="lime")
+        cut = Segmentation(image, self.regions, self.seed)
+        seen = RidgeRegression(cut.count, self.ridge, intercept=True)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
+        for part, _, scores in loop.score_masked(box, image, target, self.lots(cut, count), behind, least=4):
             seen.add(part.bits, scores, self.kernel(part.bits))
             if seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield seen.found(cut)
         yield seen.found(cut)
 
-    def lots(self, cut: Cut, count: int) -> Iterator[Shown]:
+    def lots(self, cut: Segmentation, count: int) -> Iterator[RegionMasks]:
         """Draw the masks by number."""
         for number in range(math.ceil(count / masks.LOT)):
-            bits = torch.rand(masks.LOT, cut.count, generator=chance.generator(self.seed, "lime", cut.count, number)) < 0.5
+            bits = torch.rand(masks.LOT, cut.count, generator=seeding.generator(self.seed, "lime", cut.count, number)) < 0.5
             if number == 0:
                 bits[0] = True
-            yield Shown(bits[: count - number * masks.LOT], cut)
+            yield RegionMasks(bits[: count - number * masks.LOT], cut)
 
     def kernel(self, bits: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Weigh masks by how near the whole image they are."""

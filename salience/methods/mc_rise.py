@@ -6,15 +6,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from PIL import ImageColor
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, groups, masks, probe
+from salience.engine import seeding, validate
+from salience.engine.estimate import jackknife
+from salience.engine.perturb import masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Images, Map, Masks, Scores, Target
+from salience.methods._settings import Seed
+from salience.types import BlackBox, Estimate, Image, Images, Map, Masks, Scores, Target
 
 AT_ONCE = 64  # masks that share one address
 LEAST = 2
@@ -37,37 +44,43 @@ class McRise:
     the one map, which is debiased RISE, E[score | seen] − E[score | painted].
     """
 
-    masks: int | None = None  # N, how many masks; none given: what the budget allows, or 4000
-    cells: int = 7  # s, cells along each side of the grid
-    keep: float = 0.5  # the probability that a cell is left as it is
-    colours: tuple[str, ...] = ("black", "white", "red", "lime", "blue")  # what cells are painted in: names, or #rrggbb
-    seed: int = 0  # the same seed gives the same masks
+    masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 4000")] = None
+    cells: Annotated[int, Doc("s, cells along each side of the grid")] = 7
+    keep: Annotated[float, Doc("the probability that a cell is left as it is")] = 0.5
+    colours: Annotated[tuple[str, ...], Doc("what cells are painted in: names, or #rrggbb")] = (
+        "black",
+        "white",
+        "red",
+        "lime",
+        "blue",
+    )
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, LEAST, None)
-        probe.expect_between("cells", self.cells, 1, None)
-        probe.expect_between("keep", self.keep, 0, 1, open_ends=True)
+        validate.expect_between("masks", self.masks, LEAST, None)
+        validate.expect_between("cells", self.cells, 1, None)
+        validate.expect_between("keep", self.keep, 0, 1, open_ends=True)
         self.paints()
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
-        count = probe.plan(self.masks, default=4000, least=LEAST, what="mc-rise")
-        seen = groups.grouped("centred", size, self.keep)
+        count = plan_passes(self.masks, default=4000, least=LEAST, what="mc-rise")
+        seen = jackknife.group_estimators("centred", size, self.keep)
         painted = Painting(len(self.colours), self.cells, size)
         lots, none = self.lots(count, size), torch.zeros_like(image)
-        for part, drawn, scores in probe.each(box, image, target, lots, none, least=LEAST):
+        for part, drawn, scores in loop.score_masked(box, image, target, lots, none, least=LEAST):
             seen.add(drawn, scores)
             painted.add(part, scores)
             if seen.count < count and seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield self.found(seen, painted)
         yield self.found(seen, painted)
 
-    def found(self, seen: groups.Groups, painted: Painting) -> Found:
+    def found(self, seen: jackknife.Groups, painted: Painting) -> Estimate:
         """Fold what has been seen: the seen pixels' map, and for each colour its own less that one."""
         found = seen.found()
         colours = painted.fold() * len(self.colours) / (1 - self.keep) - found.saliency
@@ -89,7 +102,7 @@ class McRise:
         paints, many = self.paints(), len(self.colours)
         spread = torch.tensor([math.ceil(length / self.cells) for length in size])
         for begin in range(0, count, AT_ONCE):
-            chances = chance.generator(self.seed, "mc-rise", size, self.cells, self.keep, many, begin // AT_ONCE)
+            chances = seeding.generator(self.seed, "mc-rise", size, self.cells, self.keep, many, begin // AT_ONCE)
             rand = partial(torch.rand, generator=chances)
             kept = rand(AT_ONCE, self.cells, self.cells) < self.keep
             colour = 1 + (rand(AT_ONCE, self.cells, self.cells) * many).long()
@@ -104,7 +117,7 @@ class Painted:
     labels: Int[Tensor, "n s s"]
     shifts: Int[Tensor, "n 2"]
     size: tuple[int, int]
-    paints: tuple[tuple[float, ...], ...]  # the colours
+    paints: Annotated[tuple[tuple[float, ...], ...], Doc("the colours")]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,13 +125,13 @@ class Painted:
     def __getitem__(self, part: slice | list[int]) -> Painted:
         return Painted(self.labels[part], self.shifts[part], self.size, self.paints)
 
-    def draw(self, like: Tensor) -> Masks:
+    def rasterise(self, like: Tensor) -> Masks:
         """Return the share of each pixel that is left as it is."""
-        return masks.Grids((self.labels == 0).to(like), self.shifts, self.size).draw(like)
+        return masks.Grids((self.labels == 0).to(like), self.shifts, self.size).rasterise(like)
 
     def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
         """Paint, and leave black what is not painted. Scaling the few colours is scaling all pixels."""
-        rows, columns = masks.sides(self.labels.shape[-1], self.shifts, self.size, out)
+        rows, columns = masks.enlargement(self.labels.shape[-1], self.shifts, self.size, out)
         colours = out.new_tensor([(0, 0, 0), *self.paints]) * scale.flatten() + shift.flatten()
         cells = colours[self.labels.to(out.device)].movedim(-1, 1)
         return torch.matmul(rows[:, None] @ cells, columns[:, None], out=out)
@@ -151,5 +164,5 @@ class Painting:
         centred = (self.sums[1] - self.total / self.count * self.sums[0]).unflatten(0, self.spread).float() / self.count
         shifts = [torch.arange(length)[:, None].expand(-1, 2) for length in self.spread]
         like, side = centred.new_zeros(0), centred.shape[-1]
-        rows, columns = (masks.sides(side, each, self.size, like)[axis] for axis, each in enumerate(shifts))
+        rows, columns = (masks.enlargement(side, each, self.size, like)[axis] for axis, each in enumerate(shifts))
         return torch.einsum("ahy,abkyx,bxw->khw", rows, centred, columns)

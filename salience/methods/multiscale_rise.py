@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import Annotated
 
 import torch
+from typing_extensions import Doc
 
-from salience.engine import estimate, fill, maps, masks, probe
-from salience.engine.groups import GROUPS, Choice, Groups, jackknife
-from salience.types import BlackBox, Found, Image, Map, Scores, Target
+from salience.engine import maps, validate
+from salience.engine.estimate import moments
+from salience.engine.estimate.jackknife import GROUPS, Choice, Groups, estimate_error
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.methods._settings import Fill, Seed
+from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
 
 SCALES = ((4, 0.5, 8), (7, 0.5, 24))  # cells along a side, keep probability, masks a round
 ROUND = sum(count for _, _, count in SCALES)
@@ -33,70 +40,74 @@ class MultiscaleRise:
     see, so it is too wide rather than too narrow. Cost: N passes.
     """
 
-    masks: int | None = None  # N, how many masks; none given: what the budget allows, or 512
-    smooth: float = 0.04  # σ of the smoothing, as a share of the shorter side
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same masks
+    masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 512")] = None
+    smooth: Annotated[float, Doc("σ of the smoothing, as a share of the shorter side")] = 0.04
+    fill: Fill = "mean"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, ROUND, None)
-        probe.expect_between("smooth", self.smooth, 0, 0.5)
+        validate.expect_between("masks", self.masks, ROUND, None)
+        validate.expect_between("smooth", self.smooth, 0, 0.5)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after every eighth round."""
         size = (image.shape[-2], image.shape[-1])
-        count = probe.plan(self.masks, default=512, least=ROUND, what="multiscale-rise")
-        behind = fill.of(self.fill, box, image, self.seed)
+        count = plan_passes(self.masks, default=512, least=ROUND, what="multiscale-rise")
+        behind = fill.make_fill(self.fill, box, image, self.seed)
         kept = (min(SIDE, size[0]), min(SIDE, size[1]))
-        scales = [Groups(partial(estimate.of, "centred", kept, keep, 0), GROUPS, many) for _, keep, many in SCALES]
+        scales = [
+            Groups(partial(moments.make_estimator, "centred", kept, keep, 0), GROUPS, many) for _, keep, many in SCALES
+        ]
         seen = {cells: each for (cells, _, _), each in zip(SCALES, scales, strict=True)}
         done = 0
-        for lot, drawn, scores in probe.each(box, image, target, lots(count, size, self.seed), behind, least=ROUND):
-            seen[lot.cells.shape[-1]].add(maps.pooled(drawn, kept), root(scores))
+        for lot, drawn, scores in loop.score_masked(
+            box, image, target, sample_lots(count, size, self.seed), behind, least=ROUND
+        ):
+            seen[lot.cells.shape[-1]].add(maps.pool(drawn, kept), find_root(scores))
             done += len(lot)
             if done < count and done // masks.LOT > (done - len(lot)) // masks.LOT:
                 yield self.found(scales, kept, size)
         yield self.found(scales, kept, size)
 
-    def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Found:
+    def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Estimate:
         """Fold what has been seen; the halves are the groups of even and of odd number."""
         sigma, filled = self.smooth * min(kept), reduce(torch.logical_and, (each.filled for each in scales))
 
         def fold(chosen: Choice) -> Map:
             each = zip(SCALES, scales, strict=True)
-            parts = [many / ROUND * unit(seen.merged(chosen).map()) for (_, _, many), seen in each]
+            parts = [many / ROUND * to_unit(seen.merged(chosen).map()) for (_, _, many), seen in each]
             whole = torch.stack(parts).sum(0).float()
             return fill.blur(whole.expand(3, -1, -1), sigma)[0] if sigma > 0 else whole
 
-        error = jackknife(fold, filled)
+        error = estimate_error(fold, filled)
         even = torch.arange(GROUPS) % 2 == 0
         halves = [fold(filled & side) for side in (even, ~even)] if int(filled.sum()) > 1 else None
-        return Found(
+        return Estimate(
             maps.resize(fold(filled), size),
             None if error is None else maps.resize(error, size),
-            None if halves is None else maps.agreement(*halves),
+            None if halves is None else maps.rank_agreement(*halves),
         )
 
 
-def lots(count: int, size: tuple[int, int], seed: int) -> Iterator[masks.Grids]:
+def sample_lots(count: int, size: tuple[int, int], seed: int) -> Iterator[masks.Grids]:
     """Draw round after round; the last may be a smaller one."""
     for number in range(-(-count // ROUND)):
         part = min(ROUND, count - number * ROUND) / ROUND
         for cells, keep, many in SCALES:
             begin, end = number * many, number * many + round(many * part)
-            yield from masks.grids(end, size, cells, keep, seed, start=begin, design="sobol")
+            yield from masks.sample_grids(end, size, cells, keep, seed, start=begin, design="sobol")
 
 
-def root(scores: Scores) -> Scores:
+def find_root(scores: Scores) -> Scores:
     """Take the root of each score, keeping its sign."""
     return scores.sign() * scores.abs().sqrt()
 
 
-def unit(saliency: Map) -> Map:
+def to_unit(saliency: Map) -> Map:
     """Divide by the spread over the pixels; a constant map is 0."""
     spread = saliency.std()
     return saliency / spread if float(spread) > 0 else torch.zeros_like(saliency)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import fill, masks, occlude, probe
-from salience.types import BlackBox, Found, Image, Map, Target
+from typing_extensions import Doc
+
+from salience.engine import validate
+from salience.engine.estimate import occlusion
+from salience.engine.perturb import fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.methods._settings import Fill
+from salience.types import BlackBox, Estimate, Image, Map, Target
 
 
 @dataclass(frozen=True)
@@ -20,30 +28,30 @@ class Occlusion:
     refine it: a budget may end it at any moment after the first cover. Cost: one pass, and one a window.
     """
 
-    window: int = 32  # side of the hidden square, in pixels
-    stride: int = 8  # step between windows, in pixels
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # for the noise fill only
+    window: Annotated[int, Doc("side of the hidden square, in pixels")] = 32
+    stride: Annotated[int, Doc("step between windows, in pixels")] = 8
+    fill: Fill = "mean"
+    seed: Annotated[int, Doc("for the noise fill only")] = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("window", self.window, 1, None)
-        probe.expect_between("stride", self.stride, 1, self.window)
+        validate.expect_between("window", self.window, 1, None)
+        validate.expect_between("stride", self.stride, 1, self.window)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running map, from the first whole cover on."""
         size = (image.shape[-2], image.shape[-1])
         order, cover = masks.coarse_first(size, self.window, self.stride)
         what = f"occlusion with window {self.window} and stride {self.stride}"
-        probe.plan(len(order) + 1, default=0, least=cover + 1, what=what)
-        whole = probe.whole(box, image, target)
-        drops = occlude.Drops(size)
-        behind = fill.of(self.fill, box, image, self.seed)
+        plan_passes(len(order) + 1, default=0, least=cover + 1, what=what)
+        whole = loop.score_image(box, image, target)
+        drops = occlusion.OcclusionEstimate(size)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
         step = max(cover, len(order) // 8)
-        for part, _, scores in probe.each(box, image, target, [order], behind, least=cover):
+        for part, _, scores in loop.score_masked(box, image, target, [order], behind, least=cover):
             drops.add(part, whole - scores)
             if drops.count >= cover and drops.count // step > (drops.count - len(part)) // step:
                 yield drops.found()

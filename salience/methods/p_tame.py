@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
 from salience import registry
-from salience.engine import cams, explainer, look
+from salience.engine.inside import cams
+from salience.engine.inside.loop import expect_targets
 from salience.engine.target import pick
+from salience.engine.training import explainer
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Images, Map, Target
+from salience.types import BlackBox, Estimate, Image, Images, Map, Target
 
 AT_ONCE = 32  # images whose features are held at a time
 
@@ -34,10 +37,14 @@ class PTame:
     one direct enlargement instead of steps of two. Cost: one pass of the features' network, two with `mirror`.
     """
 
-    explainer: str | None = None  # a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept
-    values: Literal["min-max", "sigmoid"] = "min-max"  # min-max as published, or sigmoid, the scale trained by gradients
-    mirror: bool = False  # take the mean with the map of the mirrored picture
-    another: bool = False  # let an explainer that was fitted for another box answer for this one
+    explainer: Annotated[
+        str | None, Doc("a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept")
+    ] = None
+    values: Annotated[
+        Literal["min-max", "sigmoid"], Doc("min-max as published, or sigmoid, the scale trained by gradients")
+    ] = "min-max"
+    mirror: Annotated[bool, Doc("take the mean with the map of the mirrored picture")] = False
+    another: Annotated[bool, Doc("let an explainer that was fitted for another box answer for this one")] = False
 
     def __post_init__(self) -> None:
         if self.values not in ("min-max", "sigmoid"):
@@ -47,17 +54,17 @@ class PTame:
         """Explain one image."""
         return self.many(box, image[None], [target])[0].saliency
 
-    def many(self, box: BlackBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: BlackBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets, and they share its pass."""
-        look.expect_targets(box, images, targets)
+        expect_targets(box, images, targets)
         given = self.explainer
-        made = explainer.load(given if given and Path(given).is_file() else explainer.kept(box.fingerprint, given))
+        made = explainer.load(given if given and Path(given).is_file() else explainer.find_path(box.fingerprint, given))
         asked = [classes(target, len(box.classes)) for target in targets]
         known = sorted({each for wanted in asked for each in wanted})
         made.expect(box, known, another=self.another)
         if self.values == "sigmoid" and made.about.trained.get("trainer", {}).get("route") == "queries":
             raise SettingError("expected values min-max for an explainer fitted by queries, got sigmoid: it made no masks")
-        source = made.source(box, registry.box)
+        source = made.source(box, registry.open_box)
         about = {"layers": source.layers, "explainer": dict(made.about.trained)}
         maps: list[Tensor] = []
         for begin in range(0, len(images), AT_ONCE):
@@ -68,18 +75,18 @@ class PTame:
             own = range(len(targets)) if len(images) == 1 else range(begin, begin + len(shown))
             for number in own:
                 each = raw[0 if len(images) == 1 else number - begin]
-                maps.append(cams.enlarged(self.scaled(read(each, targets[number], asked[number], known))[None], images)[0])
-        return [Found(each, evidence=about) for each in maps]
+                maps.append(cams.enlarge(self.scaled(read(each, targets[number], asked[number], known))[None], images)[0])
+        return [Estimate(each, evidence=about) for each in maps]
 
     def scaled(self, raw: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
         """Bring a raw map to 0…1."""
-        return raw.sigmoid() if self.values == "sigmoid" else explainer.stretched(raw[None])[0]
+        return raw.sigmoid() if self.values == "sigmoid" else explainer.stretch(raw[None])[0]
 
     def fit(
         self, box: Any, images: Any, *, out: str = "salience-fit", keep: bool = True, loop: Any = None, **settings: Any
     ) -> PTame:
         """Train an explainer with settings of the trainer p-tame, and return the method that uses it."""
-        fitted = registry.trainer("p-tame", **settings).fit(box, images, out=out, keep=keep, loop=loop)
+        fitted = registry.make_trainer("p-tame", **settings).fit(box, images, out=out, keep=keep, loop=loop)
         return replace(self, explainer=str(fitted.path))
 
 

@@ -6,23 +6,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Doc
 
-from salience.engine import cams, look, probe
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod, choose_layer, iterate_images, read_activations, score_replaced
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import Features, Found, GreyBox, Images, Masks, Target
+from salience.types import Estimate, Features, GreyBox, Images, Masks, Target
 
 GAUSSIAN = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 FEWEST = 4  # places; fewer make no map
 
 
 @dataclass(frozen=True)
-class ReciproCam(look.Looks):
+class ReciproCam(BatchedMethod):
     """Keep the features of one place at a time; the place matters as much as they score. No gradients.
 
     saliency[u] = score(A(u) ⊗ G_u),   G_u = a 3×3 Gaussian around u, or u alone
@@ -35,32 +38,34 @@ class ReciproCam(look.Looks):
     back to a sum of one. In the authors' code a corner keeps 9/16, which dims the border: half of the places of 7×7.
     """
 
-    layer: str | None = None  # the layer whose places are asked about; none given: the end of the last block
-    spread: Literal["gaussian", "point"] = "gaussian"  # gaussian (3×3 around the place) or point (the place alone)
+    layer: Annotated[str | None, Doc("the layer whose places are asked about; none given: the end of the last block")] = None
+    spread: Annotated[Literal["gaussian", "point"], Doc("gaussian (3×3 around the place) or point (the place alone)")] = (
+        "gaussian"
+    )
 
     def __post_init__(self) -> None:
         if self.spread not in ("gaussian", "point"):
             raise SettingError(f"expected spread gaussian or point, got {self.spread!r}")
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        at = look.layer(box, images, self.layer)
-        return [each for one, aims in look.singly(box, images, targets) for each in self.explain(box, one, aims, at)]
+        at = choose_layer(box, images, self.layer)
+        return [each for one, aims in iterate_images(box, images, targets) for each in self.explain(box, one, aims, at)]
 
-    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Found]:
+    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Estimate]:
         """Keep place after place."""
-        maps = look.tap(box, image, [at])[at]
+        maps = read_activations(box, image, [at])[at]
         rows, columns = maps.shape[2:]
-        allowed = probe.plan(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {at}")
+        allowed = plan_passes(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {at}")
         down, right = spaced(rows, columns, allowed)
         places = (down[:, None] * columns + right).flatten().to(maps.device)
 
         def only(part: slice) -> Features:
             return torch.einsum("cn,nyx->ncyx", maps[0].flatten(1)[:, places[part]], self.around(places[part], maps))
 
-        scores = look.onward(box, image, targets, at, only, len(places)).reshape(-1, len(down), len(right)).float()
-        told, notes = {"layers": (at,), "places": len(places)}, cams.notes(box, self.layer, silent=False)
-        return [Found(each, evidence=told, notes=notes) for each in cams.enlarged(scores, image)]
+        scores = score_replaced(box, image, targets, at, only, len(places)).reshape(-1, len(down), len(right)).float()
+        told, notes = {"layers": (at,), "places": len(places)}, cams.describe_layer(box, self.layer, silent=False)
+        return [Estimate(each, evidence=told, notes=notes) for each in cams.enlarge(scores, image)]
 
     def around(self, places: Int[Tensor, " n"], maps: Features) -> Masks:
         """Draw what each place's features are multiplied by."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import designs, estimate, every, fill, groups, masks, probe
+from salience.engine import validate
+from salience.engine.estimate import all_classes, jackknife, moments
+from salience.engine.perturb import designs, fill, masks
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, Image, Map, Probabilities, Scores, Target
+from salience.methods._settings import Fill, Seed
+from salience.types import BlackBox, Estimate, Image, Map, Probabilities, Scores, Target
 
 
 @dataclass(frozen=True)
@@ -26,32 +33,34 @@ class Rise:
     more steadily at equal cost; the designs (see `engine.designs`) change no expectation.
     """
 
-    masks: int | None = None  # N, how many masks; none given: what the budget allows, or 4000
-    cells: int = 7  # s, cells along each side of the grid
-    keep: float = 0.5  # p, the probability that a cell is kept
-    estimator: estimate.Name = "mean"  # how masks and scores are folded: mean, normalised, centred or ridge
-    design: designs.Design = "independent"  # how masks hang together: independent, antithetic, stratified or sobol
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same masks
+    masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 4000")] = None
+    cells: Annotated[int, Doc("s, cells along each side of the grid")] = 7
+    keep: Annotated[float, Doc("p, the probability that a cell is kept")] = 0.5
+    estimator: Annotated[moments.Name, Doc("how masks and scores are folded: mean, normalised, centred or ridge")] = "mean"
+    design: Annotated[designs.Design, Doc("how masks hang together: independent, antithetic, stratified or sobol")] = (
+        "independent"
+    )
+    fill: Fill = "mean"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("masks", self.masks, 1, None)
-        probe.expect_between("cells", self.cells, 1, None)
-        probe.expect_between("keep", self.keep, 0, 1, open_ends=True)
-        designs.expected(self.design, self.keep)
+        validate.expect_between("masks", self.masks, 1, None)
+        validate.expect_between("cells", self.cells, 1, None)
+        validate.expect_between("keep", self.keep, 0, 1, open_ends=True)
+        designs.expect_design(self.design, self.keep)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
-        count = probe.plan(self.masks, default=4000, least=2, what="rise")
-        lots = masks.grids(count, size, self.cells, self.keep, self.seed, design=self.design)
-        behind = fill.of(self.fill, box, image, self.seed)
-        seen = groups.grouped(self.estimator, size, self.keep, 2 * self.cells, self.design)
-        for part, drawn, scores in probe.each(box, image, target, lots, behind, least=2):
+        count = plan_passes(self.masks, default=4000, least=2, what="rise")
+        lots = masks.sample_grids(count, size, self.cells, self.keep, self.seed, design=self.design)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
+        seen = jackknife.group_estimators(self.estimator, size, self.keep, 2 * self.cells, self.design)
+        for part, drawn, scores in loop.score_masked(box, image, target, lots, behind, least=2):
             seen.add(drawn, scores)
             if seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
                 yield seen.found()
@@ -70,9 +79,11 @@ class Rise:
             kept.append(rows)
             return rows[:, 0]
 
-        count = probe.plan(self.masks, default=4000, least=2, what="rise")
-        lots = masks.grids(count, size, self.cells, self.keep, self.seed, design=self.design)
-        seen = every.Every(self.estimator, size, self.keep)
-        for _, drawn, _ in probe.each(box, image, noted, lots, fill.of(self.fill, box, image, self.seed), least=2):
+        count = plan_passes(self.masks, default=4000, least=2, what="rise")
+        lots = masks.sample_grids(count, size, self.cells, self.keep, self.seed, design=self.design)
+        seen = all_classes.AllClasses(self.estimator, size, self.keep)
+        for _, drawn, _ in loop.score_masked(
+            box, image, noted, lots, fill.make_fill(self.fill, box, image, self.seed), least=2
+        ):
             seen.add(drawn, kept.pop())
         return seen.fold()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from typing_extensions import Doc
 
-from salience.engine import cams, features, fill, look, probe
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod, choose_layer, read_activations, share_answers
+from salience.engine.perturb import feature_masks, fill
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import BlackBox, Found, GreyBox, Image, Images, Target
+from salience.methods._settings import Fill, Layer
+from salience.types import BlackBox, Estimate, GreyBox, Image, Images, Target
 
 
 @dataclass(frozen=True)
-class ScoreCam(look.Looks):
+class ScoreCam(BatchedMethod):
     """Weigh each feature map by the score of the image seen through it.
 
     saliency = ReLU(Σ_k w_k A_k),   w = softmax over k of logit(image ⊙ m_k)
@@ -28,42 +34,44 @@ class ScoreCam(look.Looks):
     no weight (libraries that give them one add a constant).
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
-    weights: Literal["softmax", "probability"] = "softmax"  # softmax (of logits over the maps) or probability
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
+    layer: Layer = None
+    weights: Annotated[Literal["softmax", "probability"], Doc("softmax (of logits over the maps) or probability")] = (
+        "softmax"
+    )
+    fill: Fill = "mean"
 
     def __post_init__(self) -> None:
         if self.weights not in ("softmax", "probability"):
             raise SettingError(f"expected weights softmax or probability, got {self.weights!r}")
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        layer = look.layer(box, images, self.layer)
-        asked: BlackBox = box.bare() if self.weights == "softmax" else box
+        layer = choose_layer(box, images, self.layer)
+        asked: BlackBox = box.with_logits() if self.weights == "softmax" else box
         found = []
-        with look.sharing(images, targets):
+        with share_answers(images, targets):
             for number, target in enumerate(targets):
                 image = images[min(number, len(images) - 1)]
                 if number < len(images):
-                    activations = look.tap(box, image[None], [layer])[layer][0]
+                    activations = read_activations(box, image[None], [layer])[layer][0]
                 found.append(self.explain(asked, box, image, target, layer, activations))
         return found
 
     def explain(
         self, asked: BlackBox, box: GreyBox, image: Image, target: Target, layer: str, activations: torch.Tensor
-    ) -> Found:
+    ) -> Estimate:
         """Score every map that is not constant."""
-        maps = activations[features.alive(activations)]
-        lot = features.Channels(maps, (image.shape[-2], image.shape[-1]))
+        maps = activations[feature_masks.find_varying(activations)]
+        lot = feature_masks.FeatureMasks(maps, (image.shape[-2], image.shape[-1]))
         told = {"layers": (layer,), "maps": len(activations), "masks": len(lot)}
-        probe.plan(len(lot), default=0, least=len(lot), what=f"the {len(lot)} feature maps of {layer}")
-        behind = fill.of(self.fill, box, image)
-        scores = [each.clone() for _, _, each in probe.each(asked, image, target, [lot], behind, least=len(lot))]
+        plan_passes(len(lot), default=0, least=len(lot), what=f"the {len(lot)} feature maps of {layer}")
+        behind = fill.make_fill(self.fill, box, image)
+        scores = [each.clone() for _, _, each in loop.score_masked(asked, image, target, [lot], behind, least=len(lot))]
         if not scores:
-            return Found(image.new_zeros(image.shape[1:]), evidence=told, notes=("all feature maps are constant",))
+            return Estimate(image.new_zeros(image.shape[1:]), evidence=told, notes=("all feature maps are constant",))
         weights = torch.cat(scores).to(maps)
         if self.weights == "softmax":
             weights = weights.softmax(0)
         small = torch.einsum("n,nyx->yx", weights, maps).relu()
-        large = cams.enlarged(small[None], image[None])[0]
-        return Found(large, evidence=told, notes=cams.notes(box, self.layer, silent=False), passes=1 + len(lot))
+        large = cams.enlarge(small[None], image[None])[0]
+        return Estimate(large, evidence=told, notes=cams.describe_layer(box, self.layer, silent=False), passes=1 + len(lot))

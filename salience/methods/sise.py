@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from salience.engine import look, probe
-from salience.methods import _semantic
-from salience.types import Found, GreyBox, Images, Target
+from typing_extensions import Doc
+
+from salience.engine import validate
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods import _sise
+from salience.methods._settings import Fill
+from salience.types import Estimate, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)
-class Sise(look.Looks):
+class Sise(BatchedMethod):
     """Show the image through its own feature maps, and let deep maps gate what shallow ones found.
 
     Of each block's feature maps A_k those are kept whose mean gradient α_k exceeds μ · max α (eq. 3). Each becomes a
@@ -32,17 +37,21 @@ class Sise(look.Looks):
     a channel.
     """
 
-    mu: float = 0.0  # μ, the share of the greatest mean gradient that a map's must exceed; 0.3 takes a quarter of the time
-    gate: _semantic.Gate = "hard"  # hard, as the paper has it, or soft
-    layers: str | None = None  # layers from shallow to deep, with commas between; none given: the end of each block
-    rectify: bool = False  # whether negative activations are cut off before a map becomes a mask
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
+    mu: Annotated[
+        float, Doc("μ, the share of the greatest mean gradient that a map's must exceed; 0.3 takes a quarter of the time")
+    ] = 0.0
+    gate: Annotated[_sise.Gate, Doc("hard, as the paper has it, or soft")] = "hard"
+    layers: Annotated[
+        str | None, Doc("layers from shallow to deep, with commas between; none given: the end of each block")
+    ] = None
+    rectify: Annotated[bool, Doc("whether negative activations are cut off before a map becomes a mask")] = False
+    fill: Fill = "mean"
 
     def __post_init__(self) -> None:
-        probe.expect_between("mu", self.mu, 0, 1)
-        _semantic.expect_gate(self.gate)
+        validate.expect_between("mu", self.mu, 0, 1)
+        _sise.expect_gate(self.gate)
 
-    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
-        how = _semantic.Semantic(lambda _: self.mu, self.gate, self.layers, self.rectify, self.fill)
+        how = _sise.Semantic(lambda _: self.mu, self.gate, self.layers, self.rectify, self.fill)
         return how.many(box, images, targets)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from typing_extensions import Doc
 
-from salience.engine import chance, look, pixels, probe
-from salience.types import Found, Image, Images, OpenBox, Target
+from salience.engine import seeding, validate
+from salience.engine.inside import input_gradients
+from salience.engine.inside.loop import BatchedMethod
+from salience.types import Estimate, Image, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class SmoothGrad(look.Looks):
+class SmoothGrad(BatchedMethod):
     """The gradient, averaged over copies of the image with noise added: what flickers from pixel to pixel goes out.
 
     saliency = max over channels of |mean over n copies of ∂logit / ∂(image + ε)|,   ε ~ N(0, σ²)
@@ -24,25 +28,25 @@ class SmoothGrad(look.Looks):
     channels. `square` is SmoothGrad² (Hooker et al. 2019): the mean of squared gradients.
     """
 
-    copies: int = 50  # n, how many noisy copies of the image are differentiated
-    noise: float = 0.15  # standard deviation of the noise, as a share of the image's range of values
-    channels: pixels.Channels = "max-abs"  # how three channels become one: max-abs, sum-abs or sum
-    square: bool = False  # average the squared gradients instead (SmoothGrad²)
-    seed: int = 0  # the same seed gives the same noise
+    copies: Annotated[int, Doc("n, how many noisy copies of the image are differentiated")] = 50
+    noise: Annotated[float, Doc("standard deviation of the noise, as a share of the image's range of values")] = 0.15
+    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
+    square: Annotated[bool, Doc("average the squared gradients instead (SmoothGrad²)")] = False
+    seed: Annotated[int, Doc("the same seed gives the same noise")] = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("copies", self.copies, 1, None)
-        probe.expect_between("noise", self.noise, 0, None)
-        pixels.expect("channels", self.channels, pixels.Channels)
+        validate.expect_between("copies", self.copies, 1, None)
+        validate.expect_between("noise", self.noise, 0, None)
+        input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         deviations = self.noise * (images.flatten(1).amax(1) - images.flatten(1).amin(1))
 
         def noisy(number: int, copy: int) -> Image:
-            drawn = torch.randn(images.shape[1:], generator=chance.generator(self.seed, "smooth-grad", copy))
+            drawn = torch.randn(images.shape[1:], generator=seeding.generator(self.seed, "smooth-grad", copy))
             return images[number] + deviations[number] * drawn.to(images)
 
         weights = [1 / self.copies] * self.copies
-        slopes, _ = pixels.summed(box, images, targets, weights, noisy, square=self.square)
-        return pixels.found(slopes, self.channels, passes=self.copies)
+        gradients, _ = input_gradients.sum_gradients(box, images, targets, weights, noisy, square=self.square)
+        return input_gradients.make_estimates(gradients, self.channels, passes=self.copies)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import chance, fill, maps, probe
-from salience.engine.tiles import Tiles
-from salience.types import BlackBox, Found, Image, Map, Target
+from salience.engine import maps, seeding, validate
+from salience.engine.perturb import fill
+from salience.engine.perturb.tiles import Tiles
+from salience.engine.query import loop
+from salience.engine.query.run import plan_passes
+from salience.methods._settings import Fill, Seed
+from salience.types import BlackBox, Estimate, Image, Map, Target
 
 AT_ONCE = 4  # designs between two looks at the running map
 LEAST = 2  # designs: one has no variance
@@ -33,31 +39,31 @@ class Sobol:
     which for such a sequence is too wide rather than too narrow. First-order indices, Jansen's too, are in the evidence.
     """
 
-    designs: int | None = None  # N, points of the sequence; none given: what the budget allows, or 32
-    cells: int = 8  # cells along each side of the grid
-    signed: bool = True  # cells that lower the score count below zero; off: indices as published
-    fill: str = "mean"  # what hidden pixels show: mean, black, white, grey, blur, noise or 0…1
-    seed: int = 0  # the same seed gives the same masks
+    designs: Annotated[int | None, Doc("N, points of the sequence; none given: what the budget allows, or 32")] = None
+    cells: Annotated[int, Doc("cells along each side of the grid")] = 8
+    signed: Annotated[bool, Doc("cells that lower the score count below zero; off: indices as published")] = True
+    fill: Fill = "mean"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        probe.expect_between("designs", self.designs, LEAST, None)
-        probe.expect_between("cells", self.cells, 1, 64)
+        validate.expect_between("designs", self.designs, LEAST, None)
+        validate.expect_between("cells", self.cells, 1, 64)
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
-        return probe.last(self.watch(box, image, target)).saliency
+        return loop.run_to_end(self.watch(box, image, target)).saliency
 
-    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Found]:
+    def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running map after every few designs; one that was cut short does not count."""
         size = (image.shape[-2], image.shape[-1])
         many = self.cells**2 + 2  # masks a design
         asked = None if self.designs is None else self.designs * many
         what = f"sobol with {self.cells} × {self.cells} cells"
-        allowed = probe.plan(asked, default=32 * many, least=LEAST * many, what=what)
+        allowed = plan_passes(asked, default=32 * many, least=LEAST * many, what=what)
         lots = self.lots(allowed // many, size)
-        behind = fill.of(self.fill, box, image, self.seed)
+        behind = fill.make_fill(self.fill, box, image, self.seed)
         seen, waiting = Designs(self.cells), torch.zeros(0, many - 1, dtype=torch.float64)  # cells, then the score
-        for part, _, scores in probe.each(box, image, target, lots, behind, least=LEAST * many):
+        for part, _, scores in loop.score_masked(box, image, target, lots, behind, least=LEAST * many):
             rows = torch.cat([part.values.flatten(1), scores.double().cpu()[:, None]], dim=1)
             waiting = torch.cat([waiting, rows])
             ready = len(waiting) // many
@@ -71,7 +77,7 @@ class Sobol:
     def lots(self, designs: int, size: tuple[int, int]) -> Iterator[Tiles]:
         """Yield the masks A, B, C_1, C_2, … of a few designs at a time."""
         cells = self.cells**2
-        key = chance.generator(self.seed, "sobol", self.cells).initial_seed()
+        key = seeding.generator(self.seed, "sobol", self.cells).initial_seed()
         points = torch.quasirandom.SobolEngine(2 * cells, scramble=True, seed=key)
         for begin in range(0, designs, AT_ONCE):
             drawn = points.draw(min(AT_ONCE, designs - begin), dtype=torch.float64)
@@ -87,29 +93,29 @@ class Designs:
     def __init__(self, side: int) -> None:
         self.side, self.count = side, 0
         self.products = torch.zeros(2, 3 + 2 * side**2, 3 + 2 * side**2, dtype=torch.float64)
-        self.slopes = torch.zeros(2, side**2, dtype=torch.float64)
+        self.gradients = torch.zeros(2, side**2, dtype=torch.float64)
 
     def add(self, designs: Float[Tensor, "n m w"]) -> None:
         """Take in designs: a row a mask, its cells and then its score. Two by two they go to either half."""
         a, b, c = designs[:, :1, -1], designs[:, 1:2, -1], designs[:, 2:, -1]
         rows = torch.cat([torch.ones_like(a), a**2 + b**2, a + b, (a - c) ** 2 / 2, (b - c) ** 2 / 2], dim=1)
-        slopes = (designs[:, 0, :-1] - designs[:, 1, :-1]) * (a - c)
+        gradients = (designs[:, 0, :-1] - designs[:, 1, :-1]) * (a - c)
         half = (self.count + torch.arange(len(rows))) // 2 % 2
         for side in (0, 1):
             self.products[side] += rows[half == side].T @ rows[half == side]
-            self.slopes[side] += slopes[half == side].sum(0)
+            self.gradients[side] += gradients[half == side].sum(0)
         self.count += len(rows)
 
-    def found(self, size: tuple[int, int], *, signed: bool) -> Found:
+    def found(self, size: tuple[int, int], *, signed: bool) -> Estimate:
         """Fold what has been seen."""
         total, error, first = folded(self.products.sum(0))
-        signs = [each.sign() if signed else torch.ones_like(each) for each in (*self.slopes, self.slopes.sum(0))]
+        signs = [each.sign() if signed else torch.ones_like(each) for each in (*self.gradients, self.gradients.sum(0))]
         halves = [folded(each)[0] * sign for each, sign in zip(self.products, signs[:2], strict=True)]
         values = total * signs[2]
         grids = [each.unflatten(0, (self.side, self.side)).float() for each in (values, error, total, first)]
         saliency, error = (maps.resize(each, size) for each in grids[:2])
-        stability = maps.agreement(*halves) if self.count >= 2 * LEAST else None
-        return Found(saliency, error, stability, {"total": grids[2], "first": grids[3], "designs": self.count})
+        stability = maps.rank_agreement(*halves) if self.count >= 2 * LEAST else None
+        return Estimate(saliency, error, stability, {"total": grids[2], "first": grids[3], "designs": self.count})
 
 
 def folded(products: Float[Tensor, "w w"]) -> tuple[Tensor, Tensor, Tensor]:

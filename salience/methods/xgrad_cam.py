@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from salience.engine import cams, look
-from salience.types import Found, Images, OpenBox, Target
+from salience.engine.inside import cams
+from salience.engine.inside.loop import BatchedMethod
+from salience.methods._settings import Layer
+from salience.types import Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
-class XgradCam(look.Looks):
-    """Weigh each feature map by its mean slope, where a place counts as much as the map is active there.
+class XgradCam(BatchedMethod):
+    """Weigh each feature map by its mean gradient, where a place counts as much as the map is active there.
 
     saliency = ReLU(Σ_k w_k A_k),   w_k = Σ_u A_k(u) g_k(u) / Σ_v A_k(v),   g_k = ∂logit / ∂A_k
 
@@ -23,14 +25,14 @@ class XgradCam(look.Looks):
     Departs from the paper: a map that sums to zero has no weight.
     """
 
-    layer: str | None = None  # the layer whose feature maps are weighed; none given: the end of the last block
+    layer: Layer = None
 
-    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Found]:
+    def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         return cams.explain(box, images, targets, self.layer, weigh)
 
 
-def weigh(features: Tensor, slopes: Tensor) -> Tensor:
-    """Average the slopes by activation."""
+def weigh(features: Tensor, gradients: Tensor) -> Tensor:
+    """Average the gradients by activation."""
     total = features.sum((2, 3), keepdim=True)
-    return torch.where(total != 0, (features * slopes).sum((2, 3), keepdim=True) / total, 0.0)
+    return torch.where(total != 0, (features * gradients).sum((2, 3), keepdim=True) / total, 0.0)

@@ -8,7 +8,7 @@ import torch
 
 from salience import registry
 from salience.case import Sample
-from salience.engine import probe
+from salience.engine.query.ask import choose_backend, score_batch
 from salience.errors import DataError
 from salience.picture import Preparation, read
 from salience.types import BlackBox, Image, Probabilities
@@ -20,7 +20,7 @@ class Pictures:
     """A data set, its spec, a list of pictures, or a batch of images that are ready."""
 
     def __init__(self, source: Any, box: BlackBox) -> None:
-        self.source = registry.data(source) if isinstance(source, str) else source
+        self.source = registry.open_data(source) if isinstance(source, str) else source
         self.name = str(getattr(self.source, "name", f"{len(self.source)} pictures"))
         self.prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
         if len(self) == 0:
@@ -47,12 +47,12 @@ class Pictures:
         for begin in range(0, len(self), AT_ONCE):
             images = torch.stack([self[number] for number in range(begin, min(begin + AT_ONCE, len(self)))])
             if begin == 0:
-                probe.settle(box, images[0])
-            rows.append(probe.score(box, images.to(box.device)).float().cpu())
+                choose_backend(box, images[0])
+            rows.append(score_batch(box, images.to(box.device)).float().cpu())
         return torch.cat(rows)
 
 
-def precise(box: BlackBox) -> str:
+def choose_precision(box: BlackBox) -> str:
     """Choose the precision of a training: bfloat16 where half precision is the box's own choice and the device has it."""
-    half = "16" in box.lane and (box.device.type == "cpu" or torch.cuda.is_bf16_supported())
+    half = "16" in box.backend and (box.device.type == "cpu" or torch.cuda.is_bf16_supported())
     return "bf16" if half else "no"

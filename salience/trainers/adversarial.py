@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine.fit import Row
-from salience.trainers import _classifier
-from salience.trainers._attack import Attack
-from salience.trainers._step import Step, crossed
+from salience.engine.training.loop import Row
+from salience.trainers._classifier import training
+from salience.trainers._classifier.attack import Attack
+from salience.trainers._classifier.loss import Step, cross_entropy
 
 
 @dataclass(frozen=True)
-class Adversarial(_classifier.Trains):
+class Adversarial(training.ClassifierTrainer):
     """Learn from pictures that were changed to make the network wrong (PGD; FGSM with one step).
 
     loss = CE(f(x + δ), y),   δ makes it as large as |δ| ≤ ε allows
 
-    The search begins evenly within the bounds and takes signs of slopes; one step of length ε is the fast gradient sign
+    The search begins evenly within the bounds and takes signs of gradients; one step of length ε is the fast gradient sign
     method (Goodfellow et al., ICLR 2015) with that beginning.
 
     Departs from the paper: the attack looks at the network in eval mode; three steps, for a small machine, where the
     authors take 10 (CIFAR-10) and 40 (MNIST). Cost: T + 1 forward and backward passes.
     """
 
-    epsilon: float = 8 / 255  # ε, the farthest that a pixel of 0…1 goes
-    attack_steps: int = 3  # T; 1 is FGSM
-    attack_rate: float | None = None  # α, the length of one step; none given: 1.25 ε / T, and ε for one step
+    epsilon: Annotated[float, Doc("ε, the farthest that a pixel of 0…1 goes")] = 8 / 255
+    attack_steps: Annotated[int, Doc("T; 1 is FGSM")] = 3
+    attack_rate: Annotated[float | None, Doc("α, the length of one step; none given: 1.25 ε / T, and ε for one step")] = None
 
     def __post_init__(self) -> None:
         self.attack  # noqa: B018  # checks the settings
@@ -41,6 +43,6 @@ class Adversarial(_classifier.Trains):
         """Return the loss of a batch."""
         everywhere = step.images.new_ones(len(step.images), 1, *step.images.shape[2:])
         with step.looking():
-            changed = self.attack(step, lambda logits: crossed(logits, step.labels), everywhere)
-        loss = crossed(step.logits(changed), step.labels).mean()
+            changed = self.attack(step, lambda logits: cross_entropy(logits, step.labels), everywhere)
+        loss = cross_entropy(step.logits(changed), step.labels).mean()
         return loss, {"loss": float(loss.detach())}

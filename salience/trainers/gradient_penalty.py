@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import probe
-from salience.engine.fit import Row
-from salience.trainers import _classifier
-from salience.trainers._step import Step, crossed
+from salience.engine import validate
+from salience.engine.training.loop import Row
+from salience.trainers._classifier import training
+from salience.trainers._classifier.loss import Step, cross_entropy
 
 
 @dataclass(frozen=True)
-class GradientPenalty(_classifier.Trains):
+class GradientPenalty(training.ClassifierTrainer):
     """Make the right class likely, and the loss flat: what SCAAT's adversary does on the pixels it may touch, spelt out.
 
     loss = CE(f(x), y) + λ · mean Σ |∂ CE / ∂ pixel|
 
-    Pixels are in 0…1, whatever normalisation the images have. The slope is differentiated again, so each operation of
+    Pixels are in 0…1, whatever normalisation the images have. The gradient is differentiated again, so each operation of
     the network must allow it.
 
     Departs from the papers: the ℓ1 norm in place of the squared ℓ2 norm, which is the one that an adversary within a box
     amounts to. Cost: two forward and backward passes, and their memory.
     """
 
-    weight: float = 0.01  # λ, the weight of the slope
+    weight: Annotated[float, Doc("λ, the weight of the gradient")] = 0.01
 
     def __post_init__(self) -> None:
-        probe.expect_between("weight", self.weight, 0, None)
+        validate.expect_between("weight", self.weight, 0, None)
 
     def step(self, step: Step) -> tuple[Tensor, Row]:
         """Return the loss of a batch."""
         leaf = step.images.detach().clone().requires_grad_()
-        losses = crossed(step.logits(leaf), step.labels)
-        (slope,) = torch.autograd.grad(losses.sum(), leaf, create_graph=True)
-        ce, steep = losses.mean(), (slope * step.unit).abs().flatten(1).sum(1).mean()
+        losses = cross_entropy(step.logits(leaf), step.labels)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf, create_graph=True)
+        ce, steep = losses.mean(), (gradient * step.unit).abs().flatten(1).sum(1).mean()
         loss = ce + self.weight * steep
-        return loss, {"loss": float(loss.detach()), "ce": float(ce.detach()), "slope": float(steep.detach())}
+        return loss, {"loss": float(loss.detach()), "ce": float(ce.detach()), "gradient": float(steep.detach())}

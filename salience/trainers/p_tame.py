@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
+from typing_extensions import Doc
 
 from salience import registry
-from salience.engine import explainer, probe
-from salience.engine.amortised import attention
-from salience.engine.fit import Loop, Row, Tell, run
-from salience.engine.pace import Pace
-from salience.engine.source import OWN, Source, auxiliary, lend
+from salience.engine import validate
+from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.run import start_run
+from salience.engine.training import explainer
+from salience.engine.training.features import OWN, FeatureSource, open_source, register_object
+from salience.engine.training.loop import Loop, Row, Tell, train
+from salience.engine.training.network import make_network
 from salience.errors import BoxError, SettingError
-from salience.explanation import write
-from salience.trainers import _lesson, _p_tame, _search
-from salience.trainers._pictures import Pictures, precise
+from salience.explanation import write_whole
+from salience.trainers._p_tame.learner import Learner
+from salience.trainers._p_tame.search import search_weights
+from salience.trainers._p_tame.split import decide_split
+from salience.trainers._pictures import Pictures, choose_precision
 from salience.types import BlackBox, GreyBox, OpenBox
 
 
@@ -56,33 +61,41 @@ class PTame:
     passes), and a pass of the features' network.
     """
 
-    aux: Any = "zoo:efficientnet-lite0"  # the network whose features are weighed, as kind:name; "box": the box itself
-    route: Literal["gradient", "queries"] = "gradient"  # gradient (through the box), or queries (scores alone)
-    classes: tuple[str, ...] | None = None  # to learn, each by name or index; none given: all with 5 pictures or more
-    ce: float = 0.15  # λ_ce, the weight of being recognised
-    area: float = 0.85  # λ_area, the weight of being small; what both leave of 1 is λ_var, of being smooth
-    power: float = 0.3  # p of the area; below 1 it presses small values to 0
-    border: float = 0.3  # β, what border pixels count for in the smoothness
-    fill: str = "black"  # what hidden pixels show: black, mean, white, grey, blur, noise or 0…1
-    mirror: bool = True  # show every other picture in the mirror
-    masks: int = 8  # K, random masks a picture and step (queries only)
-    cells: int = 7  # cells along each side of their grids (queries only)
-    rate: float = 1e-3  # the highest learning rate
-    decay: float = 1e-3  # weight decay
-    held: int = 32  # pictures that are held out, to look at while training
-    search: int = 0  # fits with other loss weights, drawn at random; the one with the best ROAD on held-out pictures wins
+    aux: Annotated[Any, Doc('the network whose features are weighed, as kind:name; "box": the box itself')] = (
+        "zoo:efficientnet-lite0"
+    )
+    route: Annotated[Literal["gradient", "queries"], Doc("gradient (through the box), or queries (scores alone)")] = (
+        "gradient"
+    )
+    classes: Annotated[
+        tuple[str, ...] | None, Doc("to learn, each by name or index; none given: all with 5 pictures or more")
+    ] = None
+    ce: Annotated[float, Doc("λ_ce, the weight of being recognised")] = 0.15
+    area: Annotated[float, Doc("λ_area, the weight of being small; what both leave of 1 is λ_var, of being smooth")] = 0.85
+    power: Annotated[float, Doc("p of the area; below 1 it presses small values to 0")] = 0.3
+    border: Annotated[float, Doc("β, what border pixels count for in the smoothness")] = 0.3
+    fill: Annotated[str, Doc("what hidden pixels show: black, mean, white, grey, blur, noise or 0…1")] = "black"
+    mirror: Annotated[bool, Doc("show every other picture in the mirror")] = True
+    masks: Annotated[int, Doc("K, random masks a picture and step (queries only)")] = 8
+    cells: Annotated[int, Doc("cells along each side of their grids (queries only)")] = 7
+    rate: Annotated[float, Doc("the highest learning rate")] = 1e-3
+    decay: Annotated[float, Doc("weight decay")] = 1e-3
+    held: Annotated[int, Doc("pictures that are held out, to look at while training")] = 32
+    search: Annotated[
+        int, Doc("fits with other loss weights, drawn at random; the one with the best ROAD on held-out pictures wins")
+    ] = 0
 
     def __post_init__(self) -> None:
         if self.route not in ("gradient", "queries"):
             raise SettingError(f"expected route gradient or queries, got {self.route!r}")
         for name in ("ce", "area", "border"):
-            probe.expect_between(name, getattr(self, name), 0, 1)
+            validate.expect_between(name, getattr(self, name), 0, 1)
         if self.ce + self.area > 1 + 1e-9:
             raise SettingError(f"expected ce + area of at most 1, got {self.ce + self.area:g}: the rest is for smoothness")
         for name, least in (("masks", 2), ("cells", 2), ("held", 0), ("search", 0)):
-            probe.expect_between(name, getattr(self, name), least, None)
+            validate.expect_between(name, getattr(self, name), least, None)
         for name in ("power", "rate"):
-            probe.expect_between(name, getattr(self, name), 0, None, open_ends=True)
+            validate.expect_between(name, getattr(self, name), 0, None, open_ends=True)
         if self.search and (self.route == "queries" or not self.held):
             raise SettingError("expected route gradient and held-out pictures for a search: only its loss has weights")
 
@@ -106,66 +119,66 @@ class PTame:
         `images` is a data set or its spec, a list of pictures, or a batch `(n 3 h w)` in 0…1. With `keep` a copy goes to
         where the method p-tame looks for the explainer of this box.
         """
-        made, loop, out = registry.box(box), loop or Loop(), Path(out)
+        made, loop, out = registry.open_box(box), loop or Loop(), Path(out)
         if self.route == "gradient" and not isinstance(made, OpenBox):
             raise BoxError(f"expected a box with gradients for route gradient, got {made.name}: use route queries")
-        with probe.running(batch=Pace.of(made).start):  # fixed, so that a run that was killed goes on exactly
+        with start_run(batch=BatchSize.of(made).start):  # fixed, so that a run that was killed goes on exactly
             pictures = Pictures(images, made)
             if self.search:
-                found = _search.best(self, made, pictures, loop, out, tell)
+                found = search_weights(self, made, pictures, loop, out, tell)
             else:
                 found = self.learn(made, pictures, loop, out, tell)
-        path = write(out / "explainer.safetensors", found.explainer.content())
+        path = write_whole(out / "explainer.safetensors", found.explainer.content())
         if keep:
-            place = explainer.kept(made.fingerprint)
+            place = explainer.find_path(made.fingerprint)
             place.parent.mkdir(parents=True, exist_ok=True)
-            write(place, found.explainer.content())
+            write_whole(place, found.explainer.content())
         return replace(found, path=path)
 
     def learn(self, box: BlackBox, pictures: Pictures, loop: Loop, out: Path, tell: Tell) -> Fitted:
         """Train once."""
         features, spec = self.features(box)
         told = asdict(replace(self, aux=spec))
-        lesson = _lesson.decided(box, pictures, self.classes, self.held, out, {"trainer": told, "loop": asdict(loop)})
+        split = decide_split(box, pictures, self.classes, self.held, out, {"trainer": told, "loop": asdict(loop)})
         channels = [each.shape[1] for each in features(pictures[0][None].to(box.device))]
-        network = attention(channels, len(lesson.classes), bias=self.route == "queries", seed=loop.seed)
+        network = make_network(channels, len(split.classes), bias=self.route == "queries", seed=loop.seed)
         if self.route == "queries":  # a regression begins at 0: what random rows add would take long to be unlearnt
             nn.init.zeros_(network.fuser.weight)
-        learner = _p_tame.Learner(self, laid_out(box) if self.route == "gradient" else box, features, lesson, network, loop)
-        made = replace(loop, precision=loop.precision or (precise(box) if self.route == "gradient" else "no"))
-        history = run(learner, made, out, told, box.device, tell)
+        learner = Learner(self, to_channels_last(box) if self.route == "gradient" else box, features, split, network, loop)
+        made = replace(loop, precision=loop.precision or (choose_precision(box) if self.route == "gradient" else "no"))
+        history = train(learner, made, out, told, box.device, tell)
         about = explainer.About(
             box={"name": box.name, "fingerprint": box.fingerprint},
-            classes=lesson.classes,
-            names=tuple(box.classes[each] for each in lesson.classes),
+            classes=split.classes,
+            names=tuple(box.classes[each] for each in split.classes),
             source=features.told(spec) | {"channels": channels},
             bias=self.route == "queries",
             trained={
                 "trainer": told,
                 "loop": asdict(made),
                 "data": pictures.name,
-                "pictures": len(lesson.numbers),
+                "pictures": len(split.numbers),
                 "seconds": sum(row["seconds"] for row in history),
                 "figures": history[-1],
             },
         )
         return Fitted(explainer.Explainer(network.eval(), about), out, tuple(history))
 
-    def features(self, box: BlackBox) -> tuple[Source, str]:
+    def features(self, box: BlackBox) -> tuple[FeatureSource, str]:
         """Open the network whose features are weighed, and the spec that finds it again."""
-        given = self.aux if isinstance(self.aux, str) else lend(registry.box(self.aux))
-        found = box if given == OWN else auxiliary(given, registry.box)
+        given = self.aux if isinstance(self.aux, str) else register_object(registry.open_box(self.aux))
+        found = box if given == OWN else open_source(given, registry.open_box)
         if not isinstance(found, GreyBox):
             raise BoxError(f"expected a network whose layers can be read as aux, got {found.name}: name another")
         if given != OWN and hasattr(found, "module"):
             found.module.to(box.device)
-        return Source.of(found), given
+        return FeatureSource.of(found), given
 
 
-def laid_out(box: Any) -> Any:
-    """Give a CPU's box as a copy with its weights laid out channels last: a third less time for its slopes."""
-    if box.device.type != "cpu" or not hasattr(box, "redrawn"):
+def to_channels_last(box: Any) -> Any:
+    """Give a CPU's box as a copy with its weights laid out channels last: a third less time for its gradients."""
+    if box.device.type != "cpu" or not hasattr(box, "reinitialise"):
         return box
-    made = box.redrawn(())
+    made = box.reinitialise(())
     made.module.to(memory_format=torch.channels_last)
     return made

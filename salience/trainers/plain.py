@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from salience.engine.fit import Row
-from salience.trainers import _classifier
-from salience.trainers._step import Step, crossed
+from salience.engine.training.loop import Row
+from salience.trainers._classifier import training
+from salience.trainers._classifier.loss import Step, cross_entropy
 
 
 @dataclass(frozen=True)
-class Plain(_classifier.Trains):
+class Plain(training.ClassifierTrainer):
     """Make the right class likely.
 
     loss = CE(f(x), y)
@@ -22,5 +22,5 @@ class Plain(_classifier.Trains):
 
     def step(self, step: Step) -> tuple[Tensor, Row]:
         """Return the loss of a batch."""
-        loss = crossed(step.logits(step.images), step.labels).mean()
+        loss = cross_entropy(step.logits(step.images), step.labels).mean()
         return loss, {"loss": float(loss.detach())}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import probe
-from salience.engine.fit import Row
-from salience.trainers import _classifier
-from salience.trainers._permission import expect_share, permitted
-from salience.trainers._slopes import label_slopes
-from salience.trainers._step import Batch, Step, crossed, divergence
+from salience.engine import validate
+from salience.engine.training.loop import Row
+from salience.trainers._classifier import training
+from salience.trainers._classifier.attack_mask import attack_mask, expect_share
+from salience.trainers._classifier.gradients import label_gradients
+from salience.trainers._classifier.loss import Batch, Step, cross_entropy, divergence
 
 
 @dataclass(frozen=True)
-class SaliencyGuided(_classifier.Trains):
+class SaliencyGuided(training.ClassifierTrainer):
     """Make the right class likely, and the answer the same when the least salient pixels are replaced by chance.
 
     loss = CE(f(x), y) + λ KL(p(x) ‖ p(x̃)),   x̃: the k of the pixels with the smallest |∂f_y / ∂x| drawn evenly between
@@ -29,26 +31,26 @@ class SaliencyGuided(_classifier.Trains):
     backward passes.
     """
 
-    share: float = 0.5  # k, the share of pixels that are replaced
-    weight: float = 1.0  # λ, the weight of the divergence
-    signed: bool = False  # rank by the gradient with its sign
+    share: Annotated[float, Doc("k, the share of pixels that are replaced")] = 0.5
+    weight: Annotated[float, Doc("λ, the weight of the divergence")] = 1.0
+    signed: Annotated[bool, Doc("rank by the gradient with its sign")] = False
 
     def __post_init__(self) -> None:
         expect_share(self.share)
-        probe.expect_between("weight", self.weight, 0, None)
+        validate.expect_between("weight", self.weight, 0, None)
 
     def step(self, step: Step) -> tuple[Tensor, Row]:
         """Return the loss of a batch."""
         with step.looking():
-            slopes, _ = label_slopes(step)
-        saliency = (slopes if self.signed else slopes.abs()).mean(1)
-        clean, changed = step.pair(replaced(step, permitted(saliency, "quantile", self.share, step)))
-        ce, kl = crossed(clean, step.labels).mean(), divergence(clean, changed).mean()
+            gradients, _ = label_gradients(step)
+        saliency = (gradients if self.signed else gradients.abs()).mean(1)
+        clean, changed = step.pair(replace_marked(step, attack_mask(saliency, "quantile", self.share, step)))
+        ce, kl = cross_entropy(clean, step.labels).mean(), divergence(clean, changed).mean()
         loss = ce + self.weight * kl
         return loss, {"loss": float(loss.detach()), "ce": float(ce.detach()), "kl": float(kl.detach())}
 
 
-def replaced(step: Step, where: Tensor) -> Batch:
+def replace_marked(step: Step, where: Tensor) -> Batch:
     """Draw the pixels that are marked, each channel between its own least and greatest value in the image."""
     images = step.images.detach()
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)

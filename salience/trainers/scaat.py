@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
 from salience import registry
-from salience.engine import probe
-from salience.engine.fit import Row
+from salience.engine import validate
+from salience.engine.training.loop import Row
 from salience.errors import SettingError
-from salience.trainers import _classifier
-from salience.trainers._attack import Attack, Norm
-from salience.trainers._permission import Rule, expect_share, permitted
-from salience.trainers._slopes import label_slopes
-from salience.trainers._step import Batch, Logits, Step, crossed, divergence
+from salience.trainers._classifier import training
+from salience.trainers._classifier.attack import Attack, Norm
+from salience.trainers._classifier.attack_mask import Rule, attack_mask, expect_share
+from salience.trainers._classifier.gradients import label_gradients
+from salience.trainers._classifier.loss import Batch, Logits, Step, cross_entropy, divergence
 
 
 @dataclass(frozen=True)
-class Scaat(_classifier.Trains):
+class Scaat(training.ClassifierTrainer):
     """Make the right class likely, and the answer the same wherever pixels that do not matter are moved: sparser maps.
 
     loss = CE(f(x), y) + λ KL(p(x) ‖ p(x + δ)),   δ makes the divergence as large as |δ_i| ≤ ε w_i allows
@@ -38,19 +39,27 @@ class Scaat(_classifier.Trains):
     Departs from the paper: not known. Cost: T + 3 forward and backward passes, T of them without parameters' gradients.
     """
 
-    mask: Rule = "quantile"  # pixels that may move: quantile, mean, mass, soft, rank; controls: all, random, high
-    share: float = 0.8  # k, the share of pixels (quantile, random, high) or of the saliency's sum (mass) that may move
-    epsilon: float = 8 / 255  # ε, the farthest that a pixel of 0…1 goes; 0.1 for small grey pictures
-    attack_steps: int = 3  # T; 1 is cheap and has most of the effect
-    attack_rate: float | None = None  # α, the length of one step; none given: 1.25 ε / T, and ε for one step
-    weight: float = 1.0  # λ, the weight of the second term
-    inner: Literal["kl", "ce"] = "kl"  # what the attack makes large: the divergence (kl) or the cross-entropy (ce)
-    outer: Literal["kl", "ce"] = "kl"  # the second term: KL(p(x) ‖ p(x + δ)), or CE(f(x + δ), y)
-    norm: Norm = "linf"  # how a change is measured: linf, each pixel by itself, or l2, all together
-    stop: bool = False  # leave a picture alone as soon as its attack has changed the class
-    warm: float = 0.0  # the share of the training in which ε and λ grow to their values
-    detach: bool = False  # let no gradient through p(x) in the divergence
-    saliency: str = "gradient"  # whose map says what does not matter: gradient, or any method for torch networks
+    mask: Annotated[Rule, Doc("pixels that may move: quantile, mean, mass, soft, rank; controls: all, random, high")] = (
+        "quantile"
+    )
+    share: Annotated[
+        float, Doc("k, the share of pixels (quantile, random, high) or of the saliency's sum (mass) that may move")
+    ] = 0.8
+    epsilon: Annotated[float, Doc("ε, the farthest that a pixel of 0…1 goes; 0.1 for small grey pictures")] = 8 / 255
+    attack_steps: Annotated[int, Doc("T; 1 is cheap and has most of the effect")] = 3
+    attack_rate: Annotated[float | None, Doc("α, the length of one step; none given: 1.25 ε / T, and ε for one step")] = None
+    weight: Annotated[float, Doc("λ, the weight of the second term")] = 1.0
+    inner: Annotated[
+        Literal["kl", "ce"], Doc("what the attack makes large: the divergence (kl) or the cross-entropy (ce)")
+    ] = "kl"
+    outer: Annotated[Literal["kl", "ce"], Doc("the second term: KL(p(x) ‖ p(x + δ)), or CE(f(x + δ), y)")] = "kl"
+    norm: Annotated[Norm, Doc("how a change is measured: linf, each pixel by itself, or l2, all together")] = "linf"
+    stop: Annotated[bool, Doc("leave a picture alone as soon as its attack has changed the class")] = False
+    warm: Annotated[float, Doc("the share of the training in which ε and λ grow to their values")] = 0.0
+    detach: Annotated[bool, Doc("let no gradient through p(x) in the divergence")] = False
+    saliency: Annotated[str, Doc("whose map says what does not matter: gradient, or any method for torch networks")] = (
+        "gradient"
+    )
 
     def __post_init__(self) -> None:
         if self.mask not in get_args(Rule):
@@ -59,10 +68,10 @@ class Scaat(_classifier.Trains):
             if getattr(self, name) not in ("kl", "ce"):
                 raise SettingError(f"expected {name} kl or ce, got {getattr(self, name)!r}")
         expect_share(self.share)
-        probe.expect_between("weight", self.weight, 0, None)
-        probe.expect_between("warm", self.warm, 0, 1)
+        validate.expect_between("weight", self.weight, 0, None)
+        validate.expect_between("warm", self.warm, 0, 1)
         self.attack  # noqa: B018  # checks the other settings
-        registry.method(self.saliency)
+        registry.find_method(self.saliency)
 
     @property
     def attack(self) -> Attack:
@@ -75,11 +84,11 @@ class Scaat(_classifier.Trains):
         grown = min(1.0, step.progress / self.warm) if self.warm else 1.0
         with step.looking():
             found, whole = self.looked(step)
-            allowed = permitted(found, self.mask, self.share, step)
+            allowed = attack_mask(found, self.mask, self.share, step)
             changed = self.adversary(step, allowed, whole, grown)
         clean, moved = step.pair(changed)
-        ce, kl = crossed(clean, step.labels).mean(), divergence(clean.detach() if self.detach else clean, moved).mean()
-        second = kl if self.outer == "kl" else crossed(moved, step.labels).mean()
+        ce, kl = cross_entropy(clean, step.labels).mean(), divergence(clean.detach() if self.detach else clean, moved).mean()
+        second = kl if self.outer == "kl" else cross_entropy(moved, step.labels).mean()
         loss = ce + grown * self.weight * second
         values = {"loss": loss, "ce": ce, "kl": kl, "moved": allowed.mean()}
         return loss, {name: float(each.detach()) for name, each in values.items()}
@@ -88,24 +97,24 @@ class Scaat(_classifier.Trains):
         """Change what may be changed, for the worse."""
 
         def gain(logits: Logits) -> Tensor:
-            return divergence(whole, logits) if self.inner == "kl" else crossed(logits, step.labels)
+            return divergence(whole, logits) if self.inner == "kl" else cross_entropy(logits, step.labels)
 
         return self.attack(step, gain, allowed, grown)
 
     def looked(self, step: Step) -> tuple[Tensor, Logits]:
         """Return a map of each picture for its label (n h w), and the logits."""
         if self.saliency == "gradient":
-            slopes, whole = label_slopes(step)
-            return slopes.abs().amax(1), whole
-        box: Any = registry.box(
+            gradients, whole = label_gradients(step)
+            return gradients.abs().amax(1), whole
+        box: Any = registry.open_box(
             step.module,
             size=tuple(step.images.shape[2:]),
             mean=step.mean if len(step.mean) == 3 else step.mean * 3,
             std=step.std if len(step.std) == 3 else step.std * 3,
             channels=step.images.shape[1],
-            lane="exact",
+            backend="exact",
         )
-        method = registry.make(self.saliency)
+        method = registry.make_method(self.saliency)
         pixels = (step.images.detach() - step.black) / step.unit
         maps = [
             method(box, image, int(label)) for image, label in zip(pixels.expand(-1, 3, -1, -1), step.labels, strict=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
+from typing_extensions import Doc
 
-from salience.engine import probe
-from salience.engine.fit import Row
-from salience.trainers import _classifier
-from salience.trainers._attack import Attack
-from salience.trainers._step import Step, crossed, divergence
+from salience.engine import validate
+from salience.engine.training.loop import Row
+from salience.trainers._classifier import training
+from salience.trainers._classifier.attack import Attack
+from salience.trainers._classifier.loss import Step, cross_entropy, divergence
 
 
 @dataclass(frozen=True)
-class Trades(_classifier.Trains):
+class Trades(training.ClassifierTrainer):
     """Make the right class likely, and the answer the same wherever the picture is moved a little.
 
     loss = CE(f(x), y) + β KL(p(x) ‖ p(x + δ)),   δ makes the divergence as large as |δ| ≤ ε allows
@@ -25,14 +27,14 @@ class Trades(_classifier.Trains):
     three steps, as SCAAT's control, where they take 6 and 10. Cost: T + 2 forward and backward passes.
     """
 
-    epsilon: float = 8 / 255  # ε, the farthest that a pixel of 0…1 goes
-    attack_steps: int = 3  # T
-    attack_rate: float | None = None  # α, the length of one step; none given: 1.25 ε / T, and ε for one step
-    weight: float = 1.0  # β, the weight of the divergence
+    epsilon: Annotated[float, Doc("ε, the farthest that a pixel of 0…1 goes")] = 8 / 255
+    attack_steps: Annotated[int, Doc("T")] = 3
+    attack_rate: Annotated[float | None, Doc("α, the length of one step; none given: 1.25 ε / T, and ε for one step")] = None
+    weight: Annotated[float, Doc("β, the weight of the divergence")] = 1.0
 
     def __post_init__(self) -> None:
         self.attack  # noqa: B018  # checks the settings
-        probe.expect_between("weight", self.weight, 0, None)
+        validate.expect_between("weight", self.weight, 0, None)
 
     @property
     def attack(self) -> Attack:
@@ -46,6 +48,6 @@ class Trades(_classifier.Trains):
             whole = step.logits(step.images).detach()
             changed = self.attack(step, lambda logits: divergence(whole, logits), everywhere)
         clean, moved = step.pair(changed)
-        ce, kl = crossed(clean, step.labels).mean(), divergence(clean, moved).mean()
+        ce, kl = cross_entropy(clean, step.labels).mean(), divergence(clean, moved).mean()
         loss = ce + self.weight * kl
         return loss, {"loss": float(loss.detach()), "ce": float(ce.detach()), "kl": float(kl.detach())}

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from salience.bench import grid as grids
-from salience.bench import rows, spread
+from salience.bench import rows
+from salience.bench.runner import estimate_cost, plan_units
 from salience.errors import GridError
 from tests.bench import tiny
 
@@ -90,7 +91,7 @@ def test_rows_after_thirty_kills_are_those_of_an_undisturbed_run(
         if process.exitcode == -signal.SIGKILL:
             kills += 1
         else:  # it came to its end before: compare, and begin another
-            assert tiny.plain(rows.of(out).to_pylist()) == undisturbed[1]
+            assert tiny.plain(rows.read_rows(out).to_pylist()) == undisturbed[1]
             ends += 1
             out = tmp_path / str(ends)
     assert tiny.run(out) == undisturbed[1]
@@ -105,13 +106,13 @@ def test_two_runs_at_once_do_not_double_a_row(undisturbed: tuple[Path, list[dict
     for each in both:
         each.join()
     assert [each.exitcode for each in both] == [0, 0]
-    assert tiny.plain(rows.of(tmp_path).to_pylist()) == undisturbed[1]
+    assert tiny.plain(rows.read_rows(tmp_path).to_pylist()) == undisturbed[1]
 
 
 def test_units_go_through_all_cells_before_the_next_pictures(tmp_path: Path) -> None:
     """A run that is stopped early has tables in balance."""
     grid = grids.of(tiny.RAW)
-    begins = [unit.begin for unit in spread.planned(grid, grid.cells, tmp_path)]
+    begins = [unit.begin for unit in plan_units(grid, grid.cells, tmp_path)]
     assert begins == sorted(begins)
     assert len(begins) == 8 * 3
 
@@ -143,7 +144,7 @@ def test_a_trial_tells_passes_and_writes_no_row(tmp_path: Path) -> None:
     """What `--dry-run` prints: RISE's masks, then one pass for each score of the measures."""
     grid = grids.of(tiny.RAW)
     cell = next(each for each in grid.cells if each.method.name == "rise")
-    found = spread.estimate(grid, cell, tmp_path)
+    found = estimate_cost(grid, cell, tmp_path)
     assert (found.pictures, found.passes) == (12, 64 + 2)
     assert not (tmp_path / "cells").exists()
 

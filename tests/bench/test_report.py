@@ -17,8 +17,8 @@ import torch
 from benchmarks.report import made
 from salience.bench import curves, evidence, panel, report, rows, sheets, tables
 from salience.bench.evidence import Kept
-from salience.bench.stats import Mean
-from salience.bench.tally import Key, Summary
+from salience.bench.significance import Mean
+from salience.bench.statistics import Key, Summary
 from salience.cli import main
 from salience.engine import maps
 from salience.errors import GridError
@@ -116,7 +116,7 @@ def test_names_are_text_and_never_markup(run: Path) -> None:
 def test_the_tables_say_the_means_of_the_rows(whole: Path) -> None:
     """CSV has all digits; Markdown as many as the interval is worth, and both list controls last."""
     report.write(whole)
-    table = rows.of(whole).to_pylist()
+    table = rows.read_rows(whole).to_pylist()
     lines = list(csv.DictReader(io.StringIO((whole / "report.csv").read_text())))
     for line in lines:
         values = [r["value"] for r in table if (r["method"], r["measure"]) == (line["method"], line["measure"])]
@@ -138,7 +138,7 @@ def test_failures_and_blank_maps_are_grouped_by_their_sentence(run: Path) -> Non
     """One line a sentence, with how often and of which methods; the number loses the picture that failed."""
     change(run, "rise", failure="expected memory, got none", value=None)
     change(run, "gradient", notes="the map is constant (0.25 everywhere): no pixel matters more than another")
-    said = report._said(rows.of(run).to_pylist())
+    said = report._said(rows.read_rows(run).to_pylist())
     assert ("failed: deletion/rise-2018", "expected memory, got none", 1, "rise") in said
     blank = [each for each in said if each[0] == "blank map"]
     assert blank == [("blank map", "the map is constant: no pixel matters more than another", 1, "gradient")]
@@ -198,7 +198,7 @@ def test_the_command_writes_where_it_is_told(whole: Path, tmp_path: Path, capsys
 def test_agreement_is_spearmans_and_a_blank_map_agrees_with_nothing() -> None:
     """The engine ranks by sorting, the report by counting 256 steps."""
     some = [(noise(9, 7, seed=seed) * 12).byte() for seed in range(3)] + [torch.zeros(9, 7).byte()]
-    slow = [[maps.agreement(one.double(), other.double()) for other in some] for one in some]
+    slow = [[maps.rank_agreement(one.double(), other.double()) for other in some] for one in some]
     assert evidence.agreement([each.numpy() for each in some]) == pytest.approx(np.array(slow), abs=1e-6)
 
 
@@ -215,12 +215,12 @@ def test_mean_curves_are_means_at_shared_places() -> None:
 
 def test_a_table_says_when_it_has_too_few_pictures_to_tell_methods_apart(whole: Path, run: Path) -> None:
     """Signed ranks of n differences reach 2^(1 − n) at best; times 15 pairs, 8 pictures leave 0.12 and ten 0.03."""
-    found, pairs = panel.panels(rows.of(whole), whole)
+    found, pairs = panel.panels(rows.read_rows(whole), whole)
     assert found[0].wanted == 10
     assert min(each.holm for each in pairs) == pytest.approx(15 * 2**-7)
     assert "at least 10 pictures" in report.write(run).read_text()
     made(run, 10, METHODS)
-    assert min(each.holm for each in panel.panels(rows.of(run), run)[1]) == pytest.approx(15 * 2**-9)
+    assert min(each.holm for each in panel.panels(rows.read_rows(run), run)[1]) == pytest.approx(15 * 2**-9)
     assert "pictures would be needed" not in report.write(run).read_text()
 
 

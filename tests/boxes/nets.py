@@ -11,7 +11,9 @@ import onnx
 import torch
 from torch import nn
 
-from salience.engine import masks, probe
+from salience.engine.perturb import masks
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.methods.mc_rise import McRise
 from tests.helpers import noise
 
@@ -46,11 +48,11 @@ def blends(box: Any) -> tuple[torch.Tensor, torch.Tensor]:
     drawn = noise(5, *box.size, seed=4, dtype=torch.float32)
     drawn[1], drawn[2] = 0, 1
     painted = next(McRise(cells=3).lots(7, box.size))
-    asked: list[tuple[Any, torch.Tensor]] = [(masks.Drawn(drawn), behind), (painted, torch.zeros_like(ahead))]
-    with probe.running(batch=3):
-        found = [scores.clone() for lot, fill in asked for _, _, scores in probe.each(box, ahead, 0, [lot], fill)]
+    asked: list[tuple[Any, torch.Tensor]] = [(masks.FullMasks(drawn), behind), (painted, torch.zeros_like(ahead))]
+    with start_run(batch=3):
+        found = [scores.clone() for lot, fill in asked for _, _, scores in loop.score_masked(box, ahead, 0, [lot], fill)]
     paint = painted.paint(ahead.new_empty(7, *ahead.shape), torch.ones(3, 1, 1), torch.zeros(3, 1, 1))
-    shown = torch.cat([torch.lerp(behind, ahead, drawn[:, None]), paint + painted.draw(ahead)[:, None] * ahead])
+    shown = torch.cat([torch.lerp(behind, ahead, drawn[:, None]), paint + painted.rasterise(ahead)[:, None] * ahead])
     return torch.cat(found), box(shown)[:, 0]
 
 

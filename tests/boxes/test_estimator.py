@@ -62,15 +62,15 @@ def test_an_estimator_may_come_from_a_file(digits: tuple[Any, Any], tmp_path: Pa
     import joblib
 
     joblib.dump(digits[0], tmp_path / "digits.joblib")
-    box = registry.box(f"estimator:{tmp_path / 'digits.joblib'}?size=8&scale=16")
+    box = registry.open_box(f"estimator:{tmp_path / 'digits.joblib'}?size=8&scale=16")
     (tmp_path / "mine_of_digits.py").write_text(
         f"import joblib\nfitted = joblib.load({str(tmp_path / 'digits.joblib')!r})\n"
     )
-    other = registry.box(f"py:{tmp_path / 'mine_of_digits.py'}:fitted?size=8&scale=16")
+    other = registry.open_box(f"py:{tmp_path / 'mine_of_digits.py'}:fitted?size=8&scale=16")
     images = noise(3, 3, 8, 8, dtype=torch.float32)
     assert torch.equal(box(images), other(images))
     with pytest.raises(BoxError, match="expected an estimator in none.joblib, got .*: store it with joblib.dump"):
-        registry.box("estimator:none.joblib?size=8")
+        registry.open_box("estimator:none.joblib?size=8")
 
 
 def test_the_fingerprint_is_the_estimators(digits: tuple[Any, Any]) -> None:
@@ -99,7 +99,7 @@ def test_estimators_that_are_no_boxes_are_refused(digits: tuple[Any, Any]) -> No
         (digits[0], {"size": 9}, BoxError, "expected an estimator fitted on 9×9 pixels, grey or in colour, got one of 64"),
         (digits[0], {}, BoxError, "expected the size of the images"),
         (digits[0], {"size": 8, "scale": "x"}, SettingError, "expected a number for scale"),
-        (digits[0], {"size": 8, "lane": "auto"}, SettingError, "expected size, resize, filter, scale or classes"),
+        (digits[0], {"size": 8, "backend": "auto"}, SettingError, "expected size, resize, filter, scale or classes"),
     ):
         with pytest.raises(error, match=text):
             salience.load(estimator, **options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from salience.boxes import _blocks
-from salience.boxes._graph import Graph, Node
+from salience.boxes._graph import layers
+from salience.boxes._graph.graph import Graph, Node
 from salience.errors import BoxError, UnknownName
 from tests.helpers import noise
 
@@ -107,7 +107,7 @@ def test_tensors_and_nodes_have_names() -> None:
 def blocks(text: str, shapes: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
     """Find the blocks where tensors have these shapes; the image is 32 × 32."""
     seen = {name: noise(1, *shape, dtype=torch.float32) for name, shape in ({"x": (3, 32, 32)} | shapes).items()}
-    return _blocks.find(graph(text), seen, (32, 32))[0].blocks
+    return layers.find_layers(graph(text), seen, (32, 32))[0].blocks
 
 
 def test_a_block_ends_with_the_last_neck_of_its_resolution() -> None:
@@ -144,7 +144,7 @@ def test_a_transformer_has_what_goes_into_the_attention_of_four_blocks() -> None
     text = "\n".join([*lines, "y = Gather s8 zero"])
     shapes = {"t": (6, 8, 8)} | {name: (65, 6) for k in range(9) for name in (f"s{k}", f"m{k}")}
     seen = {name: noise(1, *shape, dtype=torch.float32) for name, shape in ({"x": (3, 32, 32)} | shapes).items()}
-    anatomy, before = _blocks.find(graph(text), seen, (32, 32))
+    anatomy, before = layers.find_layers(graph(text), seen, (32, 32))
     assert anatomy.blocks == ("n1", "n3", "n5", "n7")
     assert (anatomy.top, before["n3"]) == ("s8", "s3")
     assert "blocks 1, 3, 5, 7" in anatomy.note

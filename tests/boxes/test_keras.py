@@ -14,7 +14,7 @@ import torch
 import salience
 from salience import registry
 from salience.boxes import toy
-from salience.engine import cams
+from salience.engine.inside import cams
 from salience.errors import BoxError
 from salience.types import OpenBox
 from tests.helpers import apart, noise
@@ -45,7 +45,7 @@ def model(end: str = "softmax", classes: int = 3, colours: int = 3) -> Any:
 def test_a_keras_model_answers_as_it_does_by_itself(end: str, classes: int) -> None:
     """Colours last inside; size, head and logits are read from the model."""
     net = model(end, classes)
-    box: Any = salience.load(net, lane="exact")
+    box: Any = salience.load(net, backend="exact")
     known = net(IMAGES.permute(0, 2, 3, 1), training=False).detach()
     known = torch.cat([1 - known, known], 1) if classes == 1 else known.softmax(1) if end == "linear" else known
     assert isinstance(box, OpenBox)
@@ -56,21 +56,21 @@ def test_a_keras_model_answers_as_it_does_by_itself(end: str, classes: int) -> N
 def test_methods_look_inside_a_keras_model() -> None:
     """Layers by their Keras names, gradients, feature maps with colours last: Grad-CAM by hand."""
     net = model()
-    box: Any = salience.load(net, lane="exact")
+    box: Any = salience.load(net, backend="exact")
     assert box.layers() == ("first", "second")
-    shown = box.tap(IMAGES, ["second"])["second"]
+    shown = box.activations(IMAGES, ["second"])["second"]
     assert shown.shape == (3, 8, 13, 13)
-    slopes = box.read(IMAGES[:1], [1], ["second"]).slopes["second"]
-    by_hand = torch.einsum("c,cyx->yx", slopes[0].mean((1, 2)), shown[0]).relu()
+    gradients = box.differentiate(IMAGES[:1], [1], ["second"]).gradients["second"]
+    by_hand = torch.einsum("c,cyx->yx", gradients[0].mean((1, 2)), shown[0]).relu()
     found = salience.explain(box, IMAGES[0], "grad-cam", target=1).saliency
-    assert apart(found, cams.enlarged(by_hand[None], IMAGES)[0]) < 1e-6
+    assert apart(found, cams.enlarge(by_hand[None], IMAGES)[0]) < 1e-6
     assert float(salience.explain(box, toy.picture(32), "sise", target=1).saliency.max()) > 0
 
 
 def test_a_grey_keras_model_gets_grey() -> None:
     """The mean of the colours."""
     net = model(colours=1)
-    box = salience.load(net, lane="exact")
+    box = salience.load(net, backend="exact")
     known = net(IMAGES.mean(1)[..., None], training=False).detach()
     assert apart(box(IMAGES), known) < 1e-6
 
@@ -81,12 +81,14 @@ def test_a_keras_model_may_come_from_a_file(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras's own deprecations
         net.save(tmp_path / "net.keras")
-    box = registry.box(f"keras:{tmp_path / 'net.keras'}?lane=exact&classes=abc")
-    assert apart(box(IMAGES), salience.load(net, lane="exact")(IMAGES)) < 1e-6
+    box = registry.open_box(f"keras:{tmp_path / 'net.keras'}?backend=exact&classes=abc")
+    assert apart(box(IMAGES), salience.load(net, backend="exact")(IMAGES)) < 1e-6
     (tmp_path / "mine_of_keras.py").write_text("from tests.boxes.test_keras import model\nnet = model()\n")
-    assert apart(registry.box(f"py:{tmp_path / 'mine_of_keras.py'}:net?size=32&lane=exact")(IMAGES), box(IMAGES)) < 1e-6
+    assert (
+        apart(registry.open_box(f"py:{tmp_path / 'mine_of_keras.py'}:net?size=32&backend=exact")(IMAGES), box(IMAGES)) < 1e-6
+    )
     with pytest.raises(BoxError, match="expected a Keras model in none.keras, got .*: save it with model.save"):
-        registry.box("keras:none.keras")
+        registry.open_box("keras:none.keras")
 
 
 def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
         "def score(images):\n"
         "    return jax.nn.softmax(40 * jax.nn.relu(images @ filters).mean((1, 2)))\n"
     )
-    box = registry.box(f"py:{tmp_path / 'mine_of_jax.py'}:score?size=32", takes="numpy")
+    box = registry.open_box(f"py:{tmp_path / 'mine_of_jax.py'}:score?size=32", takes="numpy")
     assert apart(box(IMAGES), toy.load("colour")(IMAGES)) < 1e-5
     known = salience.explain(toy.load("colour"), toy.picture(32), "rise", masks=100, target=0).saliency
     assert apart(salience.explain(box, toy.picture(32), "rise", masks=100, target=0).saliency, known) < 1e-5

@@ -17,7 +17,7 @@ from tests.helpers import apart, noise
 
 def test_timm_makes_a_network_with_its_own_preparation_and_names() -> None:
     """Size, crop, filter, mean and std of timm's configuration; ImageNet's words."""
-    box = registry.box("timm:resnet18?weights=none")
+    box = registry.open_box("timm:resnet18?weights=none")
     assert (box.size, box.preparation.resize, box.preparation.filter) == ((224, 224), 235, "bicubic")
     assert box.preparation.mean == pytest.approx((0.485, 0.456, 0.406))
     assert len(box.classes) == 1000
@@ -27,23 +27,23 @@ def test_timm_makes_a_network_with_its_own_preparation_and_names() -> None:
 
 def test_options_of_a_spec_go_to_the_preparation_or_to_timm() -> None:
     """Digits in a spec are numbers; what is not the box's is the model's."""
-    box = registry.box("timm:test_resnet?weights=none&num_classes=7&size=96&lane=exact")
+    box = registry.open_box("timm:test_resnet?weights=none&num_classes=7&size=96&backend=exact")
     assert box.classes == tuple(f"class {k}" for k in range(7))
-    assert (box.size, box.lane) == ((96, 96), "exact")
+    assert (box.size, box.backend) == ((96, 96), "exact")
     assert "changed" in box.preparation.source
 
 
 def test_weights_in_half_precision_load_in_full(tmp_path: Path) -> None:
     """Files are stored small; the network computes in float32."""
-    made = registry.box("timm:test_resnet?weights=none&lane=exact")
+    made = registry.open_box("timm:test_resnet?weights=none&backend=exact")
     half = {key: each.half() if each.is_floating_point() else each for key, each in made.module.state_dict().items()}
     save_file(half, tmp_path / "half.safetensors")
-    box = registry.box("timm:test_resnet", weights=str(tmp_path / "half.safetensors"), lane="exact")
+    box = registry.open_box("timm:test_resnet", weights=str(tmp_path / "half.safetensors"), backend="exact")
     images = noise(2, 3, *box.size, dtype=torch.float32)
     assert {each.dtype for each in box.module.parameters()} == {torch.float32}
     assert apart(box(images), made(images)) < 1e-3
     torch.save({"state_dict": made.module.state_dict()}, tmp_path / "whole.pth")
-    same = registry.box(f"timm:test_resnet?weights={tmp_path / 'whole.pth'}&lane=exact")
+    same = registry.open_box(f"timm:test_resnet?weights={tmp_path / 'whole.pth'}&backend=exact")
     assert torch.equal(same(images), made(images))
     assert same.fingerprint == made.fingerprint
 
@@ -58,7 +58,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("text.pth", "expected weights for .* in .*text.pth, got something else"),
     ):
         with pytest.raises(BoxError, match=text):
-            registry.box("timm:test_resnet", weights=str(tmp_path / name))
+            registry.open_box("timm:test_resnet", weights=str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_wrong_name_offers_close_ones(spec: str, text: str) -> None:
     """Model names are hard to remember."""
     with pytest.raises(UnknownName, match=text):
-        registry.box(spec)
+        registry.open_box(spec)
 
 
 def test_torchvision_makes_a_network_with_its_weights_own_transforms() -> None:
     """Random weights, but the preparation and the names that go with the published ones."""
-    box = registry.box("torchvision:resnet18?weights=none")
+    box = registry.open_box("torchvision:resnet18?weights=none")
     assert (box.size, box.preparation.resize) == ((224, 224), 256)
     assert box.classes[0] == "tench"
     assert "ResNet18_Weights" in box.preparation.source
@@ -113,7 +113,7 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
         processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875)
     net.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    box = registry.box(f"hf:{tmp_path}", lane="exact")
+    box = registry.open_box(f"hf:{tmp_path}", backend="exact")
     images = noise(2, 3, 32, 32, dtype=torch.float32)
     mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
     assert box.classes == ("cat", "dog", "owl")
     assert (box.size, box.preparation.resize) == ((32, 32), (32, 32) if kind == "vit" else 36)
     assert apart(box(images), known) < 1e-5
-    grids = [tuple(each.shape[-2:]) for each in box.tap(images, box.layers()).values()]
+    grids = [tuple(each.shape[-2:]) for each in box.activations(images, box.layers()).values()]
     assert grids == ([(4, 4)] * 4 if kind == "vit" else sorted(set(grids), reverse=True))
     assert torch.isfinite(salience.explain(box, images[0], "rise", masks=20).saliency).all()
 
@@ -129,7 +129,7 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     """In one sentence, whatever the library says in many."""
     with pytest.raises(BoxError, match="expected to load hf:.*check the name or give a folder") as raised:
-        registry.box(f"hf:{tmp_path}")
+        registry.open_box(f"hf:{tmp_path}")
     assert "\n" not in str(raised.value)
 
 
@@ -138,8 +138,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 )
 def test_layers_of_networks_and_transformers_are_found(name: str) -> None:
     """Maps of the token grid without its prefix, channels first, from fine to coarse."""
-    box = registry.box(f"timm:{name}?weights=none&lane=exact")
-    found = box.tap(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
+    box = registry.open_box(f"timm:{name}?weights=none&backend=exact")
+    found = box.activations(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
     sides = [each.shape[-1] for each in found.values()]
     assert sides == ([14] * 4 if "vit" in name or "deit" in name else sorted(sides, reverse=True))
     assert all(each.shape[-1] == each.shape[-2] for each in found.values())

@@ -15,7 +15,7 @@ import salience
 from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import probe
+from salience.engine.query.ask import choose_backend
 from salience.errors import BoxError, SalienceError, SettingError, UnknownName
 from salience.types import BlackBox, GreyBox, OpenBox
 from tests.boxes.nets import FLOAT, blends, colour, exported, onnx, written
@@ -28,7 +28,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 def box_of(path: str, kind: str = "onnx", **more: Any) -> Any:
     """Load a file, of plain pixels unless said otherwise."""
-    return registry.box(f"{kind}:{path}", **({"std": 1.0, "lane": "exact"} | more))
+    return registry.open_box(f"{kind}:{path}", **({"std": 1.0, "backend": "exact"} | more))
 
 
 class Residual(nn.Module):
@@ -52,7 +52,7 @@ class Residual(nn.Module):
 def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchBox, str]:
     """Return a torch box and the same network in a file."""
     net = Residual().eval()
-    return wrap(net, size=32, mean=0.4, std=0.3, lane="exact"), exported(net, tmp_path_factory.mktemp("net") / "net.onnx")
+    return wrap(net, size=32, mean=0.4, std=0.3, backend="exact"), exported(net, tmp_path_factory.mktemp("net") / "net.onnx")
 
 
 @kinds
@@ -63,11 +63,11 @@ def test_a_file_answers_as_the_module_it_came_from(kind: str, residual: tuple[To
     assert isinstance(box, GreyBox)
     assert not isinstance(box, OpenBox)
     assert apart(box(IMAGES), net(IMAGES)) < 1e-5
-    assert apart(box.bare()(IMAGES[:2]), net.bare()(IMAGES[:2])) < 1e-4
+    assert apart(box.with_logits()(IMAGES[:2]), net.with_logits()(IMAGES[:2])) < 1e-4
     layers = zip(box.layers(), ("two.2", "three"), strict=True)
     for here, there in list(layers)[1:]:
-        assert apart(box.tap(IMAGES, [here])[here], net.tap(IMAGES, [there])[there]) < 1e-5
-    assert [each.shape[1:] for each in box.tap(IMAGES, box.layers()).values()] == [(6, 32, 32), (8, 16, 16)]
+        assert apart(box.activations(IMAGES, [here])[here], net.activations(IMAGES, [there])[there]) < 1e-5
+    assert [each.shape[1:] for each in box.activations(IMAGES, box.layers()).values()] == [(6, 32, 32), (8, 16, 16)]
 
 
 @kinds
@@ -76,11 +76,14 @@ def test_replaced_features_go_onward(kind: str, residual: tuple[TorchBox, str]) 
     net, path = residual
     box, image = box_of(path, kind, mean=0.4, std=0.3), IMAGES[:1]
     graph = box.network.graph
-    features = net.tap(image, ["two.0"])["two.0"] * torch.tensor([0.0, 1.0, 2.0])[:, None, None, None]
+    features = net.activations(image, ["two.0"])["two.0"] * torch.tensor([0.0, 1.0, 2.0])[:, None, None, None]
     inside = [each for each in graph.named() if graph.beside(each) and each not in graph.necks]
-    inner = next(each for each in inside if apart(box.tap(image, [each])[each], features[1:2]) < 1e-5)
-    assert apart(box.onward(image, inner, features), net.onward(image, "two.0", features)) < 1e-5
-    assert apart(box.onward(image, box.layers()[-1], box.tap(image, box.layers())[box.layers()[-1]]), box(image)) < 1e-5
+    inner = next(each for each in inside if apart(box.activations(image, [each])[each], features[1:2]) < 1e-5)
+    assert apart(box.forward_from(image, inner, features), net.forward_from(image, "two.0", features)) < 1e-5
+    assert (
+        apart(box.forward_from(image, box.layers()[-1], box.activations(image, box.layers())[box.layers()[-1]]), box(image))
+        < 1e-5
+    )
 
 
 @kinds
@@ -88,7 +91,7 @@ def test_replaced_features_go_onward(kind: str, residual: tuple[TorchBox, str]) 
 def test_methods_without_gradients_explain_a_file_as_they_explain_the_module(
     method: str, kind: str, residual: tuple[TorchBox, str]
 ) -> None:
-    """CAM asks for its weights, SISE for its slopes; the maps are the same."""
+    """CAM asks for its weights, SISE for its gradients; the maps are the same."""
     net, path = residual
     image = toy.picture(32)
     more: dict[str, Any] = {"window": 12, "stride": 4, "rounds": 2} if method == "iassa" else {}
@@ -110,10 +113,10 @@ def test_methods_with_gradients_are_refused_in_a_sentence(residual: tuple[TorchB
 def test_the_head_is_read_from_the_graph(end: str, head: str, kind: str, tmp_path: Path) -> None:
     """A last activation is cut off and applied here, so that logits are at hand."""
     box, known = box_of(colour(tmp_path / "net.onnx", end=end), kind), toy.load("colour")
-    logits = known.bare()(IMAGES)
+    logits = known.with_logits()(IMAGES)
     assert box.head == head
     assert apart(box(IMAGES), logits.sigmoid() if head == "sigmoid" else logits.softmax(1)) < 1e-5
-    assert apart(box.bare()(IMAGES), logits) < 1e-4
+    assert apart(box.with_logits()(IMAGES), logits) < 1e-4
 
 
 def test_a_head_may_be_said(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_whole_numbers_are_given_as_pixels(kind: str, tmp_path: Path) -> None:
     """A network of bytes normalises by itself, so nothing has to be declared, and nothing is guessed."""
     nodes = [("Cast", "x", "f", {"to": FLOAT}), ("ReduceMean", "f axes", "y", {"keepdims": 0})]
     path = written(tmp_path / "net.onnx", nodes, {"axes": np.array([1, 2])}, ("n", 32, 32, 3), onnx.TensorProto.UINT8)
-    box = registry.box(f"{kind}:{path}", head="none", lane="exact")
+    box = registry.open_box(f"{kind}:{path}", head="none", backend="exact")
     assert apart(box(IMAGES), (IMAGES * 255).round().mean((2, 3))) < 1e-2
     assert apart(*blends(box)) < 1e-2
 
@@ -202,8 +205,8 @@ def test_a_network_for_one_image_is_run_one_by_one(kind: str, tmp_path: Path) ->
     assert apart(box(IMAGES), IMAGES.mean((2, 3))) < 1e-5
     assert apart(*blends(box)) < 1e-5
     (layer,) = box.layers()
-    features = box.tap(IMAGES, [layer])[layer]
-    assert apart(box.onward(IMAGES[:1], layer, features), box(IMAGES)) < 1e-5
+    features = box.activations(IMAGES, [layer])[layer]
+    assert apart(box.forward_from(IMAGES[:1], layer, features), box(IMAGES)) < 1e-5
 
 
 @kinds
@@ -230,18 +233,18 @@ def test_a_file_says_whether_it_computes_beside_python(kind: str, residual: tupl
 
 def test_a_file_has_the_lanes_of_openvino(residual: tuple[TorchBox, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` takes the fastest that agrees, as for a torch box."""
-    from salience.boxes import _lanes
+    from salience.runtime import backends
 
-    box = box_of(residual[1], mean=0.4, std=0.3, lane="auto")
+    box = box_of(residual[1], mean=0.4, std=0.3, backend="auto")
     known = box(IMAGES)
-    assert apart(box_of(residual[1], mean=0.4, std=0.3, lane="openvino")(IMAGES), known) < 1e-5
-    monkeypatch.setattr(_lanes, "WORTH", 0.0)
+    assert apart(box_of(residual[1], mean=0.4, std=0.3, backend="openvino")(IMAGES), known) < 1e-5
+    monkeypatch.setattr(backends, "WORTH", 0.0)
     clock = iter(range(100))
-    monkeypatch.setattr(_lanes.time, "perf_counter", lambda: next(clock))
-    probe.settle(box, IMAGES[0])
-    assert box.settled
-    assert box.lane in ("exact", *box.network.lanes)
-    assert set(box.check["tried"]) <= set(box.network.lanes)
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: next(clock))
+    choose_backend(box, IMAGES[0])
+    assert box.backend_chosen
+    assert box.backend in ("exact", *box.network.backends)
+    assert set(box.check["tried"]) <= set(box.network.backends)
 
 
 def test_a_fingerprint_follows_file_head_and_normalisation(tmp_path: Path) -> None:
@@ -269,7 +272,7 @@ def test_a_normalisation_that_nobody_declared_is_guessed_aloud(tmp_path: Path) -
     with pytest.warns(
         UserWarning, match=r"net.onnx does not say how its images are normalised: taken as ImageNet's mean and std; give"
     ):
-        box = registry.box(f"onnx:{path}")
+        box = registry.open_box(f"onnx:{path}")
     assert box.preparation.source == "guessed: ImageNet's mean and std"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -286,12 +289,12 @@ def test_a_thousand_classes_are_tried_on_an_espresso(scale: float, words: str, t
     template[967] = (picture - picture.mean()).flatten() / (picture - picture.mean()).norm() ** 2 / scale
     bias = torch.zeros(1000)
     bias[967] = -30 * float(template[967] @ picture.flatten()) * scale + 9
-    # Its logit is 9 for the picture on this scale; on a larger one some other class, with a slope against it, wins.
+    # Its logit is 9 for the picture on this scale; on a larger one some other class, with a gradient against it, wins.
     template[0], bias[0] = template[967] * 2, 2 * float(bias[967]) - 9
     nodes = [("Flatten", "x", "f", {}), ("MatMul", "f w", "m", {}), ("Add", "m b", "y", {})]
     weights = {"w": (30 * template.T).numpy(), "b": bias.numpy()}
     with pytest.warns(UserWarning, match=f"taken as {words}, for so it finds the espresso in a sample photograph"):
-        box = registry.box(f"onnx:{written(tmp_path / 'net.onnx', nodes, weights)}", lane="exact")
+        box = registry.open_box(f"onnx:{written(tmp_path / 'net.onnx', nodes, weights)}", backend="exact")
     assert box.classes[967].startswith("espresso")
 
 
@@ -300,7 +303,7 @@ def test_a_thousand_classes_are_tried_on_an_espresso(scale: float, words: str, t
     [
         ({"providers": "gpu"}, UnknownName, "expected the name of a provider of ONNX Runtime, got 'gpu'"),
         ({"output": "z"}, UnknownName, "expected the name of an output of the network, got 'z'"),
-        ({"lane": "warp"}, UnknownName, "expected the name of a lane, got 'warp'"),
+        ({"backend": "warp"}, UnknownName, "expected the name of a backend, got 'warp'"),
     ],
 )
 def test_options_that_a_file_does_not_have_are_refused(
@@ -329,14 +332,14 @@ def test_files_that_are_no_networks_are_refused(kind: str, tmp_path: Path) -> No
             box_of(name, kind)
         assert "\n" not in str(raised.value)
     with pytest.raises(UnknownName, match="expected the name of a layer, got 'detect'"):
-        box_of(colour(tmp_path / "net.onnx"), kind).tap(IMAGES, ["detect"])
+        box_of(colour(tmp_path / "net.onnx"), kind).activations(IMAGES, ["detect"])
 
 
 @kinds
 def test_a_file_is_a_black_box_too(kind: str, tmp_path: Path) -> None:
     """RISE finds the planted colour through it, and a spec says all there is to say."""
     path = colour(tmp_path / "net.onnx")
-    box = registry.box(f"{kind}:{path}?mean=0&std=1&lane=exact")
+    box = registry.open_box(f"{kind}:{path}?mean=0&std=1&backend=exact")
     assert isinstance(box, BlackBox)
     found = salience.explain(box, toy.picture(32), "rise", masks=400, target=0).saliency
     known = salience.explain(toy.load("colour"), toy.picture(32), "rise", masks=400, target=0).saliency

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience.boxes import _lanes, toy
+from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import probe
+from salience.engine.query.ask import choose_backend
 from salience.errors import BoxError, SettingError, UnknownName
 from salience.picture import Preparation
+from salience.runtime import backends
 from tests.helpers import apart, noise, same
 
 IMAGES = noise(4, 3, 8, 8, dtype=torch.float32)
@@ -39,7 +40,7 @@ class Output:
 
 def box_of(module: nn.Module, **more: Any) -> TorchBox:
     """Make a box of 8 × 8 pixels."""
-    return wrap(module, size=8, **({"lane": "exact"} | more))
+    return wrap(module, size=8, **({"backend": "exact"} | more))
 
 
 def network() -> nn.Sequential:
@@ -124,28 +125,28 @@ def snapshot(module: nn.Module) -> list[Any]:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("deed", ["score", "logits", "layers", "tap", "read", "onward", "settle", "fail"])
-def test_the_module_is_as_before_whatever_was_done(deed: str, training: bool) -> None:
+@pytest.mark.parametrize("task", ["score", "logits", "layers", "tap", "read", "onward", "settle", "fail"])
+def test_the_module_is_as_before_whatever_was_done(task: str, training: bool) -> None:
     """Mode, requires_grad, .grad, weights, running means, hooks, the process's random state; also after an error."""
     module = network().train(training)
     module[0][1].eval()  # one part frozen by its owner, as in fine-tuning
     module[3].weight.requires_grad_(False)
     module[3].bias.grad = torch.ones(3)
-    box, before = box_of(module, lane="auto"), snapshot(module)
-    deeds: dict[str, Any] = {
+    box, before = box_of(module, backend="auto"), snapshot(module)
+    tasks: dict[str, Any] = {
         "score": lambda: box(IMAGES),
         "logits": lambda: box.logits(IMAGES),
         "layers": box.layers,
-        "tap": lambda: box.tap(IMAGES, ["0.2"]),
-        "read": lambda: box.read(IMAGES, None, ["image", "0.2"]),
-        "onward": lambda: box.onward(IMAGES[:1], "0.2", 2 * box.tap(IMAGES, ["0.2"])["0.2"]),
-        "settle": lambda: box.settle(IMAGES),
+        "tap": lambda: box.activations(IMAGES, ["0.2"]),
+        "read": lambda: box.differentiate(IMAGES, None, ["image", "0.2"]),
+        "onward": lambda: box.forward_from(IMAGES[:1], "0.2", 2 * box.activations(IMAGES, ["0.2"])["0.2"]),
+        "settle": lambda: box.choose_backend(IMAGES),
     }
-    if deed == "fail":
+    if task == "fail":
         with pytest.raises(RuntimeError):
-            box.tap(IMAGES[:, :, :1, :1], ["0.2"])
+            box.activations(IMAGES[:, :, :1, :1], ["0.2"])
     else:
-        deeds[deed]()
+        tasks[task]()
     assert snapshot(module) == before
 
 
@@ -161,13 +162,13 @@ def test_a_slope_is_the_gradient_of_the_logit() -> None:
     module = network().double().eval()
     box, leaf = box_of(module, std=0.5), noise(2, 3, 8, 8).requires_grad_()
     (by_hand,) = torch.autograd.grad(module(leaf / 0.5)[:, 2].sum(), leaf)
-    assert same(box.read(leaf.detach(), [2] * len(leaf), ["image"]).slopes["image"], by_hand, 1e-10)
+    assert same(box.differentiate(leaf.detach(), [2] * len(leaf), ["image"]).gradients["image"], by_hand, 1e-10)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_module_of_another_precision_scores_in_its_own(kind: torch.dtype) -> None:
     """Images are turned into its type, scores come back wide."""
-    found = box_of(network().eval().to(kind), lane="auto")(IMAGES)
+    found = box_of(network().eval().to(kind), backend="auto")(IMAGES)
     assert found.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
     assert apart(found, box_of(network().eval())(IMAGES)) < 0.02
 
@@ -178,7 +179,7 @@ def test_the_fingerprint_follows_the_weights_and_nothing_else() -> None:
     box = box_of(module)
     first = box.fingerprint
     box(IMAGES)
-    box.read(IMAGES, None, ["image"])
+    box.differentiate(IMAGES, None, ["image"])
     assert box.fingerprint == first == box_of(network()).fingerprint
     assert len({first, box_of(module, head="sigmoid").fingerprint, box_of(module, std=0.5).fingerprint}) == 3
     with torch.no_grad():
@@ -193,47 +194,47 @@ class Rounds(nn.Module):
     """A network that breaks in sixteen bits: it looks at digits that they do not hold."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Multiply in the lane's precision, and magnify the last digits."""
+        """Multiply in the backend's precision, and magnify the last digits."""
         flat = images.flatten(1)
         return (flat @ flat.new_full((192, 3), 0.01).cumsum(0)).float().mul(100).frac() * 10
 
 
-@pytest.mark.parametrize("lane", ["channels-last bfloat16", "channels-last float16"])
-def test_a_lane_that_disagrees_is_refused_however_fast(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A faster lane must agree with exact on the check images; what was found is kept."""
+@pytest.mark.parametrize("backend", ["channels-last bfloat16", "channels-last float16"])
+def test_a_lane_that_disagrees_is_refused_however_fast(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faster backend must agree with exact on the check images; what was found is kept."""
     clock = [0.0]
-    monkeypatch.setattr(_lanes.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(_lanes, "names", lambda _: (lane, "exact"))
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(backends, "list_backends", lambda _: (backend, "exact"))
     box = box_of(Rounds())
 
     def score(images: Tensor, asked: str) -> Tensor:
         clock[0] += 2.0 if asked == "exact" else 1.0
         return box._scored(images, asked)
 
-    chosen, check = _lanes.choose(score, noise(16, 3, 8, 8, dtype=torch.float32))
+    chosen, check = backends.choose(score, noise(16, 3, 8, 8, dtype=torch.float32))
     assert chosen == "exact"
-    assert (check["lane"], check["refused"]) == (lane, "its scores differ from exact")
+    assert (check["backend"], check["refused"]) == (backend, "its scores differ from exact")
     assert check["speed-up"] == 2
-    assert check["mean difference"] > _lanes.TOLERANCE or check["rank agreement"] < _lanes.AGREEMENT
+    assert check["mean difference"] > backends.TOLERANCE or check["rank agreement"] < backends.AGREEMENT
 
 
 @pytest.mark.parametrize(
-    ("slow", "lane"), [("exact", "channels-last bfloat16"), ("channels-last bfloat16", "channels-last"), ("", "exact")]
+    ("slow", "backend"), [("exact", "channels-last bfloat16"), ("channels-last bfloat16", "channels-last"), ("", "exact")]
 )
 def test_among_lanes_that_agree_the_first_that_is_faster_is_chosen(
-    slow: str, lane: str, monkeypatch: pytest.MonkeyPatch
+    slow: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal is then for speed only, and is said."""
     clock = [0.0]
-    monkeypatch.setattr(_lanes.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
 
     def score(images: Tensor, asked: str) -> Tensor:
         order = {"exact": 2.0, "channels-last bfloat16": 1.0, "channels-last": 1.5} if slow else {"exact": 1.0}
         clock[0] += 3.0 if asked == slow else order.get(asked, 2.0)
         return images.mean((2, 3)).softmax(1)
 
-    chosen, check = _lanes.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))
-    assert chosen == lane
+    chosen, check = backends.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))
+    assert chosen == backend
     assert check.get("refused") == (None if slow else "it is no faster")
 
 
@@ -245,33 +246,33 @@ def test_a_lane_that_does_not_run_is_passed_over() -> None:
             raise RuntimeError("no kernel")
         return images.mean((2, 3)).softmax(1)
 
-    chosen, check = _lanes.choose(score, IMAGES)
+    chosen, check = backends.choose(score, IMAGES)
     assert chosen == "exact"
     assert check["refused"] == "it does not run: no kernel"
 
 
 def test_a_lane_is_chosen_once_and_kept() -> None:
-    """Settling costs a few passes, so it is done on the first image only; a lane that was given stays."""
-    box = box_of(network(), lane="auto")
-    probe.settle(box, IMAGES[0])
-    found, box.check = box.lane, {"kept": True}
-    probe.settle(box, IMAGES[1])
-    assert (box.lane, box.check) == (found, {"kept": True})
-    given = box_of(network(), lane="channels-last")
-    probe.settle(given, IMAGES[0])
-    assert (given.lane, given.check) == ("channels-last", {})
+    """Settling costs a few passes, so it is done on the first image only; a backend that was given stays."""
+    box = box_of(network(), backend="auto")
+    choose_backend(box, IMAGES[0])
+    found, box.check = box.backend, {"kept": True}
+    choose_backend(box, IMAGES[1])
+    assert (box.backend, box.check) == (found, {"kept": True})
+    given = box_of(network(), backend="channels-last")
+    choose_backend(given, IMAGES[0])
+    assert (given.backend, given.check) == ("channels-last", {})
 
 
-@pytest.mark.parametrize("lane", ["channels-last", "channels-last bfloat16"])
-def test_a_lane_agrees_with_exact(lane: str) -> None:
+@pytest.mark.parametrize("backend", ["channels-last", "channels-last bfloat16"])
+def test_a_lane_agrees_with_exact(backend: str) -> None:
     """Memory order changes nothing but the last digits, sixteen bits a little more."""
     exact = box_of(network())(IMAGES)
-    assert apart(box_of(network(), lane=lane)(IMAGES), exact) < (1e-5 if lane == "channels-last" else 0.02)
-    assert apart(box_of(network(), lane=lane)(IMAGES.double()), exact) < (1e-5 if lane == "channels-last" else 0.02)
+    assert apart(box_of(network(), backend=backend)(IMAGES), exact) < (1e-5 if backend == "channels-last" else 0.02)
+    assert apart(box_of(network(), backend=backend)(IMAGES.double()), exact) < (1e-5 if backend == "channels-last" else 0.02)
 
 
-@pytest.mark.parametrize("lane", ["torch.compile", "torch.compile bfloat16"])
-def test_what_torch_compiles_answers_as_the_module_does(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["torch.compile", "torch.compile bfloat16"])
+def test_what_torch_compiles_answers_as_the_module_does(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For batches of any size, with weights as they are now; what looks inside reads the module. `auto` leaves it alone."""
     made, compiled = list[nn.Module](), torch.compile
 
@@ -280,28 +281,28 @@ def test_what_torch_compiles_answers_as_the_module_does(lane: str, monkeypatch: 
         return compiled(module, backend="aot_eager")
 
     monkeypatch.setattr(torch, "compile", quick)
-    module, near = network(), 1e-5 if lane == "torch.compile" else 0.02
-    box, exact = box_of(module, lane=lane), box_of(module)
+    module, near = network(), 1e-5 if backend == "torch.compile" else 0.02
+    box, exact = box_of(module, backend=backend), box_of(module)
     for count in (4, 3, 1):
         assert apart(box(IMAGES[:count]), exact(IMAGES[:count])) < near
     with torch.no_grad():
         next(module.parameters()).mul_(3)
-    assert apart(box.bare()(IMAGES), exact.bare()(IMAGES)) < 10 * near
-    one, other = (each.read(IMAGES, None, ["image"]).slopes["image"] for each in (box, exact))
+    assert apart(box.with_logits()(IMAGES), exact.with_logits()(IMAGES)) < 10 * near
+    one, other = (each.differentiate(IMAGES, None, ["image"]).gradients["image"] for each in (box, exact))
     assert same(one, other, 1e-6)
     assert made == [module]
-    assert box.redrawn((), seed=0).lane == lane.replace("torch.compile", "channels-last")
-    assert not any("compile" in each for each in _lanes.names(torch.device("cpu")))
+    assert box.reinitialise((), seed=0).backend == backend.replace("torch.compile", "channels-last")
+    assert not any("compile" in each for each in backends.list_backends(torch.device("cpu")))
 
 
 def test_without_openvino_its_lanes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """And who asks for one learns what to install."""
-    monkeypatch.setattr(_lanes, "find_spec", lambda _: None)
-    assert _lanes.names(torch.device("cpu")) == ("channels-last bfloat16", "channels-last", "exact")
+    monkeypatch.setattr(backends, "find_spec", lambda _: None)
+    assert backends.list_backends(torch.device("cpu")) == ("channels-last bfloat16", "channels-last", "exact")
     with pytest.raises(
-        BoxError, match=r"expected the package openvino for lane 'openvino', got none: install salience\[openvino\]"
+        BoxError, match=r"expected the package openvino for backend 'openvino', got none: install salience\[openvino\]"
     ):
-        box_of(network(), lane="openvino")
+        box_of(network(), backend="openvino")
 
 
 def test_classes_are_counted_where_nobody_names_them() -> None:
@@ -320,7 +321,7 @@ def test_the_mean_colour_is_grey_without_a_normalisation() -> None:
     ("options", "error", "text"),
     [
         ({"head": "argmax"}, SettingError, "expected a head, one of softmax, sigmoid, binary, none, got 'argmax'"),
-        ({"lane": "warp"}, UnknownName, "expected the name of a lane, got 'warp': did you mean auto"),
+        ({"backend": "warp"}, UnknownName, "expected the name of a backend, got 'warp': did you mean auto"),
         ({"size": "big"}, SettingError, "expected a number or several with commas between, got 'big'"),
     ],
 )
@@ -342,40 +343,40 @@ def test_a_saved_network_is_loaded(tmp_path: Any) -> None:
     torch.export.save(program, tmp_path / "net.pt2")
     from salience import registry
 
-    box = registry.box(f"torch:{tmp_path / 'net.pt2'}?size=8&lane=exact")
+    box = registry.open_box(f"torch:{tmp_path / 'net.pt2'}?size=8&backend=exact")
     assert apart(box(IMAGES), box_of(network())(IMAGES)) < 1e-6
     with pytest.raises(BoxError, match="expected a saved network in none.pt2, got"):
-        registry.box("torch:none.pt2?size=8")
+        registry.open_box("torch:none.pt2?size=8")
 
 
 @pytest.mark.parametrize("how", ["wrapped", "in place"])
 def test_a_compiled_module_is_read_as_it_was_written(how: str) -> None:
     """Hooks need the modules; scores go on through what was compiled."""
-    plain, compiled = box_of(network().eval(), lane="exact"), network().eval()
+    plain, compiled = box_of(network().eval(), backend="exact"), network().eval()
     compiled.load_state_dict(plain.module.state_dict())
     if how == "wrapped":
         compiled = torch.compile(compiled, backend="eager")
     else:
         compiled.compile(backend="eager")
-    box = box_of(compiled, lane="exact")
+    box = box_of(compiled, backend="exact")
     assert same(box(IMAGES), plain(IMAGES), 1e-6)
     assert box.layers() == plain.layers()
-    one, other = (each.read(IMAGES, None, ["image", *plain.layers()]) for each in (box, plain))
-    assert all(same(one.slopes[layer], other.slopes[layer], 1e-6) for layer in other.slopes)
+    one, other = (each.differentiate(IMAGES, None, ["image", *plain.layers()]) for each in (box, plain))
+    assert all(same(one.gradients[layer], other.gradients[layer], 1e-6) for layer in other.gradients)
     assert same(box(IMAGES), plain(IMAGES), 1e-6)
 
 
 def test_a_box_in_half_precision_is_read_in_its_own_precision() -> None:
     """And agrees with itself in full to three digits."""
     module = network().eval()
-    whole = box_of(module).read(IMAGES, [1] * len(IMAGES), ["0.2"]).slopes["0.2"]
-    half = box_of(module.to(torch.bfloat16)).read(IMAGES, [1] * len(IMAGES), ["0.2"]).slopes["0.2"]
+    whole = box_of(module).differentiate(IMAGES, [1] * len(IMAGES), ["0.2"]).gradients["0.2"]
+    half = box_of(module.to(torch.bfloat16)).differentiate(IMAGES, [1] * len(IMAGES), ["0.2"]).gradients["0.2"]
     assert half.dtype == torch.bfloat16
     assert apart(half, whole) <= 0.03 * float(whole.abs().max())
 
 
 def test_a_bare_box_answers_with_logits() -> None:
-    """In the same lane, of the same weights; the box itself answers as before."""
+    """In the same backend, of the same weights; the box itself answers as before."""
     box = box_of(network().eval())
-    assert same(box.bare()(IMAGES), box.logits(IMAGES), 1e-6)
+    assert same(box.with_logits()(IMAGES), box.logits(IMAGES), 1e-6)
     assert same(box(IMAGES).sum(1), torch.ones(len(IMAGES)), 1e-6)

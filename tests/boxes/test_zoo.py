@@ -18,7 +18,7 @@ from tests.helpers import apart, noise
 @pytest.fixture(scope="module")
 def box() -> salience.api.BlackBox:
     """Load it once."""
-    return registry.box("default", lane="exact")
+    return registry.open_box("default", backend="exact")
 
 
 def test_it_is_timms_network_with_the_published_weights(box: salience.api.BlackBox, data: Path) -> None:
@@ -53,5 +53,5 @@ def test_its_classes_have_imagenets_names(box: salience.api.BlackBox) -> None:
 
 def test_it_shows_a_layer_at_each_resolution(box: salience.api.BlackBox) -> None:
     """From 112 pixels down to 7."""
-    found = box.tap(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
+    found = box.activations(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
     assert [each.shape[-1] for each in found.values()] == [112, 56, 28, 14, 7]

@@ -19,7 +19,7 @@ def test_the_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize("kind", registry.names("data"))
+@pytest.mark.parametrize("kind", registry.list_names("data"))
 def test_every_kind_has_its_spec_on_the_page(kind: str) -> None:
     """In the table, and under a heading."""
     assert f"| `{kind}:" in PAGE

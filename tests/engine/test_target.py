@@ -114,6 +114,6 @@ def test_reading_a_class_that_is_not_there_is_refused(wanted: object) -> None:
 
 def test_targets_are_named_in_words() -> None:
     """The record and the page say what was explained."""
-    assert target.name(2, CLASSES) == "ox"
-    assert target.name((2, 1), CLASSES) == "ox − crane"
-    assert target.name(len, CLASSES) == "len"
+    assert target.describe(2, CLASSES) == "ox"
+    assert target.describe((2, 1), CLASSES) == "ox − crane"
+    assert target.describe(len, CLASSES) == "len"

@@ -9,15 +9,16 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from salience import measuring
 from salience.boxes import toy
-from salience.case import Case, Spent
+from salience.case import Case
+from salience.case import Cost as Spending
 from salience.errors import SettingError, UnknownName
 from salience.measures.agreement import Agreement
 from salience.measures.cost import Cost
 from salience.methods.grad_cam import GradCam
 from salience.methods.gradient import Gradient
 from salience.methods.occlusion import Occlusion
+from salience.tasks.measure import measure_case
 from tests.helpers import Asked, brightness, noise
 
 BOX, IMAGE = toy.load("colour"), toy.picture() + 0.1 * noise(3, 32, 32, dtype=torch.float32)
@@ -46,8 +47,8 @@ def test_agreement_needs_what_its_reference_needs() -> None:
     """Occlusion asks for scores only, so a black box will do; Grad-CAM does not."""
     black = Case(Asked(brightness, 64), noise(3, 64, 64).float(), 1, noise(64, 64).float())
     with pytest.raises(SettingError, match="expected a box with gradients for agreement/spearman, got none"):
-        measuring.measured(black, Agreement())
-    figure = measuring.measured(black, Agreement(reference="occlusion"))
+        measure_case(black, Agreement())
+    figure = measure_case(black, Agreement(reference="occlusion"))
     assert figure.protocol == "agreement/spearman?reference=occlusion"
     assert figure.passes > 0
     assert -1 <= figure.value <= 1
@@ -61,8 +62,8 @@ def test_a_wrong_reference_is_named_with_close_matches() -> None:
 
 def test_cost_reads_what_was_spent() -> None:
     """And memory that nobody looked at is not a number."""
-    one = Case(BOX, IMAGE, 0, noise(32, 32).float(), spent=Spent(7, 0.25, 4096))
+    one = Case(BOX, IMAGE, 0, noise(32, 32).float(), spent=Spending(7, 0.25, 4096))
     assert [Cost(each)(one).value for each in ("passes", "seconds", "memory")] == [7, 0.25, 4096]  # type: ignore[arg-type]
-    assert math.isnan(Cost("memory")(replace(one, spent=Spent(7, 0.25))).value)
+    assert math.isnan(Cost("memory")(replace(one, spent=Spending(7, 0.25))).value)
     with pytest.raises(SettingError, match="expected what the map cost for cost/passes, got none: leave the measure out"):
-        measuring.measured(replace(one, spent=None), Cost())
+        measure_case(replace(one, spent=None), Cost())

@@ -9,7 +9,8 @@ import torch
 from salience import registry
 from salience.boxes import toy
 from salience.case import Case
-from salience.engine import chance, probe
+from salience.engine import seeding
+from salience.engine.query.run import start_run
 from salience.errors import SettingError
 from salience.measures.aopc import Aopc
 from tests.helpers import curved, noise
@@ -36,7 +37,7 @@ def test_regions_equal_their_definition_in_plain_loops() -> None:
     places.sort(key=lambda place: -np.mean([float(SALIENCY[at]) for at in place]))
     curves = []
     for number in range(3):
-        colours = torch.rand(3, SIDE, SIDE, generator=chance.generator(7, "aopc", number)).double()
+        colours = torch.rand(3, SIDE, SIDE, generator=seeding.generator(7, "aopc", number)).double()
         curves.append(slow(places[:5], colours))
     found = Aopc(steps=5, fillings=3, seed=7)(Case(curved(SIDE), IMAGE, 1, SALIENCY))
     assert found.evidence["curve"]["y"] == pytest.approx(list(np.mean(curves, 0)), abs=1e-9)
@@ -58,7 +59,7 @@ def test_a_score_that_nothing_changes_has_lost_nothing() -> None:
     """Zero, and the passes are those that the docstring tells: at most 100 regions, 10 fillings."""
     box, image = toy.load("constant", size=100), noise(3, 100, 100, dtype=torch.float32)
     for measure, passes in ((Aopc(), 1010), (Aopc("scaat"), 10), (Aopc(steps=200, fillings=1), 145)):
-        with probe.running() as run:
+        with start_run() as run:
             assert measure(Case(box, image, 0, image[0])).value == 0
         assert run.passes == passes
 
@@ -83,6 +84,6 @@ def test_a_map_that_is_no_number_has_no_value() -> None:
 def test_settings_that_mean_nothing_are_refused() -> None:
     """One sentence each."""
     with pytest.raises(SettingError, match="expected 1 ≤ steps, got 0"):
-        registry.measure("aopc?steps=0")
+        registry.make_measure("aopc?steps=0")
     with pytest.raises(SettingError, match="expected no fillings for scaat, which draws none, got 3: leave them out"):
-        registry.measure("aopc/scaat?fillings=3")
+        registry.make_measure("aopc/scaat?fillings=3")

@@ -11,8 +11,9 @@ import torch
 from salience import registry
 from salience.boxes import toy
 from salience.case import Case
-from salience.engine import probe
-from salience.engine.budget import Budget
+from salience.engine.query.budget import Budget
+from salience.engine.query.run import start_run
+from salience.engine.query.score_cache import share_scores
 from salience.errors import BudgetError, SettingError
 from salience.measures.deletion import Deletion
 from tests.helpers import Asked, apart, brightness, curved, noise
@@ -70,12 +71,12 @@ def test_the_protocols_ask_as_often_as_they_say() -> None:
     """225, 21 and 113 passes at 224 × 224; ⌈pixels / step⌉ + 1 in general; batches change nothing."""
     box, image = toy.load("constant", size=224), torch.zeros(3, 224, 224)
     for protocol, passes in (("rise-2018", 225), ("torchcam", 21), ("blur-51", 113)):
-        with probe.running() as run:
+        with start_run() as run:
             assert Deletion(protocol)(Case(box, image, 0, image[0])).value == pytest.approx(1)
         assert run.passes == passes
     found = []
     for batch in (1, 5, 64):
-        with probe.running(batch=batch) as run:
+        with start_run(batch=batch) as run:
             found.append(Deletion(step=10)(Case(curved(), IMAGE, 1, SALIENCY)).evidence["curve"]["y"])
         assert run.passes == 8
     assert apart(torch.tensor(found[0]), torch.tensor(found[1])) < 1e-6
@@ -99,7 +100,7 @@ def test_a_map_that_is_no_number_has_no_value() -> None:
 def test_answers_are_remembered_by_order_and_count() -> None:
     """Another target of the same map asks nothing anew; another map asks again."""
     box, image = Asked(brightness), noise(3, 8, 8, dtype=torch.float32)
-    with probe.remembering():
+    with share_scores():
         first, second = (Deletion(step=8)(Case(box, image, target, SALIENCY)).value for target in (0, 1))
         assert sum(box.batches) == 9
         Deletion(step=8)(Case(box, image, 0, -SALIENCY))
@@ -110,6 +111,6 @@ def test_answers_are_remembered_by_order_and_count() -> None:
 def test_a_step_below_one_and_a_budget_too_small_are_refused() -> None:
     """A part of a curve has no area."""
     with pytest.raises(SettingError, match="expected 1 ≤ step, got 0"):
-        registry.measure("deletion/rise-2018?step=0")
-    with probe.running(Budget(passes=5)), pytest.raises(BudgetError, match="at least 9 passes for a curve"):
+        registry.make_measure("deletion/rise-2018?step=0")
+    with start_run(Budget(passes=5)), pytest.raises(BudgetError, match="at least 9 passes for a curve"):
         Deletion(step=8)(Case(curved(), IMAGE, 1, SALIENCY))

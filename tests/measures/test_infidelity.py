@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from salience import measuring
 from salience.boxes import toy
 from salience.case import Case
-from salience.engine import chance
+from salience.engine import seeding
 from salience.errors import SettingError
 from salience.measures.infidelity import Infidelity, squares
+from salience.tasks.measure import measure_case
 from salience.types import Map
 from tests.helpers import curved, noise
 
@@ -29,7 +29,7 @@ def perturbed(protocol: str, samples: int) -> list[tuple[float, torch.Tensor]]:
     for number in range(samples):
         product, shown = 0.0, IMAGE.clone()
         if protocol == "gaussian":
-            lot = torch.randn(min(32, samples), 3, 8, 8, generator=chance.generator(0, "infidelity", "gaussian", 0))
+            lot = torch.randn(min(32, samples), 3, 8, 8, generator=seeding.generator(0, "infidelity", "gaussian", 0))
         edges = squares((8, 8), samples, 0).edges[number].tolist()
         for y in range(8):
             for x in range(8):
@@ -71,7 +71,7 @@ def test_on_a_linear_box_weight_times_pixel_has_none() -> None:
 
 
 def test_on_a_linear_box_the_slope_has_none_under_noise() -> None:
-    """f(x) − f(x − I) is the product of I and the slope, which a channel has a third of."""
+    """f(x) − f(x − I) is the product of I and the gradient, which a channel has a third of."""
     one = Case(toy.linear(WEIGHTS.float()), IMAGE.float(), 1, WEIGHTS.float() / 3)
     assert Infidelity("gaussian", scaled=False)(one).value < 1e-12
     assert Infidelity("gaussian", scaled=False)(Case(one.box, one.image, 1, WEIGHTS.float())).value > 1e-3
@@ -97,7 +97,7 @@ def test_squares_lie_inside_and_have_every_side_up_to_a_quarter() -> None:
 @both
 def test_it_takes_201_passes(protocol: str) -> None:
     """One of the image, 200 of what is left."""
-    assert measuring.measured(case(), Infidelity(protocol)).passes == 201  # type: ignore[arg-type]
+    assert measure_case(case(), Infidelity(protocol)).passes == 201  # type: ignore[arg-type]
 
 
 def test_no_samples_are_refused() -> None:

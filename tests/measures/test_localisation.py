@@ -11,7 +11,7 @@ import torch
 from salience import registry
 from salience.boxes import toy
 from salience.case import Case
-from salience.engine.maps import top
+from salience.engine.maps import mark_top
 from salience.types import Map, Region
 from tests.helpers import noise
 
@@ -27,7 +27,7 @@ def case(saliency: Map, truth: Region = TRUTH) -> Case:
 
 def value(spec: str, saliency: Map, truth: Region = TRUTH) -> float:
     """Measure."""
-    return registry.measure(spec)(case(saliency, truth)).value
+    return registry.make_measure(spec)(case(saliency, truth)).value
 
 
 def pairs(saliency: Map, truth: Region = TRUTH) -> list[tuple[float, bool]]:
@@ -68,7 +68,7 @@ def slow_best(saliency: Map) -> float:
 def test_exactly_so_many_pixels_are_on_top_the_first_among_equals() -> None:
     """Even in a map with huge ties at zero, as a gate makes them."""
     for count in (0, 1, 37, 100):
-        assert torch.equal(top(TIED, count), slow_top(TIED, count))
+        assert torch.equal(mark_top(TIED, count), slow_top(TIED, count))
 
 
 def test_energy_is_the_share_of_the_map_inside() -> None:
@@ -136,7 +136,7 @@ def test_average_precision_is_scikit_learns() -> None:
 @pytest.mark.parametrize("spec", ["energy", "energy/sise", "iou", "iou/best", "bounding-box", "pixel-precision"])
 def test_without_an_object_nothing_is_defined(spec: str) -> None:
     """NaN, which a mean leaves out, and not a hit or a miss."""
-    assert math.isnan(registry.measure(spec)(replace(case(TIED), truth=TRUTH & False)).value)
+    assert math.isnan(registry.make_measure(spec)(replace(case(TIED), truth=TRUTH & False)).value)
 
 
 @pytest.mark.parametrize("spec", ["energy", "iou", "iou/best", "bounding-box", "pixel-precision"])

@@ -14,7 +14,6 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import salience
-from salience import measuring
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
 from salience.case import Case
@@ -25,6 +24,7 @@ from salience.methods.gradient import Gradient
 from salience.methods.guided_backprop import GuidedBackprop
 from salience.methods.input_x_gradient import InputXGradient
 from salience.picture import Preparation, read
+from salience.tasks.measure import measure_case
 from salience.types import Image, Map
 from tests.helpers import Asked, brightness, noise
 
@@ -37,7 +37,7 @@ def network(seed: int) -> TorchBox:
     torch.manual_seed(seed)
     layers = (nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
-    return TorchBox(net, Preparation((SIDE, SIDE)), ("red", "green"), lane="exact")
+    return TorchBox(net, Preparation((SIDE, SIDE)), ("red", "green"), backend="exact")
 
 
 def gradient(box: Any, image: Image, target: Any, seed: int | None) -> Map:
@@ -68,7 +68,7 @@ def test_it_is_the_mean_rank_agreement_with_each_network(protocol: str, drawn: l
     one = case(gradient)
     slow = []
     for names in drawn:
-        other = gradient(network(0).redrawn(names), IMAGE, 0, None)
+        other = gradient(network(0).reinitialise(names), IMAGE, 0, None)
         slow.append(float(spearmanr(one.saliency.flatten(), other.flatten()).statistic))
     found = Randomisation(protocol)(one)  # type: ignore[arg-type]
     assert found.evidence["curve"]["y"] == pytest.approx(slow, abs=1e-6)
@@ -130,10 +130,10 @@ def test_weights_are_drawn_in_torch_networks_only() -> None:
     """A black box is refused by what the measure needs, before a pass; "logit" takes any box."""
     black = Case(Asked(brightness, SIDE), IMAGE, 1, edges(None, IMAGE, 1, None), explain=edges)
     with pytest.raises(SettingError, match="expected a box with gradients for randomisation/cascade, got none"):
-        measuring.measured(black, Randomisation())
+        measure_case(black, Randomisation())
     with pytest.raises(SettingError, match="expected a torch network for randomisation/cascade, got asked"):
         Randomisation()(black)
-    assert measuring.measured(black, Randomisation("logit")).value == pytest.approx(1)
+    assert measure_case(black, Randomisation("logit")).value == pytest.approx(1)
 
 
 def patches(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,9 +157,9 @@ def taught(seed: int = 1, permuted: bool = False) -> TorchBox:
     weights = list(box.module.parameters())
     moves = [torch.zeros_like(each) for each in weights]
     for _ in range(200):
-        slopes = torch.autograd.grad(nn.functional.cross_entropy(box.module(images), colours), weights)
-        for weight, move, slope in zip(weights, moves, slopes, strict=True):
-            weight.data -= 0.1 * move.mul_(0.9).add_(slope)
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(box.module(images), colours), weights)
+        for weight, move, gradient in zip(weights, moves, gradients, strict=True):
+            weight.data -= 0.1 * move.mul_(0.9).add_(gradient)
     return box
 
 
@@ -192,7 +192,7 @@ def test_a_map_of_permuted_labels_is_less_alike_than_one_of_the_same_labels() ->
 @pytest.mark.parametrize(("protocol", "most"), [("cascade", 0.2), ("logit", 0.3)])
 def test_guided_backpropagation_hardly_notices_a_network_without_its_head(protocol: str, most: float) -> None:
     """The finding of the papers, on the default box and the sample: its map follows edges, the gradient's the class."""
-    box = salience.load(lane="exact")
+    box = salience.load(backend="exact")
     image, _ = box.preparation(read(SAMPLE))  # type: ignore[attr-defined]
     values = []
     for method in (GuidedBackprop(), InputXGradient()):

@@ -1,4 +1,4 @@
-"""ROAD in each of its protocols; the imputation itself is tested in tests/engine/test_impute.py."""
+"""ROAD in each of its protocols; the imputation itself is tested in tests/measures/test_impute.py."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 
 from salience import registry
 from salience.boxes import toy
-from salience.case import Case, Measured
-from salience.engine import chance, probe
+from salience.case import Case, MeasureResult
+from salience.engine import seeding
+from salience.engine.query.run import start_run
 from salience.errors import SettingError
-from salience.measures.road import Road, spread
+from salience.measures.road import Road, find_deviation
 from salience.picture import Preparation
-from tests.engine.test_impute import slow as filled
 from tests.helpers import Asked, brightness, curved, noise
+from tests.measures.test_impute import slow as filled
 
 SIDE = 10
 DENSE = curved(SIDE).module[1].weight.detach().reshape(3, 3, SIDE, SIDE)
@@ -27,7 +28,7 @@ TARGET = 2
 def slow(way: str, levels: list[float], size: float, *, ties: bool) -> tuple[list[float], list[float]]:
     """Remove pixel after pixel, fill by a dense solution, add the noise, and ask once a level."""
     box, flat = curved(SIDE), SALIENCY.flatten().tolist()
-    noises = torch.randn(len(levels), 3, SIDE, SIDE, generator=chance.generator(4, "road", way)).double()
+    noises = torch.randn(len(levels), 3, SIDE, SIDE, generator=seeding.generator(4, "road", way)).double()
     order = sorted(range(SIDE * SIDE), key=lambda at: (-flat[at] if way == "morf" else flat[at], at))
     scores, agreed = [], []
     for level, drawn in zip(levels, noises, strict=True):
@@ -44,7 +45,7 @@ def slow(way: str, levels: list[float], size: float, *, ties: bool) -> tuple[lis
     return scores, agreed
 
 
-def road(protocol: str, noise: float | None = None) -> Measured:
+def road(protocol: str, noise: float | None = None) -> MeasureResult:
     """Measure the same case."""
     return Road(protocol, noise, seed=4)(Case(curved(SIDE), IMAGE, TARGET, SALIENCY))
 
@@ -95,7 +96,7 @@ def test_a_box_that_always_agrees_has_the_bounds_of_the_range() -> None:
     box = toy.load("constant", size=SIDE)
     bounds = {"morf-2022": (1, 9), "lerf-2022": (1, 9), "combined-2022": (0, 18), "ptame-morf": (0.85, 4)}
     for protocol, (value, passes) in bounds.items():
-        with probe.running() as run:
+        with start_run() as run:
             found = Road(protocol)(Case(box, IMAGE.float(), 0, SALIENCY))
         assert found.value == pytest.approx(value, abs=1e-9)
         assert run.passes == passes
@@ -118,10 +119,10 @@ def test_the_noise_is_in_the_boxs_normalised_space_and_only_on_removed_pixels() 
     shown = Road().filled(Case(box, image, 0, image[0]), removed, "morf")[0] - 0.5
     assert shown[:, :112].std((1, 2)).tolist() == pytest.approx([0.001, 0.002, 0.004], rel=0.02)
     assert not bool(shown[:, 112:].any())
-    assert spread(Asked(brightness), image).flatten().tolist() == [1, 1, 1]
+    assert find_deviation(Asked(brightness), image).flatten().tolist() == [1, 1, 1]
 
 
 def test_noise_below_zero_is_refused() -> None:
     """In a sentence."""
     with pytest.raises(SettingError, match="expected 0 ≤ noise, got -1"):
-        registry.measure("road?noise=-1")
+        registry.make_measure("road?noise=-1")

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 from salience.case import Case
-from salience.engine import chance
+from salience.engine import seeding
 from salience.errors import SettingError
 from salience.measures.max_sensitivity import MaxSensitivity
 from salience.measures.stability import Stability
@@ -32,7 +32,7 @@ def case() -> Case:
 
 def moved(measure: str, draw: int) -> Image:
     """Draw a neighbour, pixel by pixel."""
-    source = chance.generator(0, measure, draw)
+    source = seeding.generator(0, measure, draw)
     drawn = torch.rand(3, 8, 8, generator=source) if measure == "max-sensitivity" else torch.randn(3, 8, 8, generator=source)
     other = IMAGE.clone()
     for at in range(192):

@@ -21,7 +21,7 @@ SPARSITY = ("sparsity/gini", "sparsity/entropy", "sparsity/effective-pixels")
 
 def value(spec: str, saliency: Map) -> float:
     """Measure."""
-    found: float = registry.measure(spec)(Case(toy.load("colour"), torch.zeros(3, *saliency.shape), 0, saliency)).value
+    found: float = registry.make_measure(spec)(Case(toy.load("colour"), torch.zeros(3, *saliency.shape), 0, saliency)).value
     return found
 
 
@@ -57,7 +57,7 @@ def test_one_pixel_and_all_pixels_are_the_ends_of_the_range() -> None:
 def test_a_factor_changes_nothing_and_the_direction_is_the_protocols() -> None:
     """Sparser is a higher index and a lower entropy."""
     assert [value(each, -5 * SIGNED) for each in SPARSITY] == pytest.approx([value(each, SIGNED) for each in SPARSITY])
-    assert [registry.measure(each).better for each in SPARSITY] == ["higher", "lower", "lower"]
+    assert [registry.make_measure(each).better for each in SPARSITY] == ["higher", "lower", "lower"]
 
 
 @pytest.mark.parametrize("protocol", ["png", "jpeg"])

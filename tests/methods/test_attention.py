@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine.attention import recorded
+from salience.engine.inside.attention import record_attentions
 from salience.engine.maps import resize
 from salience.errors import BoxError, SettingError
 from salience.methods.attention_relevance import AttentionRelevance
 from salience.methods.attention_rollout import AttentionRollout
-from tests.engine.test_attention import lively, network, vit
+from tests.engine.inside.test_attention import lively, network, vit
 from tests.helpers import apart, noise, same
 
 METHODS = [AttentionRollout(), AttentionRelevance()]
@@ -38,16 +38,16 @@ def boxed(build: str) -> TorchBox:
         from timm.models.deit import VisionTransformerDistilled
 
         sizes = {"embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 5}
-        return wrap(lively(VisionTransformerDistilled(32, 8, **sizes)), size=32, lane="exact")
-    return wrap(vit(**more), size=more.get("img_size", 32), lane="exact")
+        return wrap(lively(VisionTransformerDistilled(32, 8, **sizes)), size=32, backend="exact")
+    return wrap(vit(**more), size=more.get("img_size", 32), backend="exact")
 
 
 def watched(box: TorchBox, image: Tensor, target: int) -> list[tuple[Tensor, Tensor]]:
-    """Record each block's attention and its slopes (heads t t) by a plain backward pass."""
+    """Record each block's attention and its gradients (heads t t) by a plain backward pass."""
     leaf = image[None].clone().requires_grad_()
-    with recorded() as seen:
+    with record_attentions() as seen:
         torch.autograd.grad(box.logits(leaf)[0, target], leaf)
-    return [(each.matrix[0].double(), each.slopes[0][0].double()) for each in seen]
+    return [(each.matrix[0].double(), each.gradients[0][0].double()) for each in seen]
 
 
 def slow(box: TorchBox, image: Tensor, mixes: list[Tensor], rows: list[int], prefix: int) -> Tensor:
@@ -77,11 +77,11 @@ def test_rollout_equals_its_definition_in_plain_loops(build: str, heads: Any) ->
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_relevance_equals_its_definition_in_plain_loops(build: str) -> None:
-    """What attention times slope has of positive, on average over the heads, on top of what was there."""
+    """What attention times gradient has of positive, on average over the heads, on top of what was there."""
     box, image = boxed(build), noise(3, *boxed(build).size, dtype=torch.float32)
     mixes = []
-    for matrix, slopes in watched(box, image, 3):
-        positive = sum((a * g).clamp(min=0) for a, g in zip(matrix, slopes, strict=True)) / len(matrix)
+    for matrix, gradients in watched(box, image, 3):
+        positive = sum((a * g).clamp(min=0) for a, g in zip(matrix, gradients, strict=True)) / len(matrix)
         mixes.append(torch.eye(len(matrix[0])) + positive)
     found, plain = AttentionRelevance()(box, image, 3), slow(box, image, mixes, *BUILDS[build][1:])
     assert same(found, plain, 1e-5 * float(plain.abs().max()))
@@ -104,7 +104,7 @@ def test_discarding_sets_the_lowest_attentions_to_0() -> None:
 @pytest.mark.parametrize("name", ["timm by hand", "torchvision", "transformers eager", "transformers sdpa"])
 def test_many_pictures_and_several_targets_give_what_each_gives_alone(method: Any, name: str) -> None:
     """In one batch, or in one forward pass and as many backward passes."""
-    box, images = wrap(network(name), size=32, lane="exact"), noise(3, 3, 32, 32, dtype=torch.float32)
+    box, images = wrap(network(name), size=32, backend="exact"), noise(3, 3, 32, 32, dtype=torch.float32)
     together = method.many(box, images, [0, 1, (2, 3)])
     several = method.many(box, images[:1], [0, 1, (2, 3)])
     for number, target in enumerate([0, 1, (2, 3)]):
@@ -143,7 +143,7 @@ class Brightest(nn.Module):
 @both
 def test_the_patch_that_is_looked_at_is_found(method: Any) -> None:
     """By hand: of 4 by 6 patches the bright one gets nearly all attention."""
-    box, image = wrap(Brightest(), size=(32, 48), lane="exact"), torch.full((3, 32, 48), 0.1)
+    box, image = wrap(Brightest(), size=(32, 48), backend="exact"), torch.full((3, 32, 48), 0.1)
     image[:, 8:16, 32:40] = 1
     found = method(box, image, 1)
     assert divmod(int(found.argmax()), 48)[0] // 8 == 1
@@ -154,8 +154,8 @@ def test_the_patch_that_is_looked_at_is_found(method: Any) -> None:
 def test_a_compiled_network_is_read_as_it_was_written(method: Any) -> None:
     """What is compiled forms no matrix that can be seen."""
     net, image = vit(), noise(3, 32, 32, dtype=torch.float32)
-    plain = method(wrap(net, size=32, lane="exact"), image, 1)
-    assert same(method(wrap(torch.compile(net, backend="eager"), size=32, lane="exact"), image, 1), plain)
+    plain = method(wrap(net, size=32, backend="exact"), image, 1)
+    assert same(method(wrap(torch.compile(net, backend="eager"), size=32, backend="exact"), image, 1), plain)
 
 
 def without(kind: str) -> nn.Module:
@@ -174,7 +174,7 @@ def without(kind: str) -> nn.Module:
 @pytest.mark.parametrize("kind", ["convolutions", "windows", "channels"])
 def test_boxes_without_attention_over_the_whole_picture_are_refused(method: Any, kind: str) -> None:
     """In windows, or over channels, it does not say which patch goes where."""
-    box = wrap(lively(without(kind)), size=32, lane="exact", name="other")
+    box = wrap(lively(without(kind)), size=32, backend="exact", name="other")
     name = "attention-rollout" if isinstance(method, AttentionRollout) else "attention-relevance"
     text = f"expected a transformer with attention over the whole picture for {name}, got none in other: use grad-cam"
     with pytest.raises(BoxError, match=text):

@@ -1,4 +1,4 @@
-"""The methods that weigh feature maps by slopes, against their definitions."""
+"""The methods that weigh feature maps by gradients, against their definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox
-from salience.engine import probe
+from salience.engine.query.run import start_run
 from salience.errors import BoxError, SettingError, UnknownName
 from salience.methods import grad_cam_plus_plus, xgrad_cam
 from salience.methods.cam import Cam
@@ -47,14 +47,14 @@ def pooled() -> nn.Sequential:
 
 def boxed(module: nn.Module) -> TorchBox:
     """Make a box for 8×8 images."""
-    return TorchBox(module, Preparation((8, 8)), "abc", lane="exact")
+    return TorchBox(module, Preparation((8, 8)), "abc", backend="exact")
 
 
 def inside(net: nn.Sequential, layer: int, target: int) -> tuple[Tensor, Tensor]:
-    """Return activations and slopes of one layer, by hand."""
+    """Return activations and gradients of one layer, by hand."""
     maps = net[: layer + 1](IMAGE[None]).detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(net[layer + 1 :](maps)[0, target], maps)
-    return maps[0].detach(), slopes[0]
+    (gradients,) = torch.autograd.grad(net[layer + 1 :](maps)[0, target], maps)
+    return maps[0].detach(), gradients[0]
 
 
 def slow_enlarged(small: Tensor, side: int = 8) -> Tensor:
@@ -73,33 +73,33 @@ def slow_enlarged(small: Tensor, side: int = 8) -> Tensor:
 
 
 def grad_cam(a: list[float], g: list[float], u: int) -> float:
-    """Average the slopes."""
+    """Average the gradients."""
     return sum(g) / len(g)
 
 
 def cam(a: list[float], g: list[float], u: int) -> float:
-    """Add the slopes up."""
+    """Add the gradients up."""
     return sum(g)
 
 
 def plus_plus(a: list[float], g: list[float], u: int) -> float:
-    """Weigh the positive slopes by the paper's closed form."""
+    """Weigh the positive gradients by the paper's closed form."""
     below = [2 * each**2 + sum(a) * each**3 for each in g]
     return sum(each**2 / under * max(each, 0) for each, under in zip(g, below, strict=True) if under != 0)
 
 
 def xgrad(a: list[float], g: list[float], u: int) -> float:
-    """Average the slopes by activation."""
+    """Average the gradients by activation."""
     return sum(x * y for x, y in zip(a, g, strict=True)) / sum(a) if sum(a) != 0 else 0.0
 
 
 def hires(a: list[float], g: list[float], u: int) -> float:
-    """Take the slope of the place."""
+    """Take the gradient of the place."""
     return g[u]
 
 
 def layer_cam(a: list[float], g: list[float], u: int) -> float:
-    """Take the slope of the place where it is positive."""
+    """Take the gradient of the place where it is positive."""
     return max(g[u], 0)
 
 
@@ -110,11 +110,11 @@ TWINS: list[tuple[type[Any], Callable[[list[float], list[float], int], float]]] 
 every = pytest.mark.parametrize("method", [method for method, _ in TWINS])
 
 
-def slow(weigh: Callable[[list[float], list[float], int], float], maps: Tensor, slopes: Tensor) -> Tensor:
+def slow(weigh: Callable[[list[float], list[float], int], float], maps: Tensor, gradients: Tensor) -> Tensor:
     """Weigh map after map at place after place."""
     small = torch.zeros(maps.shape[1:], dtype=maps.dtype)
     for k in range(len(maps)):
-        a, g = maps[k].flatten().tolist(), slopes[k].flatten().tolist()
+        a, g = maps[k].flatten().tolist(), gradients[k].flatten().tolist()
         for u in range(len(a)):
             small.view(-1)[u] += weigh(a, g, u) * a[u]
     return small
@@ -132,7 +132,7 @@ def test_a_map_equals_its_definition_in_plain_loops(method: Any, weigh: Any, lay
 
 
 def test_where_maps_are_averaged_and_weighed_linearly_four_methods_are_one() -> None:
-    """All slopes of a map are one number, the linear layer's weight through the number of places."""
+    """All gradients of a map are one number, the linear layer's weight through the number of places."""
     net = pooled()
     plain = torch.einsum("k,kyx->yx", net[-1].weight[1], net[:4](IMAGE[None])[0]).detach()
     whole = Cam()(boxed(net), IMAGE, 1)
@@ -146,11 +146,11 @@ def test_cam_says_where_its_weights_are_averages_only() -> None:
     for net, averaged in ((pooled(), False), (network(), True)):
         (found,) = Cam().many(boxed(net), IMAGE[None], [1])
         assert any("Grad-CAM without its ReLU" in note for note in found.notes) is averaged
-        assert found.evidence["layers"] == (boxed(net).anatomy().top,)
+        assert found.evidence["layers"] == (boxed(net).layer_info().top,)
 
 
 def test_hires_cam_deals_the_logit_out_to_the_places() -> None:
-    """Behind the layer lies one linear layer, so its sum is the logit less the bias; slopes above zero are LayerCAM's."""
+    """Behind the layer lies one linear layer, so its sum is the logit less the bias; gradients above zero are LayerCAM's."""
     net = network(nn.Flatten(), nn.Linear(5 * 64, 3), stride=1)
     with torch.no_grad():
         net[-1].weight.abs_()
@@ -162,8 +162,8 @@ def test_hires_cam_deals_the_logit_out_to_the_places() -> None:
 
 def test_slopes_too_small_to_be_squared_still_count() -> None:
     """In float32 the square of 1e-30 is zero: Grad-CAM++ divides it out first."""
-    slopes = torch.tensor([1e-30, 0.0, -1e-30]).reshape(1, 3, 1, 1)
-    found = grad_cam_plus_plus.weigh(torch.ones(1, 3, 1, 1), slopes)
+    gradients = torch.tensor([1e-30, 0.0, -1e-30]).reshape(1, 3, 1, 1)
+    found = grad_cam_plus_plus.weigh(torch.ones(1, 3, 1, 1), gradients)
     assert torch.allclose(found.flatten(), torch.tensor([0.5e-30, 0, 0]), atol=0)
 
 
@@ -179,7 +179,7 @@ def test_many_targets_of_one_image_cost_one_forward_pass(method: Any) -> None:
     box, runs, targets = boxed(network()), [], [0, 2, (1, 0)]
     alone = [method()(box, IMAGE, target) for target in targets]
     box.module.register_forward_hook(lambda *_: runs.append(1))
-    with probe.running() as run:
+    with start_run() as run:
         found = method().many(box, IMAGE[None], targets)
     assert len(runs) == run.passes == 1
     assert all(torch.equal(each.saliency, one) for each, one in zip(found, alone, strict=True))

@@ -1,4 +1,4 @@
-"""Eigen-CAM, Ablation-CAM and Recipro-CAM, which need no slopes, against their definitions."""
+"""Eigen-CAM, Ablation-CAM and Recipro-CAM, which need no gradients, against their definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox, wrap
-from salience.engine import probe
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError, UnknownName
 from salience.methods import recipro_cam
 from salience.methods.ablation_cam import AblationCam
@@ -70,10 +70,10 @@ def test_eigen_cam_of_one_map_is_the_map() -> None:
 
 
 def test_eigen_cam_reads_a_transformer_before_its_normalisation() -> None:
-    """Normalised tokens are all equally strong; methods with slopes read what goes into the attention."""
+    """Normalised tokens are all equally strong; methods with gradients read what goes into the attention."""
     torch.manual_seed(0)
     net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4, num_classes=3)
-    box, image = wrap(net, size=64, lane="exact"), noise(3, 64, 64, dtype=torch.float32)
+    box, image = wrap(net, size=64, backend="exact"), noise(3, 64, 64, dtype=torch.float32)
     (found,) = EigenCam().many(box, image[None], [0])
     assert box.layers()[-1] == "blocks.3.norm1"
     assert found.evidence["layers"] == ("blocks.3.norm1:in",)
@@ -93,7 +93,7 @@ def test_ablation_cam_equals_its_definition_in_plain_loops() -> None:
             without = maps.clone()
             without[k] = 0
             small += (whole - onward(net, without, target)) / whole * maps[k]
-        with probe.running() as run:
+        with start_run() as run:
             assert close(AblationCam(layer="3")(boxed(net), IMAGE, target), slow_enlarged(small.clamp(min=0)))
         assert run.passes == 2 + 4
 
@@ -140,14 +140,14 @@ def test_recipro_cam_at_a_layer_of_one_place_gives_the_score_everywhere() -> Non
 def test_recipro_cam_makes_do_with_fewer_places_on_a_budget() -> None:
     """The rows and columns in the middle of thirds."""
     box = boxed(pooled())
-    with probe.running(10) as run:
+    with start_run(10) as run:
         (found,) = ReciproCam().many(box, IMAGE[None], [1])
     assert run.passes == 1 + found.evidence["places"] == 10
     assert close(found.saliency, slow_enlarged(ReciproCam()(box, IMAGE, 1)[[1, 4, 6]][:, [1, 4, 6]].double()))
     for rows, columns, most in product((1, 2, 7, 8), (1, 5, 14), (4, 6, 9, 50, 200)):
         places = math.prod(map(len, recipro_cam.spaced(rows, columns, most)))
         assert places == rows * columns if rows * columns <= most else places <= most
-    with probe.running(4), pytest.raises(BudgetError, match="at least 5 passes for the places of 3, got 4 passes"):
+    with start_run(4), pytest.raises(BudgetError, match="at least 5 passes for the places of 3, got 4 passes"):
         ReciproCam()(box, IMAGE, 1)
 
 
@@ -157,23 +157,23 @@ def test_all_passes_are_counted_shared_and_bounded(method: Any) -> None:
     box, most = boxed(network()), []
 
     class Small(TorchBox):
-        def onward(self, image: Tensor, layer: str, features: Tensor) -> Tensor:
+        def forward_from(self, image: Tensor, layer: str, features: Tensor) -> Tensor:
             most.append(len(features))
             if len(features) > 3:
                 raise MemoryError
-            return super().onward(image, layer, features)
+            return super().forward_from(image, layer, features)
 
-    with probe.running() as one:
+    with start_run() as one:
         alone = method()(box, IMAGE, 2)
-    with probe.running() as three:
-        found = method().many(Small(box.module, box.preparation, "abc", lane="exact"), IMAGE[None], [0, 1, 2])
+    with start_run() as three:
+        found = method().many(Small(box.module, box.preparation, "abc", backend="exact"), IMAGE[None], [0, 1, 2])
     assert one.passes == three.passes
     assert max(most) > 3
     assert apart(found[2].saliency, alone) <= CLOSE
-    with probe.running("0.000001s"), pytest.raises(BudgetError, match="expected time for at least"):
+    with start_run("0.000001s"), pytest.raises(BudgetError, match="expected time for at least"):
         method()(box, IMAGE, 2)
     if method is AblationCam:
-        with probe.running(3), pytest.raises(BudgetError, match="at least 7 passes for the 6 changes of the features at 3"):
+        with start_run(3), pytest.raises(BudgetError, match="at least 7 passes for the 6 changes of the features at 3"):
             method()(box, IMAGE, 2)
 
 
@@ -183,7 +183,7 @@ def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     box, images, targets = boxed(network()), noise(5, 3, 8, 8, seed=3), [0, 1, 2, (0, 1), 1]
     alone = [method()(box, image, target) for image, target in zip(images, targets, strict=True)]
     for batch in (1, 2, 5):
-        with probe.running(batch=batch):
+        with start_run(batch=batch):
             found = method().many(box, images, targets)
         assert all(close(each.saliency, one) for each, one in zip(found, alone, strict=True))
 

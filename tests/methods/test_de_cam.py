@@ -10,11 +10,13 @@ from torch import Tensor
 
 import salience
 from salience.boxes import toy
-from salience.engine import chance, evolve, maps, probe
+from salience.engine import maps, seeding
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
-from salience.methods import _encodings
+from salience.methods._de_cam import encodings, evolution
 from salience.methods.de_cam import DeCam
-from salience.types import Found, Target
+from salience.types import Estimate, Target
 from tests.helpers import Asked, apart, curved, noise, same
 
 IMAGE = noise(3, 8, 8)
@@ -35,10 +37,10 @@ def joint() -> Asked:
     return box
 
 
-def explained(method: DeCam, box: object, image: Tensor, target: Target = 1, budget: object = None) -> Found:
+def explained(method: DeCam, box: object, image: Tensor, target: Target = 1, budget: object = None) -> Estimate:
     """Run to the end."""
-    with probe.running(budget):
-        return probe.last(method.watch(box, image, target))
+    with start_run(budget):
+        return loop.run_to_end(method.watch(box, image, target))
 
 
 def plain(row: Tensor) -> Tensor:
@@ -65,9 +67,9 @@ def slow_score(box: object, mask: Tensor) -> float:
 
 def test_the_map_equals_the_regression_of_all_masks_in_plain_loops() -> None:
     """L = (Cov + k I)⁻¹ v on log scores, each mask enlarged by hand; k is 0.1 for so few."""
-    people = [evolve.contrasted(8, 9, chance.generator(3, "de-cam"))]
-    people += [evolve.contrasted(8, 9, chance.generator(3, "evolve", number)) for number in (1, 2, 3, 4)]
-    rows = torch.cat(people)
+    population = [evolution.sample_binary(8, 9, seeding.generator(3, "de-cam"))]
+    population += [evolution.sample_binary(8, 9, seeding.generator(3, "evolve", number)) for number in (1, 2, 3, 4)]
+    rows = torch.cat(population)
     probabilities = [slow_score(curved(), slow_draw(row.reshape(3, 3), 8)) for row in rows]
     scores = torch.tensor([(math.log(p + 1e-4) - math.log(1e-4)) / -math.log(1e-4) for p in probabilities]).double()
     cov, v = torch.zeros(9, 9, dtype=torch.float64), torch.zeros(9, dtype=torch.float64)
@@ -80,12 +82,12 @@ def test_the_map_equals_the_regression_of_all_masks_in_plain_loops() -> None:
 
 def test_r0_is_the_mean_of_the_population_that_evolves() -> None:
     """DE/rand/1/bin on p − 0.5 · area, mask by mask."""
-    search = evolve.Classic(evolve.uniform(8, 9, chance.generator(0, "de-cam")), 0, 0.5, 0.9)
+    search = evolution.Classic(evolution.sample_uniform(8, 9, seeding.generator(0, "de-cam")), 0, 0.5, 0.9)
     for _ in range(3):
         drawn = [slow_draw(each.reshape(3, 3), 8) for each in search.ask()]
         search.tell(torch.tensor([slow_score(curved(), mask) - 0.5 * float(mask.mean()) for mask in drawn]).double())
     found = explained(DeCam(variant="r0", cells=3), curved(), IMAGE, budget=24)
-    assert same(found.saliency, slow_draw(search.people.mean(0).reshape(3, 3), 8), 1e-6)
+    assert same(found.saliency, slow_draw(search.population.mean(0).reshape(3, 3), 8), 1e-6)
 
 
 @pytest.mark.parametrize("fitness", ["preserve", "delete", "hybrid"])
@@ -109,13 +111,13 @@ def test_a_linear_box_gives_the_order_of_its_weights() -> None:
     weights = noise(7, 7) / 49
     box, image = toy.linear(weights), torch.ones(3, 7, 7)
     found = explained(DeCam(fitness="hybrid", cells=7), box, image, plain, budget=2500)
-    assert maps.agreement(found.saliency, weights) > 0.95
+    assert maps.rank_agreement(found.saliency, weights) > 0.95
 
 
 def test_a_box_that_needs_three_discs_at_once_gives_all_three() -> None:
     """Acceptance 2: a random pixel of the discs outranks one outside in 95 of 100 cases or more."""
     saliency = explained(DeCam(), joint(), torch.ones(3, 64, 64)).saliency
-    ranks, inside = maps.ranks(saliency).reshape(64, 64), DISCS.any(0)
+    ranks, inside = maps.rank(saliency).reshape(64, 64), DISCS.any(0)
     many = int(inside.sum())
     area = (float(ranks[inside].sum()) - many * (many - 1) / 2) / (many * (64 * 64 - many))
     assert area > 0.95
@@ -137,7 +139,7 @@ def test_two_seeds_agree_but_not_wholly() -> None:
     """Acceptance 5: chance plays a part in the search and leaves the map much as it is."""
     box, image = toy.linear(noise(7, 7) / 49), torch.ones(3, 7, 7)
     one, other = (explained(DeCam(cells=7, seed=seed), box, image, plain).saliency for seed in (0, 1))
-    assert 0.7 < maps.agreement(one, other) < 1
+    assert 0.7 < maps.rank_agreement(one, other) < 1
 
 
 @pytest.mark.parametrize("variant", ["r1", "r0", "unevolved"])
@@ -187,14 +189,14 @@ def test_blobs_are_drawn_as_their_formula_says() -> None:
                     sigma = (0.05 + 0.25 * s) * 6
                     hidden *= 1 - a * math.exp(-((i - y * 6) ** 2 + (j - x * 9) ** 2) / (2 * sigma**2))
                 slow[n, i, j] = 1 - hidden
-    assert same(_encodings.Blobs(blobs, (6, 9)).draw(IMAGE), slow)
+    assert same(encodings.Blobs(blobs, (6, 9)).rasterise(IMAGE), slow)
 
 
 def test_seconds_end_the_search_between_batches() -> None:
     """What was scored until then is in the map."""
     found = explained(DeCam(), joint(), torch.ones(3, 64, 64), budget="0.3s")
     assert found.evidence["search"][-1][0] >= 100
-    assert maps.flaws(found.saliency) == []
+    assert maps.find_flaws(found.saliency) == []
 
 
 def test_errors_shrink_with_the_masks() -> None:
@@ -208,7 +210,7 @@ def test_another_batch_size_gives_the_same_search() -> None:
     """The last digits of the scores decide nothing, so the map is the same after 2,500 passes too."""
     box, found = curved(16, dtype=torch.float32), []
     for batch in (5, 64):
-        with probe.running(2500, batch=batch):
+        with start_run(2500, batch=batch):
             found.append(DeCam(cells=7)(box, noise(3, 16, 16).float(), 1))
     assert apart(*found) < 1e-5
 
@@ -231,5 +233,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], text: st
 
 def test_a_budget_for_no_search_is_refused() -> None:
     """Eight masks are the smallest population; the hybrid asks twice for each."""
-    with probe.running(15), pytest.raises(BudgetError, match=r"at least 16 passes for de-cam \(r1, hybrid\), got 15"):
+    with start_run(15), pytest.raises(BudgetError, match=r"at least 16 passes for de-cam \(r1, hybrid\), got 15"):
         DeCam(fitness="hybrid")(curved(), IMAGE, 1)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from salience.boxes import toy
-from salience.engine import fill, probe
+from salience.engine.perturb import fill
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.extremal_perturbation import ExtremalPerturbation, _Game, off
 from tests.helpers import apart, curved, noise, same
@@ -89,16 +90,16 @@ def test_masks_and_what_they_show_equal_plain_loops() -> None:
 def test_a_step_goes_up_the_slope_of_the_slow_gain(step: int) -> None:
     """By differences of the plain loops, in the mirror every second time."""
     game, weight = started(), 30.0
-    slopes = game.slopes(slice(0, 2), weight, mirrored=step == 0)
+    gradients = game.gradients(slice(0, 2), weight, mirrored=step == 0)
     before = game.cells
     game.step(step, 800, weight)
-    assert same(game.cells, (before + 0.01 * slopes).clamp(0, 1))
+    assert same(game.cells, (before + 0.01 * gradients).clamp(0, 1))
     for number, row, column in ((0, 0, 0), (0, 2, 1), (1, 3, 3)):
         nudge = torch.zeros(4, 4, dtype=torch.float64)
         nudge[row, column] = 1e-6
         moved = (before[number] + nudge, before[number] - nudge)
         up, down = (slow_gain(each, SMALL, weight, SMALL.areas[number], mirrored=step == 0) for each in moved)
-        assert float(slopes[number, row, column]) == pytest.approx((up - down) / 2e-6, rel=1e-3, abs=1e-4)
+        assert float(gradients[number, row, column]) == pytest.approx((up - down) / 2e-6, rel=1e-3, abs=1e-4)
 
 
 def test_the_cells_move_as_torchs_own_descent_moves_them() -> None:
@@ -108,7 +109,7 @@ def test_the_cells_move_as_torchs_own_descent_moves_them() -> None:
     descent = torch.optim.SGD([cells], lr=0.01, momentum=0.9, dampening=0.9)
     for step in range(4):
         game.cells = cells.detach().clone()
-        cells.grad = -game.slopes(slice(0, 2), 30.0, mirrored=step % 2 == 0)
+        cells.grad = -game.gradients(slice(0, 2), 30.0, mirrored=step % 2 == 0)
         game.step(step, 800, 30.0)
         descent.step()
         with torch.no_grad():
@@ -130,7 +131,7 @@ def test_masks_have_about_their_areas() -> None:
     for mask, area in zip(found.evidence["masks"], TOY.areas, strict=True):
         assert float(mask.mean()) == pytest.approx(area, abs=0.03)
         assert float(((mask > 0.2) & (mask < 0.8)).float().mean()) < 0.15
-    with probe.running(40):
+    with start_run(40):
         (found,) = TOY.many(toy.load("colour"), toy.picture()[None], [0])
     assert found.notes[1].endswith("of the picture more than asked: allow more steps")
 
@@ -148,7 +149,7 @@ def test_a_mask_keeps_more_of_the_score_than_the_same_mask_elsewhere() -> None:
 def test_many_pictures_and_several_targets_give_what_each_gives_alone() -> None:
     """All masks move side by side, whatever the batch."""
     box, images = toy.load("colour"), torch.stack([toy.picture(colour=colour) for colour in (0, 1)])
-    with probe.running(batch=3) as run:
+    with start_run(batch=3) as run:
         together = TOY.many(box, images, [0, 1])
     assert run.passes == 2 * 2 * 60
     assert [each.passes for each in together] == [120, 120]
@@ -168,13 +169,13 @@ def test_the_last_that_is_watched_is_the_answer() -> None:
 def test_a_budget_bounds_the_passes() -> None:
     """As many steps as it allows; below twenty no mask finds its place; time, too, may run out."""
     box, image = toy.load("colour"), toy.picture()
-    with probe.running(75) as run:
+    with start_run(75) as run:
         (found,) = TOY.many(box, image[None], [0])
     assert (run.passes, found.notes) == (74, ("made 37 of 60 steps",))
     text = "expected a budget of at least 40 passes for 20 steps of extremal perturbation with 2 masks, got 39 passes"
-    with probe.running(39), pytest.raises(BudgetError, match=text):
+    with start_run(39), pytest.raises(BudgetError, match=text):
         TOY(box, image, 0)
-    with probe.running("0.001s"), pytest.raises(BudgetError, match="expected time for at least 40 passes"):
+    with start_run("0.001s"), pytest.raises(BudgetError, match="expected time for at least 40 passes"):
         TOY(box, image, 0)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from salience.boxes.torch import TorchBox
-from salience.engine import probe
+from salience.engine.query.run import start_run
 from salience.errors import BoxError
 from salience.methods.fullgrad import Fullgrad, stretched
 from salience.picture import Preparation
@@ -40,7 +40,7 @@ def stack(act: Callable[[], nn.Module] = lambda: nn.ReLU(inplace=True)) -> nn.Se
 
 def boxed(module: nn.Module) -> TorchBox:
     """Make a box with a normalisation."""
-    return TorchBox(module.double(), Preparation(SIZE, mean=MEAN, std=STD), "abc", lane="exact")
+    return TorchBox(module.double(), Preparation(SIZE, mean=MEAN, std=STD), "abc", backend="exact")
 
 
 def gap(module: nn.Module, target: int | tuple[int, int] = 1) -> float:
@@ -72,8 +72,8 @@ def test_the_map_equals_the_definition_layer_by_layer() -> None:
     norm = net[1]
     shift = norm.bias - norm.weight * norm.running_mean / torch.sqrt(norm.running_var + norm.eps)
     known = psi(x[0] * at_x)
-    for bias, slopes in ((net[0].bias, at_one), (shift, at_two), (net[4].bias, at_three)):
-        known += psi(torch.stack([b * g for b, g in zip(bias, slopes, strict=True)]))
+    for bias, gradients in ((net[0].bias, at_one), (shift, at_two), (net[4].bias, at_three)):
+        known += psi(torch.stack([b * g for b, g in zip(bias, gradients, strict=True)]))
     assert same(Fullgrad()(boxed(stack()), IMAGE, 1), known.detach(), 1e-10)
 
 
@@ -82,8 +82,8 @@ def test_without_biases_it_is_input_times_gradient_stretched() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(240, 3, bias=False)).double()
     x = torch.stack([(IMAGE[c] - MEAN[c]) / STD[c] for c in range(3)])[None].requires_grad_()
-    slopes = torch.autograd.grad(net(x)[0, 1], x)[0]
-    assert same(Fullgrad()(boxed(net), IMAGE, 1), stretched(x * slopes)[0].sum(0).detach())
+    gradients = torch.autograd.grad(net(x)[0, 1], x)[0]
+    assert same(Fullgrad()(boxed(net), IMAGE, 1), stretched(x * gradients)[0].sum(0).detach())
     assert gap(net) < 1e-12
 
 
@@ -124,14 +124,14 @@ NETS = {
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("target", [1, (0, 2)])
 def test_input_and_biases_add_up_to_the_score(kind: str, target: int | tuple[int, int]) -> None:
-    """Completeness: a piecewise linear network is its slope times its input and what its biases add."""
+    """Completeness: a piecewise linear network is its gradient times its input and what its biases add."""
     assert gap(NETS[kind](), target) < 1e-10
 
 
 def test_a_network_of_single_precision_adds_up_nearly() -> None:
     """To 1e-6."""
     ready = Preparation(SIZE, mean=MEAN, std=STD)
-    box, half = (TorchBox(stack().to(kind), ready, "abc", lane="exact") for kind in (torch.float32, torch.bfloat16))
+    box, half = (TorchBox(stack().to(kind), ready, "abc", backend="exact") for kind in (torch.float32, torch.bfloat16))
     found = Fullgrad().many(box, IMAGE[None].float(), [1])[0]
     assert found.evidence["completeness gap"] < 1e-6
     assert same(found.saliency, Fullgrad()(boxed(stack()), IMAGE, 1), 1e-4)
@@ -156,7 +156,7 @@ def test_many_images_and_many_targets_give_the_maps_of_each_alone() -> None:
     """One target an image, or several of one image, under any batch size."""
     box, aims, images = boxed(stack()), [0, 1, (2, 0)], torch.stack([IMAGE, IMAGE.flip(1), IMAGE.flip(2)])
     for batch in (2, 64):
-        with probe.running(batch=batch) as run:
+        with start_run(batch=batch) as run:
             each, several = Fullgrad().many(box, images, aims), Fullgrad().many(box, images[:1], aims)
         assert run.passes == 4
         for number, aim in enumerate(aims):
@@ -176,8 +176,8 @@ def test_a_pass_that_ran_out_of_memory_leaves_no_parts() -> None:
             return images
 
         @staticmethod
-        def fail(slope: Tensor) -> None:
-            if len(slope) > 1:
+        def fail(gradient: Tensor) -> None:
+            if len(gradient) > 1:
                 raise torch.OutOfMemoryError("full")
 
     images = torch.stack([IMAGE, IMAGE.flip(1)])

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
-from salience.engine import chance, pixels, probe
+from salience.engine import seeding
+from salience.engine.inside import input_gradients
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.gradient import Gradient
 from salience.methods.input_x_gradient import InputXGradient
@@ -27,7 +29,7 @@ def bent(dtype: torch.dtype = torch.float64) -> TorchBox:
     """Make a box whose logits are curved in the pixels, with a normalisation of its own."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 4 * 7, 3)).to(dtype)
-    return TorchBox(net, Preparation(SIZE, mean=MEAN, std=STD), "abc", lane="exact")
+    return TorchBox(net, Preparation(SIZE, mean=MEAN, std=STD), "abc", backend="exact")
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def normalised(image: Tensor) -> Tensor:
     return torch.stack([(image[c] - MEAN[c]) / STD[c] for c in range(3)])
 
 
-def slope(image: Tensor, target: int) -> Tensor:
+def gradient(image: Tensor, target: int) -> Tensor:
     """Differentiate one logit with respect to the pixels in 0…1, by the chain rule over the normalisation."""
     seen = normalised(image).requires_grad_()
     bent().module(seen[None])[0, target].backward()
@@ -58,9 +60,9 @@ FOLDS = {
 
 @pytest.mark.parametrize("channels", FOLDS)
 def test_the_gradient_equals_its_definition(channels: Any) -> None:
-    """The slope at each pixel, its channels folded in plain loops."""
+    """The gradient at each pixel, its channels folded in plain loops."""
     found = Gradient(channels)(bent(), IMAGE, 1)
-    assert same(found, per_pixel(slope(IMAGE, 1), FOLDS[channels]))
+    assert same(found, per_pixel(gradient(IMAGE, 1), FOLDS[channels]))
 
 
 def test_the_gradient_is_what_a_small_step_changes() -> None:
@@ -69,21 +71,23 @@ def test_the_gradient_is_what_a_small_step_changes() -> None:
     step[2, 4, 7] = 1e-5
     box = bent()
     up, down = (box.logits((IMAGE + sign * step)[None])[0, 1].detach() for sign in (1, -1))
-    only = Gradient("sum")(box, IMAGE, 1)[4, 7] - slope(IMAGE, 1)[:2, 4, 7].sum()
+    only = Gradient("sum")(box, IMAGE, 1)[4, 7] - gradient(IMAGE, 1)[:2, 4, 7].sum()
     assert float(abs((up - down) / 2e-5 - only)) < 1e-8
 
 
 @pytest.mark.parametrize("channels", FOLDS)
 def test_input_x_gradient_is_input_times_slope_as_the_network_sees_them(channels: Any) -> None:
-    """Normalised input times the slope at it: the normalisation's scale goes out."""
+    """Normalised input times the gradient at it: the normalisation's scale goes out."""
     seen = normalised(IMAGE)
-    slopes = torch.stack([slope(IMAGE, 1)[c] * STD[c] for c in range(3)])
-    assert same(InputXGradient(channels)(bent(), IMAGE, 1), pixels.folded((seen * slopes)[None], channels)[0])
+    gradients = torch.stack([gradient(IMAGE, 1)[c] * STD[c] for c in range(3)])
+    assert same(
+        InputXGradient(channels)(bent(), IMAGE, 1), input_gradients.fold_channels((seen * gradients)[None], channels)[0]
+    )
 
 
 def test_a_box_without_normalisation_is_compared_with_black() -> None:
     """Its hidden pixels show grey, but what the network sees as 0 is black."""
-    box = TorchBox(bent().module, Preparation(SIZE), "abc", lane="exact")
+    box = TorchBox(bent().module, Preparation(SIZE), "abc", backend="exact")
     assert box.mean == (0.5, 0.5, 0.5)
     by_hand = IMAGE.clone().requires_grad_()
     box.module(by_hand[None])[0, 1].backward()
@@ -95,8 +99,8 @@ def test_smooth_grad_equals_its_definition_in_plain_loops(square: bool) -> None:
     """The mean over noisy copies, each with the noise of its own address."""
     total = torch.zeros_like(IMAGE)
     for copy in range(7):
-        drawn = torch.randn(IMAGE.shape, generator=chance.generator(3, "smooth-grad", copy)).double()
-        each = slope(IMAGE + 0.2 * (IMAGE.max() - IMAGE.min()) * drawn, 1)
+        drawn = torch.randn(IMAGE.shape, generator=seeding.generator(3, "smooth-grad", copy)).double()
+        each = gradient(IMAGE + 0.2 * (IMAGE.max() - IMAGE.min()) * drawn, 1)
         total += each**2 if square else each
     found = SmoothGrad(copies=7, noise=0.2, square=square, seed=3)(bent(), IMAGE, 1)
     assert same(found, (total / 7).abs().amax(0))
@@ -110,7 +114,7 @@ def test_smooth_grad_with_one_copy_and_no_noise_is_the_gradient(channels: Any) -
 
 
 def test_on_a_linear_box_smooth_grad_is_the_gradient_and_input_x_gradient_each_pixels_term() -> None:
-    """A slope that is the same everywhere is its own mean, whatever the noise; weight times pixel is the term."""
+    """A gradient that is the same everywhere is its own mean, whatever the noise; weight times pixel is the term."""
     weights = noise(*SIZE, seed=7) - 0.5
     box = toy.linear(weights)
     assert same(SmoothGrad(copies=5, noise=3)(box, IMAGE, 1), Gradient()(box, IMAGE, 1))
@@ -124,16 +128,16 @@ def test_more_copies_begin_with_the_same_noise_and_other_seeds_do_not() -> None:
         return copies * SmoothGrad(copies, channels="sum", seed=seed)(bent(), IMAGE, 1)
 
     assert not same(total(1, seed=1), total(1))
-    third = chance.generator(0, "smooth-grad", 2)
+    third = seeding.generator(0, "smooth-grad", 2)
     drawn = torch.randn(IMAGE.shape, generator=third).double() * 0.15 * (IMAGE.max() - IMAGE.min())
-    assert same(total(3) - total(2), slope(IMAGE + drawn, 1).sum(0))
+    assert same(total(3) - total(2), gradient(IMAGE + drawn, 1).sum(0))
 
 
 def test_no_more_copies_exist_at_a_time_than_a_lot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lots that cut through the copies of an image leave the maps as they are."""
     images = torch.stack([IMAGE, IMAGE.flip(1), IMAGE.flip(2)])
     whole = SmoothGrad(copies=7).many(bent(), images, [0, 1, 2])
-    monkeypatch.setattr(pixels, "LOT", 4)
+    monkeypatch.setattr(input_gradients, "LOT", 4)
     parts = SmoothGrad(copies=7).many(bent(), images, [0, 1, 2])
     assert all(same(one.saliency, other.saliency) for one, other in zip(whole, parts, strict=True))
 
@@ -144,7 +148,7 @@ def test_many_images_and_many_targets_give_the_maps_of_each_alone(method: Any, b
     """One target an image, or several of one image."""
     images = torch.stack([IMAGE, IMAGE.flip(1), IMAGE.flip(2)])
     aims = [0, 2, (1, 0)]
-    with probe.running(batch=batch):
+    with start_run(batch=batch):
         each = method.many(bent(), images, aims)
         several = method.many(bent(), images[:1], aims)
     for number, aim in enumerate(aims):
@@ -157,10 +161,10 @@ def test_passes_are_counted_and_too_small_a_budget_is_refused(method: Any) -> No
     """Before the first pass."""
     count = getattr(method, "copies", 1)
     images = torch.stack([IMAGE, IMAGE])
-    with probe.running(2 * count) as run:
+    with start_run(2 * count) as run:
         method.many(bent(), images, [0, 1])
     assert run.passes == 2 * count
-    with probe.running(2 * count - 1) as run, pytest.raises(BudgetError, match=f"expected a budget of at least {2 * count}"):
+    with start_run(2 * count - 1) as run, pytest.raises(BudgetError, match=f"expected a budget of at least {2 * count}"):
         method.many(bent(), images, [0, 1])
     assert run.passes == 0
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from salience.boxes.torch import TorchBox
-from salience.engine.guided import Guided
 from salience.errors import BoxError, SettingError
+from salience.methods._guided_relu import GuidedRelu
 from salience.methods.gradient import Gradient
 from salience.methods.guided_backprop import GuidedBackprop
 from salience.picture import Preparation
@@ -31,9 +31,9 @@ class ByHand(torch.autograd.Function):
         return torch.where(given > 0, given, 0)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (given,) = ctx.saved_tensors
-        return slope * (slope > 0) * (given > 0)
+        return gradient * (gradient > 0) * (given > 0)
 
 
 class Net(nn.Module):
@@ -57,16 +57,16 @@ class Net(nn.Module):
 
 def boxed(module: nn.Module) -> TorchBox:
     """Make a box without normalisation."""
-    return TorchBox(module, Preparation(SIZE), "abc", lane="exact")
+    return TorchBox(module, Preparation(SIZE), "abc", backend="exact")
 
 
-def slope(rectify: Callable[[Tensor], Tensor], aim: Callable[[Tensor], Tensor]) -> Tensor:
+def gradient(rectify: Callable[[Tensor], Tensor], aim: Callable[[Tensor], Tensor]) -> Tensor:
     """Differentiate what `aim` makes of the logits."""
     leaf = IMAGE[None].clone().requires_grad_()
     return torch.autograd.grad(aim(Net(rectify)(leaf)[0]), leaf)[0][0]
 
 
-KNOWN = slope(ByHand.apply, lambda logits: logits[1])
+KNOWN = gradient(ByHand.apply, lambda logits: logits[1])
 RELUS = {
     "module": nn.ReLU(),
     "module in place": nn.ReLU(inplace=True),
@@ -107,7 +107,7 @@ def test_however_a_relu_is_written_it_is_held(kind: str) -> None:
     """Used twice, in place after a skip connection, as a module or not."""
     assert same(GuidedBackprop("sum")(boxed(Net(RELUS[kind])), IMAGE, 1), KNOWN.sum(0))
     assert same(GuidedBackprop()(boxed(Net(RELUS[kind])), IMAGE, 1), KNOWN.abs().amax(0))
-    assert not same(slope(RELUS[kind], lambda logits: logits[1]), KNOWN, 1e-3)
+    assert not same(gradient(RELUS[kind], lambda logits: logits[1]), KNOWN, 1e-3)
 
 
 def test_an_exported_network_is_held_too() -> None:
@@ -118,10 +118,10 @@ def test_an_exported_network_is_held_too() -> None:
 
 
 def test_a_contrast_is_the_guided_slope_of_the_difference() -> None:
-    """Not the difference of two guided slopes."""
+    """Not the difference of two guided gradients."""
     found = GuidedBackprop("sum")(boxed(Net(nn.ReLU())), IMAGE, (1, 0))
-    assert same(found, slope(ByHand.apply, lambda logits: logits[1] - logits[0]).sum(0))
-    other = KNOWN - slope(ByHand.apply, lambda logits: logits[0])
+    assert same(found, gradient(ByHand.apply, lambda logits: logits[1] - logits[0]).sum(0))
+    other = KNOWN - gradient(ByHand.apply, lambda logits: logits[0])
     assert not same(found, other.sum(0), 1e-3)
 
 
@@ -137,7 +137,7 @@ def test_many_images_and_many_targets_give_the_maps_of_each_alone() -> None:
 @pytest.mark.parametrize(
     "rectify",
     [nn.Identity(), nn.GELU(), nn.LeakyReLU(), nn.Hardtanh(), lambda x: x.clamp(max=6), lambda x: x.clamp(1e-6)],
-    ids=str,
+    ids=["identity", "gelu", "leaky", "hardtanh", "clamp above", "clamp below"],
 )
 def test_a_network_without_relus_is_refused(rectify: Any) -> None:
     """What lets negative values through, or is cut elsewhere than at 0, is no ReLU."""
@@ -164,8 +164,8 @@ def test_nothing_is_left_behind_also_after_an_error() -> None:
 
 
 def test_what_needs_no_gradient_is_left_alone() -> None:
-    """A ReLU on constants has no slope to hold."""
-    with Guided() as held:
+    """A ReLU on constants has no gradient to hold."""
+    with GuidedRelu() as held:
         torch.relu(torch.ones(2))
         torch.relu(torch.ones(2, requires_grad=True))
     assert held.count == 1

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import probe
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.hipe import Hipe
 from tests.helpers import curved, noise, same
@@ -40,7 +41,7 @@ def slow(box, image: torch.Tensor, cells: int, depths: int, threshold: float) ->
 def test_hipe_equals_its_definition_in_plain_loops(threshold: float, target: int) -> None:
     """Windows, choice and sum of every depth, in double precision."""
     box = curved(16)
-    found = probe.last(Hipe(cells=4, depths=3, threshold=threshold).watch(box, IMAGE, target))
+    found = loop.run_to_end(Hipe(cells=4, depths=3, threshold=threshold).watch(box, IMAGE, target))
     expected, counts = slow(box, IMAGE, 4, 3, threshold)
     assert [each["windows"] for each in found.evidence["depths"]] == counts
     assert counts[0] == 25
@@ -62,8 +63,8 @@ def test_a_lone_pixel_is_found_with_few_passes() -> None:
     """Only windows near it are divided: at first three by three that touch its cell, and 160 in all of 5,684."""
     weights = torch.zeros(64, 64, dtype=torch.float64)
     weights[21, 42] = 1
-    with probe.running() as run:
-        found = probe.last(Hipe().watch(toy.linear(weights), torch.ones(3, 64, 64, dtype=torch.float64), 1))
+    with start_run() as run:
+        found = loop.run_to_end(Hipe().watch(toy.linear(weights), torch.ones(3, 64, 64, dtype=torch.float64), 1))
     assert divmod(int(found.saliency.argmax()), 64) == (21, 42)
     assert run.passes == 1 + sum(each["windows"] for each in found.evidence["depths"])
     assert [each["windows"] for each in found.evidence["depths"]] == [81, 9, 25, 45]
@@ -73,8 +74,8 @@ def test_a_lone_pixel_is_found_with_few_passes() -> None:
 
 def test_a_score_that_never_falls_ends_after_the_first_depth() -> None:
     """There is nothing to look closer at, and the record says so."""
-    with probe.running() as run:
-        found = probe.last(Hipe().watch(toy.load("constant"), toy.picture(), 0))
+    with start_run() as run:
+        found = loop.run_to_end(Hipe().watch(toy.load("constant"), toy.picture(), 0))
     assert run.passes == 1 + 9**2
     assert found.notes == ("hiding no window lowered the score",)
     assert float(found.saliency.abs().max()) == 0
@@ -83,8 +84,8 @@ def test_a_score_that_never_falls_ends_after_the_first_depth() -> None:
 def test_a_budget_keeps_the_most_promising_windows() -> None:
     """Five more passes than the first depth takes go to the windows where its map is highest."""
     box = curved(16)
-    with probe.running("31 passes") as run:
-        found = probe.last(Hipe(cells=4, depths=3).watch(box, IMAGE, 1))
+    with start_run("31 passes") as run:
+        found = loop.run_to_end(Hipe(cells=4, depths=3).watch(box, IMAGE, 1))
     first = Hipe(cells=4, depths=1)(box, IMAGE, 1)
     assert run.passes == 31
     assert [each["windows"] for each in found.evidence["depths"]] == [25, 5]
@@ -118,5 +119,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float], text: str
 def test_a_budget_below_the_first_depth_is_refused() -> None:
     """Half a cover would leave pixels that nobody looked at."""
     text = "at least 82 passes for the first depth of hipe, 8 cells, got 81"
-    with probe.running(81), pytest.raises(BudgetError, match=text):
+    with start_run(81), pytest.raises(BudgetError, match=text):
         Hipe()(curved(16), IMAGE, 1)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import maps, probe
+from salience.engine import maps
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.hsic import Hsic
 from tests.helpers import Asked, curved, noise, same
@@ -40,7 +42,7 @@ def test_dependence_equals_its_definition_in_plain_loops(kernel) -> None:
     method, box, n = Hsic(masks=40, cells=2, kernel=kernel.__name__), curved(), 40
     lot = next(method.lots(n, (8, 8)))
     behind = torch.full_like(IMAGE, 0.5)
-    y = [float(box((behind + mask * (IMAGE - behind))[None])[0, 1]) for mask in lot.draw(IMAGE)]
+    y = [float(box((behind + mask * (IMAGE - behind))[None])[0, 1]) for mask in lot.rasterise(IMAGE)]
     width = median_low([abs(y[a] - y[b]) for a in range(n) for b in range(a)])
     output = [[math.exp(-((one - other) ** 2) / (2 * width**2)) for other in y] for one in y]
     centring = torch.eye(n, dtype=torch.float64) - 1 / n
@@ -100,7 +102,7 @@ def test_the_standard_error_is_the_spread_between_seeds(kernel: str) -> None:
     """For a cell on which the score depends, the first order is what there is."""
     box = toy.linear(torch.tensor([[2.0, 1], [1, 1]], dtype=torch.float64).repeat_interleave(4, 0).repeat_interleave(4, 1))
     runs = [
-        probe.last(Hsic(masks=200, cells=2, kernel=kernel, fill="black", seed=seed).watch(box, ONES, 1))
+        loop.run_to_end(Hsic(masks=200, cells=2, kernel=kernel, fill="black", seed=seed).watch(box, ONES, 1))
         for seed in range(40)
     ]
     spread = float(torch.stack([run.saliency[0, 0] for run in runs]).std())
@@ -109,7 +111,7 @@ def test_the_standard_error_is_the_spread_between_seeds(kernel: str) -> None:
 
 def test_a_budget_gives_the_map_of_as_many_masks() -> None:
     """Masks come by number, so 300 of a budget are the first 300; the map grows lot by lot."""
-    with probe.running("300 passes", batch=32) as run:
+    with start_run("300 passes", batch=32) as run:
         steps = list(Hsic(cells=2).watch(curved(), IMAGE, 1))
     assert run.passes == 300
     assert same(steps[-1].saliency, Hsic(cells=2, masks=300)(curved(), IMAGE, 1), 1e-7)
@@ -132,5 +134,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], text: st
 
 def test_a_budget_for_no_dependence_is_refused() -> None:
     """A few masks say nothing of 49 cells."""
-    with probe.running(31), pytest.raises(BudgetError, match="at least 32 passes for hsic, got 31 passes"):
+    with start_run(31), pytest.raises(BudgetError, match="at least 32 passes for hsic, got 31 passes"):
         Hsic()(curved(), IMAGE, 1)

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import designs, estimate, groups, maps, masks, occlude, probe
+from salience.engine import maps
+from salience.engine.estimate import jackknife, moments, occlusion
+from salience.engine.perturb import designs, masks
+from salience.engine.query.run import start_run
 from salience.errors import BoxError, BudgetError, SettingError, UnknownName
-from salience.methods import _attention, _coarse_to_fine
+from salience.methods._iassa import attention, plus
 from salience.methods.iassa import Iassa
 from salience.methods.occlusion import Occlusion
 from tests.helpers import Asked, brightness, curved, noise, same
@@ -41,13 +44,13 @@ def raised() -> torch.Tensor:
 def test_official_attention_equals_the_whole_matrix() -> None:
     """Dot products, a softmax down the columns, another along the rows, then a scatter."""
     saliency = noise(6, 6, seed=3)
-    assert same(_attention.Official(levels(), side=6)(saliency), dense(raised(), saliency), 1e-9)
+    assert same(attention.Official(levels(), side=6)(saliency), dense(raised(), saliency), 1e-9)
 
 
 def test_official_attention_is_nearly_constant_and_keeps_the_mass() -> None:
     """Two softmaxes bound its contrast by (e − 1) / n of the maximum; its rows sum to one."""
     saliency = noise(6, 6, seed=3)
-    found = _attention.Official([level * 30 for level in levels()], side=6)(saliency)
+    found = attention.Official([level * 30 for level in levels()], side=6)(saliency)
     assert float(found.max() - found.min()) <= (math.e - 1) / 36 * float(saliency.max()) + 1e-12
     assert float(found.sum()) == pytest.approx(float(saliency.sum()))
 
@@ -67,13 +70,13 @@ def test_intent_attention_equals_its_sum_in_plain_loops(temperature: float) -> N
     """For features of length one the distance form is the cosine form."""
     features = torch.nn.functional.normalize(noise(3, 5, 5) - 0.5, dim=0)
     saliency = noise(5, 5, seed=3)
-    found = _attention.Intent(features, temperature).mean(saliency)
+    found = attention.Intent(features, temperature).mean(saliency)
     assert same(found, slow_intent(features, saliency, temperature), 1e-6)
 
 
 def test_intent_attention_keeps_constants_and_never_widens_the_range() -> None:
     """A weighted mean of equal values is that value, and of others lies between them."""
-    attend = _attention.Intent(torch.nn.functional.normalize(noise(3, 6, 6) - 0.5, dim=0))
+    attend = attention.Intent(torch.nn.functional.normalize(noise(3, 6, 6) - 0.5, dim=0))
     flat = torch.full((6, 6), 0.37, dtype=torch.float64)
     assert same(attend(flat), flat, 1e-6)
     saliency = noise(6, 6, seed=4)
@@ -84,7 +87,7 @@ def test_intent_attention_keeps_constants_and_never_widens_the_range() -> None:
 
 def test_intent_attention_without_temperature_changes_nothing() -> None:
     """As T → 0 each pixel is most like itself."""
-    attend = _attention.Intent(torch.nn.functional.normalize(noise(3, 6, 6) - 0.5, dim=0), temperature=1e-7)
+    attend = attention.Intent(torch.nn.functional.normalize(noise(3, 6, 6) - 0.5, dim=0), temperature=1e-7)
     saliency = noise(6, 6, seed=4)
     assert same(attend.mean(saliency), saliency, 1e-6)
     assert same(attend(saliency), saliency, 1e-6)
@@ -92,7 +95,7 @@ def test_intent_attention_without_temperature_changes_nothing() -> None:
 
 def test_each_level_counts_the_same_in_the_features_of_intent() -> None:
     """Pixels of each level have length 1/√levels, so a dot product is the mean cosine."""
-    found = _attention.alike("self", [noise(3, 8, 8), noise(50, 4, 4) * 100], side=8)
+    found = attention.feature_similarity("self", [noise(3, 8, 8), noise(50, 4, 4) * 100], side=8)
     assert same(found[:3].square().sum(0), torch.full((8, 8), 0.5), 1e-6)
     assert same(found[3:].square().sum(0), torch.full((8, 8), 0.5), 1e-6)
 
@@ -102,7 +105,7 @@ def test_lab_is_the_commissions() -> None:
     colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     known = torch.tensor([[100.0, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2], [87.73, -86.18, 83.18], [32.3, 79.19, -107.86]])
     image = colours.T[:, :, None]
-    assert same(_attention.lab_xy(image)[:3, :, 0].T / (0.3 / 20), known, 0.1)
+    assert same(attention.lab_and_place(image)[:3, :, 0].T / (0.3 / 20), known, 0.1)
 
 
 def test_one_round_without_attention_is_its_window_map() -> None:
@@ -114,8 +117,8 @@ def test_one_round_without_attention_is_its_window_map() -> None:
 def test_the_official_map_is_the_published_sum() -> None:
     """S(x) = (1/N) Σ y m(x), each round from scratch; the last of K rounds is not run."""
     method = Iassa(variant="official", rounds=1, **SMALL)
-    grid = masks.windows((8, 8), 4, 2)
-    drawn = grid.draw(IMAGE)
+    grid = masks.lay_windows((8, 8), 4, 2)
+    drawn = grid.rasterise(IMAGE)
     scores = curved()(0.5 + drawn[:, None] * (IMAGE - 0.5))[:, 1]
     assert same(method(curved(), IMAGE, 1), (torch.einsum("n,nhw->hw", scores, drawn) / len(grid)).float(), 1e-6)
 
@@ -124,12 +127,12 @@ def test_the_official_map_is_affine_in_the_drop_where_coverage_is_even() -> None
     """S = p̄ − c p₀ + c D: with stride dividing window, the same ranking as occlusion."""
     official = Iassa(variant="official", rounds=1, **SMALL)(curved(), IMAGE, 1)
     plain = Occlusion(window=4, stride=2)(curved(), IMAGE, 1)
-    assert maps.agreement(official, plain) == pytest.approx(1, abs=1e-3)
+    assert maps.rank_agreement(official, plain) == pytest.approx(1, abs=1e-3)
 
 
 def test_pooling_one_and_the_same_full_grid_gives_the_plain_drop() -> None:
     """Every round adds the same numerator and denominator, whatever its weight."""
-    grid, drops, pooled = masks.windows((8, 8), 4, 2), noise(25), occlude.Drops((8, 8))
+    grid, drops, pooled = masks.lay_windows((8, 8), 4, 2), noise(25), occlusion.OcclusionEstimate((8, 8))
     for weight in (1.0, 1.3, 2.0):
         pooled.add(grid, drops, weight)
     assert same(pooled.map(), grid.cover(drops) / grid.cover(torch.ones(25)))
@@ -148,7 +151,7 @@ def test_intent_never_samples_a_window_away_from_the_grown_region() -> None:
         chosen = Iassa().select((224, 224), number, region, 10**6)
         grown = maps.dilate(region, Iassa().sides(number)[1])
         assert int(chosen.count(grown).min()) > 0
-        grid = masks.windows((224, 224), *Iassa().sides(number))
+        grid = masks.lay_windows((224, 224), *Iassa().sides(number))
         assert len(chosen) == int((grid.count(grown) > 0).sum()) < 500
 
 
@@ -160,7 +163,7 @@ def test_official_selection_keeps_nearly_every_window() -> None:
     assert len(official.select((224, 224), 2, region, 10**6)) == 1369
     small = torch.zeros_like(region)
     small[100:103, 100:103] = True
-    grid = masks.windows((224, 224), *official.sides(2))
+    grid = masks.lay_windows((224, 224), *official.sides(2))
     swallowed = int((grid.count(small) == 9).sum())
     assert len(official.select((224, 224), 2, small, 10**6)) == 1369 - swallowed < 1369
 
@@ -176,14 +179,14 @@ def test_an_empty_or_full_region_adapts_nothing(share: float) -> None:
 def test_the_cost_is_as_documented() -> None:
     """Official: 1089 + 1089 + 3 · 1369 windows and the clean image; the map K throws away is not made."""
     box = toy.load("corner", size=224)
-    with probe.running(batch=64) as run:
+    with start_run(batch=64) as run:
         Iassa(variant="official", features="none")(box, torch.full((3, 224, 224), 0.5), 1)
     assert run.passes == 6285 + 1
 
 
 def test_a_budget_leaves_something_for_every_round() -> None:
     """The coarse round takes what it needs, the others share the rest, and no pass is made beyond."""
-    with probe.running(300) as run:
+    with start_run(300) as run:
         steps = list(Iassa(window=20, stride=5).watch(toy.load("colour"), toy.picture(64), 0))
     assert run.passes <= 300
     assert len(steps[-1].evidence["rounds"]) == 6
@@ -231,23 +234,26 @@ def test_an_unknown_source_of_features_is_refused() -> None:
 
 def test_a_budget_below_the_first_cover_is_refused() -> None:
     """Half of the image unseen is no map."""
-    with probe.running(3), pytest.raises(BudgetError, match="for iassa"):
+    with start_run(3), pytest.raises(BudgetError, match="for iassa"):
         Iassa(window=20, stride=5)(toy.load("colour"), toy.picture(64), 0)
 
 
 def test_plus_carries_the_errors_of_both_scales_and_compares_halves_of_the_product() -> None:
     """With u scaled to 0…1 and r its range, the variance is (u_fine σ_coarse / r_coarse)² + (u_coarse σ_fine / r_fine)²."""
     size, scales, plain = (32, 32), [], []
-    for number, (cells, keep, many) in enumerate(_coarse_to_fine.SCALES):
-        drawn, scores = next(masks.grids(2 * many, size, cells, keep, seed=0)).draw(noise(1)), noise(2 * many, seed=number)
-        scales.append(_coarse_to_fine.Scale(cells, keep, many, groups.grouped("centred", size, keep)))
+    for number, (cells, keep, many) in enumerate(plus.SCALES):
+        drawn, scores = (
+            next(masks.sample_grids(2 * many, size, cells, keep, seed=0)).rasterise(noise(1)),
+            noise(2 * many, seed=number),
+        )
+        scales.append(plus.Scale(cells, keep, many, jackknife.group_estimators("centred", size, keep)))
         scales[-1].seen.add(drawn, scores)
         side = torch.arange(2 * many) // designs.BLOCK % 2
-        parts = [estimate.of("centred", size, keep, 0) for _ in range(3)]
+        parts = [moments.make_estimator("centred", size, keep, 0) for _ in range(3)]
         for part, chosen in zip(parts, (side >= 0, side == 0, side == 1), strict=True):
             part.add(drawn[chosen], scores[chosen])
         plain.append(parts)
-    found, unit = _coarse_to_fine.joined(scales, 0.5), _coarse_to_fine.unit
+    found, unit = plus.joined(scales, 0.5), plus.unit
     variance = torch.zeros(size)
     for own, other in (plain, plain[::-1]):
         error, span = own[0].error(), own[0].map().max() - own[0].map().min()
@@ -257,4 +263,4 @@ def test_plus_carries_the_errors_of_both_scales_and_compares_halves_of_the_produ
     assert same(found.error, variance.sqrt().float(), 1e-6)
     halves = [torch.stack([unit(parts[half].map()[::4, ::4]) for parts in plain]).prod(0) for half in (1, 2)]
     assert same(found.saliency, (unit(plain[0][0].map()) * unit(plain[1][0].map())).float(), 1e-6)
-    assert found.stability == pytest.approx(maps.agreement(*halves))
+    assert found.stability == pytest.approx(maps.rank_agreement(*halves))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
-from salience.engine import fill, probe
+from salience.engine.perturb import fill
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.input_x_gradient import InputXGradient
 from salience.methods.integrated_gradients import IntegratedGradients, quadrature
@@ -26,7 +27,7 @@ def bent() -> TorchBox:
     """Make a box whose logits are curved in the pixels, with a normalisation of its own."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 4 * 7, 3)).double()
-    return TorchBox(net, Preparation(SIZE, mean=MEAN, std=STD), "abc", lane="exact")
+    return TorchBox(net, Preparation(SIZE, mean=MEAN, std=STD), "abc", backend="exact")
 
 
 def change(box: TorchBox, target: int, baseline: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ def test_the_map_adds_up_to_the_change_of_the_score(baseline: str, channels: Any
     """Completeness, the axiom that names the method, from any baseline; Gauss's sum is exact to ten digits here."""
     method = IntegratedGradients(baseline, steps=40, channels=channels, seed=4)
     found = method.many(bent(), IMAGE[None], [1])[0]
-    known = change(bent(), 1, fill.of(baseline, bent(), IMAGE, seed=4))
+    known = change(bent(), 1, fill.make_fill(baseline, bent(), IMAGE, seed=4))
     assert float(abs(found.evidence["score change"] - known)) < 1e-12
     assert abs(found.evidence["convergence delta"]) < 1e-10
     assert found.notes == ()
@@ -64,7 +65,7 @@ def test_the_map_adds_up_to_the_change_of_the_score(baseline: str, channels: Any
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_linear_box_needs_one_step(rule: Any) -> None:
-    """Its slope is the same everywhere, so the map is each pixel's term (the trapezoid has two ends)."""
+    """Its gradient is the same everywhere, so the map is each pixel's term (the trapezoid has two ends)."""
     weights = noise(*SIZE, seed=7) - 0.5
     found = IntegratedGradients("black", steps=2 if rule == "trapezoid" else 1, rule=rule)(toy.linear(weights), IMAGE, 1)
     assert same(found, weights * IMAGE.mean(0))
@@ -78,7 +79,7 @@ def test_all_rules_come_to_one_map(rule: Any) -> None:
 
 
 def test_a_baseline_near_the_image_gives_slope_times_difference() -> None:
-    """The walk is short, so the slope does not change on it; from the mean, that is input × gradient."""
+    """The walk is short, so the gradient does not change on it; from the mean, that is input × gradient."""
     near = torch.tensor(MEAN).double()[:, None, None] + 1e-4 * (IMAGE - 0.5)
     one, other = IntegratedGradients(steps=3)(bent(), near, 1), InputXGradient()(bent(), near, 1)
     assert same(one, other, 1e-3 * float(other.abs().max()))
@@ -87,7 +88,7 @@ def test_a_baseline_near_the_image_gives_slope_times_difference() -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("steps", [2, 3, 50])
 def test_weights_add_up_to_one_and_points_lie_evenly_about_the_middle(rule: Any, steps: int) -> None:
-    """So a constant slope is integrated exactly, and a straight one too."""
+    """So a constant gradient is integrated exactly, and a straight one too."""
     points, weights = (torch.tensor(each, dtype=torch.float64) for each in quadrature(rule, steps))
     assert len(points) == len(weights) == steps
     assert float(abs(weights.sum() - 1)) < 1e-12
@@ -109,7 +110,7 @@ def test_many_images_and_many_targets_give_the_maps_of_each_alone() -> None:
     """With a baseline that is each image's own, under any batch size; passes are the steps and the two ends."""
     images, aims, method = torch.stack([IMAGE, IMAGE.flip(1)]), [0, (1, 2)], IntegratedGradients("blur", steps=5)
     for batch in (1, 3, 64):
-        with probe.running(batch=batch) as run:
+        with start_run(batch=batch) as run:
             each, several = method.many(bent(), images, aims), method.many(bent(), images[:1], aims)
         assert run.passes == 4 * (5 + 2)
         for number, aim in enumerate(aims):
@@ -135,10 +136,10 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], text: str) 
 
 def test_an_unknown_baseline_and_too_small_a_budget_are_refused() -> None:
     """Before the first pass."""
-    with probe.running() as run, pytest.raises(SettingError, match="expected a fill, one of mean, black"):
+    with start_run() as run, pytest.raises(SettingError, match="expected a fill, one of mean, black"):
         IntegratedGradients("red")(bent(), IMAGE, 1)
     with (
-        probe.running(51),
+        start_run(51),
         pytest.raises(BudgetError, match="expected a budget of at least 52 passes for 52 changed copies"),
     ):
         IntegratedGradients()(bent(), IMAGE, 1)

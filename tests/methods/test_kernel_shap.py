@@ -9,24 +9,26 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import probe, surrogate
-from salience.engine.surrogate import Cut
+from salience.engine.estimate import linear_surrogate
+from salience.engine.estimate.linear_surrogate import Segmentation
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods import kernel_shap
 from salience.methods.kernel_shap import KernelShap
-from salience.types import Found
+from salience.types import Estimate
 from tests.helpers import Asked, curved, noise, same
 
 IMAGE = noise(3, 8, 8)
 GREY = torch.full_like(IMAGE, 0.5)
 
 
-def ask(cut: Cut, bits: torch.Tensor) -> float:
+def ask(cut: Segmentation, bits: torch.Tensor) -> float:
     """Score some regions with the others hidden."""
     return float(curved()(torch.where(bits[cut.labels], IMAGE, GREY)[None])[0, 1])
 
 
-def shapley(cut: Cut) -> torch.Tensor:
+def shapley(cut: Segmentation) -> torch.Tensor:
     """Average over all orders what a region adds to those before it."""
     known: dict[tuple[int, ...], float] = {}
     values = [0.0] * cut.count
@@ -42,15 +44,15 @@ def shapley(cut: Cut) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def found_by(**settings: object) -> Found:
+def found_by(**settings: object) -> Estimate:
     """Explain the test image."""
-    return probe.last(KernelShap(**settings).watch(curved(), IMAGE, 1))
+    return loop.run_to_end(KernelShap(**settings).watch(curved(), IMAGE, 1))
 
 
 def test_with_all_choices_the_values_are_shapleys() -> None:
     """Brute force over all orders, on a box that is not linear; nothing is left to chance."""
-    cut = Cut(IMAGE, 6, 0)
-    with probe.running() as run:
+    cut = Segmentation(IMAGE, 6, 0)
+    with start_run() as run:
         found = found_by(regions=6)
     assert run.passes == 2**cut.count
     assert same(found.saliency, shapley(cut)[cut.labels].float(), 1e-7)
@@ -60,7 +62,7 @@ def test_with_all_choices_the_values_are_shapleys() -> None:
 
 def test_drawn_choices_equal_the_definition_in_plain_loops() -> None:
     """The least Σ (f(z) − f(0) − z · φ)² + ridge · |φ − share|², Σ φ = f(1) − f(0), by a multiplier for the constraint."""
-    method, cut = KernelShap(masks=62, regions=9, ridge=0.3, seed=4), Cut(IMAGE, 9, 4)
+    method, cut = KernelShap(masks=62, regions=9, ridge=0.3, seed=4), Segmentation(IMAGE, 9, 4)
     d, none, whole = cut.count, ask(cut, torch.zeros(cut.count) > 0), ask(cut, torch.ones(cut.count) > 0)
     left, right = torch.zeros(d + 1, d + 1, dtype=torch.float64), torch.zeros(d + 1, dtype=torch.float64)
     for bits in [bits for lot in method.lots(cut, 60) for bits in lot.bits]:
@@ -81,7 +83,7 @@ def test_drawn_choices_equal_the_definition_in_plain_loops() -> None:
 def test_the_shares_sum_to_what_the_image_adds_to_the_fill(settings: dict[str, object]) -> None:
     """However few the masks."""
     found = found_by(regions=12, **settings)
-    cut = Cut(IMAGE, 12, 0)
+    cut = Segmentation(IMAGE, 12, 0)
     gained = ask(cut, torch.ones(cut.count) > 0) - ask(cut, torch.zeros(cut.count) > 0)
     assert float(found.evidence["values"].sum()) == pytest.approx(gained, abs=1e-6)
 
@@ -89,7 +91,7 @@ def test_the_shares_sum_to_what_the_image_adds_to_the_fill(settings: dict[str, o
 def test_a_linear_box_gives_each_region_its_term_from_few_choices() -> None:
     """Where regions do not interact, a region adds the same in every order."""
     weights = noise(8, 8)
-    found = probe.last(KernelShap(masks=60, regions=9, ridge=0).watch(toy.linear(weights), IMAGE, 1))
+    found = loop.run_to_end(KernelShap(masks=60, regions=9, ridge=0).watch(toy.linear(weights), IMAGE, 1))
     terms = weights * IMAGE.mean(0)
     for region, value in enumerate(found.evidence["values"].tolist()):
         assert value == pytest.approx(float(terms[found.evidence["regions"] == region].sum()), abs=1e-5)
@@ -106,7 +108,7 @@ def test_a_region_that_never_matters_has_no_share_and_twins_have_equal_ones() ->
     image = IMAGE.clone()
     image[:, 0, 0] = image[:, 7, 7] = 0.9
     found = KernelShap(regions=6, fill="black")(Asked(both), image, 1)
-    labels = Cut(image, 6, 0).labels
+    labels = Segmentation(image, 6, 0).labels
     assert float(found[0, 0]) == pytest.approx(0.81 / 2)
     assert float(found[7, 7]) == pytest.approx(0.81 / 2)
     others = (labels != labels[0, 0]) & (labels != labels[7, 7])
@@ -153,7 +155,7 @@ def test_pairs_cancel_what_any_two_regions_do_together() -> None:
 @pytest.mark.parametrize("paired", [True, False])
 def test_choices_are_drawn_by_the_shapley_kernel(paired: bool) -> None:
     """A number k of d regions comes with odds 1 / (k (d − k)), each region as often as another."""
-    cut = Cut(IMAGE, 6, 0)
+    cut = Segmentation(IMAGE, 6, 0)
     bits = torch.cat([lot.bits for lot in KernelShap(paired=paired).lots(cut, 40_000)])
     odds = torch.tensor([1 / (k * (cut.count - k)) for k in range(1, cut.count)])
     sizes = torch.bincount(bits.sum(1), minlength=cut.count)
@@ -166,15 +168,15 @@ def test_choices_are_drawn_by_the_shapley_kernel(paired: bool) -> None:
 
 def test_a_single_region_has_the_whole_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to choose between the ends."""
-    monkeypatch.setattr(surrogate, "regions", lambda *_: torch.zeros(8, 8, dtype=torch.long))
-    cut = Cut(IMAGE, 2, 0)
+    monkeypatch.setattr(linear_surrogate, "segment", lambda *_: torch.zeros(8, 8, dtype=torch.long))
+    cut = Segmentation(IMAGE, 2, 0)
     gained = ask(cut, torch.tensor([True])) - ask(cut, torch.tensor([False]))
     assert same(found_by(regions=2).saliency, torch.full((8, 8), gained), 1e-7)
 
 
 def test_all_choices_come_once_in_any_order() -> None:
     """But for none and all, which are asked before."""
-    cut = Cut(IMAGE, 9, 0)
+    cut = Segmentation(IMAGE, 9, 0)
     bits = torch.cat([lot.bits for lot in kernel_shap.every(cut)])
     assert len(bits) == len(bits.unique(dim=0)) == 2**cut.count - 2
     assert 0 < int(bits.sum(1).min()) <= int(bits.sum(1).max()) < cut.count
@@ -183,7 +185,7 @@ def test_all_choices_come_once_in_any_order() -> None:
 @pytest.mark.parametrize("passes", [7, 300, 511])
 def test_a_budget_is_kept_and_a_share_of_all_choices_is_still_an_estimate(passes: int) -> None:
     """Two passes are for the ends, the others come in pairs."""
-    with probe.running(passes) as run:
+    with start_run(passes) as run:
         found = found_by(regions=16)
     assert passes - 1 <= run.passes <= passes
     assert bool(torch.isfinite(found.saliency).all())
@@ -207,5 +209,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], text: st
 
 def test_a_budget_for_no_map_is_refused() -> None:
     """The two ends and two pairs are the least that have an error."""
-    with probe.running(5), pytest.raises(BudgetError, match="at least 6 passes for kernel-shap, got 5 passes"):
+    with start_run(5), pytest.raises(BudgetError, match="at least 6 passes for kernel-shap, got 5 passes"):
         KernelShap()(curved(), IMAGE, 1)

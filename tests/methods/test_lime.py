@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import probe
-from salience.engine.surrogate import Cut
+from salience.engine.estimate.linear_surrogate import Segmentation
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.lime import Lime
 from tests.helpers import apart, curved, noise, same
@@ -19,12 +20,12 @@ IMAGE = noise(3, 8, 8)
 GREY = torch.full_like(IMAGE, 0.5)
 
 
-def shown(cut: Cut, bits: torch.Tensor) -> torch.Tensor:
+def shown(cut: Segmentation, bits: torch.Tensor) -> torch.Tensor:
     """Show some regions and hide the others."""
     return torch.where(bits[cut.labels], IMAGE, GREY)
 
 
-def slow(cut: Cut, choices: list[torch.Tensor], width: float, ridge: float) -> torch.Tensor:
+def slow(cut: Segmentation, choices: list[torch.Tensor], width: float, ridge: float) -> torch.Tensor:
     """Write down the normal equations of the weighted ridge, intercept first, choice by choice."""
     box, wide = curved(), cut.count + 1
     left, right = torch.zeros(wide, wide, dtype=torch.float64), torch.zeros(wide, dtype=torch.float64)
@@ -44,7 +45,7 @@ def slow(cut: Cut, choices: list[torch.Tensor], width: float, ridge: float) -> t
 
 def test_lime_equals_its_definition_in_plain_loops() -> None:
     """The least Σ π(z) (f(z) − b − z · β)² + ridge · |β|², mask by mask, in double precision."""
-    cut, method = Cut(IMAGE, 6, 3), Lime(masks=80, regions=6, width=0.3, ridge=0.5, seed=3)
+    cut, method = Segmentation(IMAGE, 6, 3), Lime(masks=80, regions=6, width=0.3, ridge=0.5, seed=3)
     choices = [bits for lot in method.lots(cut, 80) for bits in lot.bits]
     assert same(method(curved(), IMAGE, 1), slow(cut, choices, 0.3, 0.5)[cut.labels].float(), 1e-7)
 
@@ -52,7 +53,7 @@ def test_lime_equals_its_definition_in_plain_loops() -> None:
 def test_a_linear_box_gives_each_region_its_term() -> None:
     """A score that is a sum over regions is its own surrogate."""
     weights = noise(8, 8)
-    found = probe.last(Lime(masks=200, regions=6, ridge=0).watch(toy.linear(weights), IMAGE, 1))
+    found = loop.run_to_end(Lime(masks=200, regions=6, ridge=0).watch(toy.linear(weights), IMAGE, 1))
     for region in range(int(found.evidence["regions"].max()) + 1):
         inside = found.evidence["regions"] == region
         term = float((weights * IMAGE.mean(0))[inside].sum())
@@ -63,7 +64,7 @@ def test_a_linear_box_gives_each_region_its_term() -> None:
 
 def test_the_first_mask_shows_the_whole_image_and_the_others_half() -> None:
     """As in the paper: z is drawn uniformly around the image."""
-    cut = Cut(IMAGE, 6, 0)
+    cut = Segmentation(IMAGE, 6, 0)
     bits = torch.cat([lot.bits for lot in Lime().lots(cut, 2000)])
     assert len(bits) == 2000
     assert bool(bits[0].all())
@@ -87,8 +88,8 @@ def test_ninety_five_per_cent_intervals_cover_what_all_choices_would_give() -> N
     """The limit is the surrogate of all 2^d choices, which a small image allows to count."""
     covered = []
     for seed in range(40):
-        found = probe.last(Lime(masks=150, regions=6, ridge=0, seed=seed).watch(curved(), IMAGE, 1))
-        cut = Cut(IMAGE, 6, seed)
+        found = loop.run_to_end(Lime(masks=150, regions=6, ridge=0, seed=seed).watch(curved(), IMAGE, 1))
+        cut = Segmentation(IMAGE, 6, seed)
         truth = slow(cut, [torch.tensor(each) for each in product([False, True], repeat=cut.count)], 0.25, 0.0)
         covered.append(((found.saliency - truth[cut.labels]).abs() < 1.96 * found.error).flatten())
     assert 0.9 < float(torch.cat(covered).double().mean()) < 0.99
@@ -96,7 +97,7 @@ def test_ninety_five_per_cent_intervals_cover_what_all_choices_would_give() -> N
 
 def test_a_budget_gives_the_map_of_as_many_masks() -> None:
     """Masks come by number, so 300 of a budget are the first 300."""
-    with probe.running("300 passes") as run:
+    with start_run("300 passes") as run:
         steps = list(Lime(regions=6).watch(curved(), IMAGE, 1))
     assert run.passes == 300
     assert same(steps[0].saliency, Lime(masks=256, regions=6)(curved(), IMAGE, 1), 1e-6)
@@ -106,7 +107,7 @@ def test_a_budget_gives_the_map_of_as_many_masks() -> None:
 def test_more_masks_agree_more_and_err_less() -> None:
     """The halves' maps come together, and the errors shrink as 1 / √N."""
     box, image = curved(32), noise(3, 32, 32)
-    few, many = (probe.last(Lime(masks=each, regions=16).watch(box, image, 1)) for each in (100, 1600))
+    few, many = (loop.run_to_end(Lime(masks=each, regions=16).watch(box, image, 1)) for each in (100, 1600))
     assert few.stability < many.stability < 1
     assert 0.15 < float((many.error / few.error).mean()) < 0.35
 
@@ -136,5 +137,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], text: st
 
 def test_a_budget_for_no_map_is_refused() -> None:
     """Two groups of two are the least that have an error."""
-    with probe.running(3), pytest.raises(BudgetError, match="at least 4 passes for lime, got 3 passes"):
+    with start_run(3), pytest.raises(BudgetError, match="at least 4 passes for lime, got 3 passes"):
         Lime()(curved(), IMAGE, 1)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import probe
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.mc_rise import McRise
-from tests.engine.test_masks import slow_mask
+from tests.engine.perturb.test_masks import slow_mask
 from tests.helpers import curved, noise, same
 
 IMAGE = noise(3, 8, 8)
@@ -30,7 +31,7 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
     for (seen, *painted), y in zip(shares, scores, strict=True):
         for k in range(2):
             slow[k] += (y - mean) * (2 * painted[k] / 0.6 - seen / 0.4) / 40
-    found = probe.last(method.watch(box, IMAGE, 1))
+    found = loop.run_to_end(method.watch(box, IMAGE, 1))
     assert same(found.evidence["colours"], slow.float(), 1e-6)
     assert same(found.saliency, -slow.mean(0).float(), 1e-6)
 
@@ -39,7 +40,7 @@ def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
     """Every cell is left or painted, in white here, and enlarging mixes them."""
     lot, black = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))), torch.zeros(3, 9, 14)
     plain = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
-    drawn, shown = lot.draw(black), lot.paint(torch.empty(64, 3, 9, 14), *plain)
+    drawn, shown = lot.rasterise(black), lot.paint(torch.empty(64, 3, 9, 14), *plain)
     assert drawn.shape == (64, 9, 14)
     assert same(drawn[:, None] + shown, torch.ones(64, 3, 9, 14), 1e-6)
     assert float(drawn.mean()) == pytest.approx(0.3, abs=0.03)
@@ -62,7 +63,7 @@ def test_every_colour_is_as_frequent() -> None:
 
 def test_a_colour_that_the_class_wants_would_raise_the_score_where_it_is_not() -> None:
     """`toy:colour` looks for red: red paint helps on the grey ground, green harms, and the red patch should stay."""
-    found = probe.last(McRise(masks=2000, colours=("red", "lime")).watch(toy.load("colour"), toy.picture(), 0))
+    found = loop.run_to_end(McRise(masks=2000, colours=("red", "lime")).watch(toy.load("colour"), toy.picture(), 0))
     red, green = (each[20:, :10].mean() for each in found.evidence["colours"])
     assert float(green) < -0.005 < 0.005 < float(red)
     assert float(found.saliency[8:12, 16:20].mean()) > float(found.saliency[20:, :10].mean())
@@ -84,14 +85,14 @@ def test_a_box_that_never_changes_gives_a_flat_map() -> None:
 
 def test_the_standard_error_is_the_spread_between_seeds() -> None:
     """Pixel by pixel, over thirty seeds."""
-    runs = [probe.last(McRise(masks=256, cells=3, seed=seed).watch(curved(), IMAGE, 1)) for seed in range(30)]
+    runs = [loop.run_to_end(McRise(masks=256, cells=3, seed=seed).watch(curved(), IMAGE, 1)) for seed in range(30)]
     spread = torch.stack([run.saliency for run in runs]).std(0).mean()
     assert float(torch.stack([run.error for run in runs]).mean() / spread) == pytest.approx(1, abs=0.2)
 
 
 def test_a_budget_gives_the_map_of_as_many_masks() -> None:
     """Masks come by number, so 300 of a budget are the first 300; the map grows lot by lot."""
-    with probe.running("300 passes", batch=32) as run:
+    with start_run("300 passes", batch=32) as run:
         steps = list(McRise(cells=3).watch(curved(), IMAGE, 1))
     assert run.passes == 300
     assert same(steps[-1].saliency, McRise(masks=300, cells=3)(curved(), IMAGE, 1), 1e-6)
@@ -100,7 +101,7 @@ def test_a_budget_gives_the_map_of_as_many_masks() -> None:
 
 def test_seconds_stop_it_between_lots() -> None:
     """The first lot is made whatever the time, and then the time is spent."""
-    with probe.running("0.0001s") as run, pytest.raises(BudgetError, match="expected time for at least 2 passes"):
+    with start_run("0.0001s") as run, pytest.raises(BudgetError, match="expected time for at least 2 passes"):
         McRise(cells=3)(curved(), IMAGE, 1)
     assert run.passes == 0
 

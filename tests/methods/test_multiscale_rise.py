@@ -8,10 +8,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from salience.boxes import toy
-from salience.engine import masks, probe
-from salience.engine.run import Run
+from salience.engine.perturb import masks
+from salience.engine.query import loop
+from salience.engine.query.run import Run, start_run
 from salience.errors import BudgetError, SettingError
-from salience.methods.multiscale_rise import SCALES, MultiscaleRise, root, unit
+from salience.methods.multiscale_rise import SCALES, MultiscaleRise, find_root, to_unit
 from salience.types import Map
 from tests.helpers import apart, noise
 
@@ -25,8 +26,8 @@ def slow(count: int, smooth: float, seed: int) -> Map:
     for cells, keep, many in SCALES:
         drawn = torch.cat(
             [
-                lot.draw(image.double())
-                for lot in masks.grids(count * many // 32, (SIDE, SIDE), cells, keep, seed, design="sobol")
+                lot.rasterise(image.double())
+                for lot in masks.sample_grids(count * many // 32, (SIDE, SIDE), cells, keep, seed, design="sobol")
             ]
         )
         scores = []
@@ -55,15 +56,15 @@ def test_a_box_that_never_changes_gives_a_flat_map() -> None:
 
 def test_the_root_keeps_the_sign_and_the_unit_a_flat_map() -> None:
     """A contrast may be below 0; a flat map has no spread to divide by."""
-    assert root(torch.tensor([-4.0, 0.0, 9.0])).tolist() == [-2, 0, 3]
-    assert unit(torch.full((3, 3), 2.0)).tolist() == [[0.0] * 3] * 3
-    assert float(unit(noise(5, 5)).std()) == pytest.approx(1)
+    assert find_root(torch.tensor([-4.0, 0.0, 9.0])).tolist() == [-2, 0, 3]
+    assert to_unit(torch.full((3, 3), 2.0)).tolist() == [[0.0] * 3] * 3
+    assert float(to_unit(noise(5, 5)).std()) == pytest.approx(1)
 
 
 def test_its_error_is_not_below_the_spread_between_seeds() -> None:
     """Over forty seeds, 95 % intervals around each map hold the mean of all maps; a box that is nearly linear is easy."""
     box, image = toy.load("corner"), toy.picture()
-    found = [probe.last(MultiscaleRise(masks=512, seed=seed).watch(box, image, 1)) for seed in range(40)]
+    found = [loop.run_to_end(MultiscaleRise(masks=512, seed=seed).watch(box, image, 1)) for seed in range(40)]
     centre = torch.stack([each.saliency for each in found]).mean(0)
     held = [((each.saliency - centre).abs() < 1.96 * each.error).float().mean() for each in found if each.error is not None]
     assert len(held) == 40
@@ -75,14 +76,14 @@ def test_its_error_is_not_below_the_spread_between_seeds() -> None:
 def test_every_round_has_masks_of_every_size() -> None:
     """So a budget that ends early takes from all of them, and is kept to the pass."""
     for budget in (32, 60, 137):
-        with probe.running(budget) as run:
-            probe.last(MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0))
+        with start_run(budget) as run:
+            loop.run_to_end(MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0))
         assert budget - 2 <= run.passes <= budget
 
 
 def test_too_little_is_refused() -> None:
     """One round is the least."""
-    with pytest.raises(BudgetError, match="expected a budget of at least 32 passes for multiscale-rise"), probe.running(10):
+    with pytest.raises(BudgetError, match="expected a budget of at least 32 passes for multiscale-rise"), start_run(10):
         MultiscaleRise()(toy.load("colour"), toy.picture(), 0)
     with pytest.raises(SettingError, match="expected 32 ≤ masks, got 3"):
         MultiscaleRise(masks=3)
@@ -94,7 +95,7 @@ def test_too_little_is_refused() -> None:
 def test_time_may_end_anywhere_in_a_round(passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The map is that of the rounds of which masks of both sizes were scored, and the method ends."""
     monkeypatch.setattr(Run, "late", property(lambda run: run.passes >= passes))
-    with probe.running("3600s", batch=8) as run:
+    with start_run("3600s", batch=8) as run:
         *_, found = MultiscaleRise().watch(toy.load("colour"), toy.picture(), 0)
     assert run.passes == passes
     assert bool(found.saliency.isfinite().all())

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import masks, occlude, probe
+from salience.engine.estimate import occlusion
+from salience.engine.perturb import masks
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.occlusion import Occlusion
 from tests.helpers import curved, noise, same
@@ -64,11 +66,11 @@ def test_a_budget_ends_it_after_any_window_beyond_the_first_cover() -> None:
     """The map of the first windows, coarse first, and no pass beyond the budget."""
     order, cover = masks.coarse_first((8, 8), 4, 1)
     for budget in (cover + 1, cover + 7):
-        with probe.running(budget) as run:
+        with start_run(budget) as run:
             found = Occlusion(4, 1)(curved(), IMAGE, 1)
-        drops = occlude.Drops((8, 8))
+        drops = occlusion.OcclusionEstimate((8, 8))
         part = order[: budget - 1]
-        shown = 0.5 + part.draw(IMAGE)[:, None] * (IMAGE - 0.5)
+        shown = 0.5 + part.rasterise(IMAGE)[:, None] * (IMAGE - 0.5)
         drops.add(part, curved()(IMAGE[None])[0, 1] - curved()(shown)[:, 1])
         assert run.passes == budget
         assert same(found, drops.map().float(), 1e-7)
@@ -77,7 +79,7 @@ def test_a_budget_ends_it_after_any_window_beyond_the_first_cover() -> None:
 def test_a_budget_below_the_first_cover_is_refused() -> None:
     """Pixels that were never hidden have no drop."""
     with (
-        probe.running(3),
+        start_run(3),
         pytest.raises(BudgetError, match="at least 5 passes for occlusion with window 4 and stride 4, got 3"),
     ):
         Occlusion(4, 4)(curved(), IMAGE, 1)
@@ -85,8 +87,8 @@ def test_a_budget_below_the_first_cover_is_refused() -> None:
 
 def test_pooled_drops_of_one_grid_are_its_plain_drops() -> None:
     """Two rounds of one full grid count each window twice, above and below the line."""
-    grid, drops = masks.windows((8, 8), 3, 1), noise(100)
-    once, twice = occlude.Drops((8, 8)), occlude.Drops((8, 8))
+    grid, drops = masks.lay_windows((8, 8), 3, 1), noise(100)
+    once, twice = occlusion.OcclusionEstimate((8, 8)), occlusion.OcclusionEstimate((8, 8))
     once.add(grid, drops)
     for weight in (1.0, 2.5):
         twice.add(grid, drops, weight)

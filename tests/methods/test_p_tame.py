@@ -9,7 +9,8 @@ import torch
 
 from salience.boxes import toy
 from salience.boxes.torch import wrap
-from salience.engine import explainer, probe
+from salience.engine.query.run import start_run
+from salience.engine.training import explainer
 from salience.errors import BoxError, RecordError, SettingError, TargetError
 from salience.methods.p_tame import PTame
 from tests import trained
@@ -42,7 +43,7 @@ def test_an_explanation_costs_one_pass_of_the_features_and_none_of_the_box() -> 
     """Two in the mirror; several targets of one image share theirs."""
     box, file, image = toy.load("colour"), trained.file(), toy.picture(32)
     for method, targets, passes in ((PTame(file), [0], 1), (PTame(file, mirror=True), [0], 2), (PTame(file), [0, 1, 2], 1)):
-        with probe.running() as run:
+        with start_run() as run:
             found = method.many(box, image[None], targets)
         assert run.passes == passes
         assert len(found) == len(targets)
@@ -57,7 +58,7 @@ def test_the_mirror_makes_a_map_that_turns_with_the_picture() -> None:
 
 def test_an_image_of_another_size_is_brought_to_the_features() -> None:
     """The map comes back at the image's size."""
-    box = wrap(toy.Colour(), size=(48, 64), lane="exact")
+    box = wrap(toy.Colour(), size=(48, 64), backend="exact")
     image = torch.full((3, 48, 64), 0.4)
     image[:, 6:22, 40:56] = torch.tensor([1.0, 0, 0])[:, None, None]
     found = PTame(trained.file(), another=True)(box, image, 0)
@@ -68,7 +69,7 @@ def test_an_image_of_another_size_is_brought_to_the_features() -> None:
 
 def test_an_explainer_of_another_box_is_refused_unless_allowed() -> None:
     """Its maps would be about a box that is not there."""
-    box = wrap(toy.Colour().double(), size=32, lane="exact")
+    box = wrap(toy.Colour().double(), size=32, backend="exact")
     with pytest.raises(BoxError, match="expected the box that the explainer was fitted for, toy:colour, got Colour"):
         PTame(trained.file())(box, toy.picture(32), 0)
     assert PTame(trained.file(), another=True)(box, toy.picture(32), 0).shape == (32, 32)
@@ -79,7 +80,7 @@ def test_without_a_file_the_explainer_of_the_box_is_found(home: Path) -> None:
     box = toy.load("colour")
     with pytest.raises(RecordError, match=r"expected an explainer at .*, got nothing there: make one with `salience fit"):
         PTame()(box, toy.picture(32), 0)
-    place = explainer.kept(box.fingerprint)
+    place = explainer.find_path(box.fingerprint)
     place.parent.mkdir(parents=True)
     place.write_bytes(trained.colours().content())
     assert home in place.parents

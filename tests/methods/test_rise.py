@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import masks, probe
+from salience.engine.perturb import masks
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.rise import Rise
-from tests.engine.test_masks import slow_mask
+from tests.engine.perturb.test_masks import slow_mask
 from tests.helpers import curved, noise, same
 
 IMAGE = noise(3, 8, 8)
@@ -18,7 +19,7 @@ IMAGE = noise(3, 8, 8)
 def test_rise_equals_its_definition_in_plain_loops() -> None:
     """S(p) = 1 / (N · p) · Σ f(I ⊙ m) · m(p), mask by mask, in double precision."""
     box, slow = curved(), torch.zeros(8, 8, dtype=torch.float64)
-    lot = next(masks.grids(60, (8, 8), 3, 0.4, seed=2))
+    lot = next(masks.sample_grids(60, (8, 8), 3, 0.4, seed=2))
     behind = torch.full_like(IMAGE, 0.5)
     for cells, shift in zip(lot.cells, lot.shifts.tolist(), strict=True):
         mask = slow_mask(cells, (shift[0], shift[1]), (8, 8))
@@ -71,7 +72,7 @@ def test_an_antithetic_map_of_a_linear_box_has_less_noise() -> None:
 
 def test_a_budget_gives_the_map_of_as_many_masks() -> None:
     """Masks come by number, so 300 of a budget are the first 300."""
-    with probe.running("300 passes") as run:
+    with start_run("300 passes") as run:
         found = Rise(cells=3)(curved(), IMAGE, 1)
     assert run.passes == 300
     assert torch.equal(found, Rise(masks=300, cells=3)(curved(), IMAGE, 1))
@@ -79,7 +80,7 @@ def test_a_budget_gives_the_map_of_as_many_masks() -> None:
 
 def test_the_map_grows_while_it_is_watched() -> None:
     """Each step is the map of the masks so far; the last is the answer; the errors shrink."""
-    with probe.running(batch=32):
+    with start_run(batch=32):
         steps = list(Rise(masks=900, cells=3).watch(curved(), IMAGE, 1))
     assert len(steps) == 4
     assert same(steps[0].saliency, Rise(masks=256, cells=3)(curved(), IMAGE, 1), 1e-6)
@@ -107,7 +108,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], text: st
 
 def test_a_budget_for_no_map_is_refused() -> None:
     """One mask has no error."""
-    with probe.running(1), pytest.raises(BudgetError, match="at least 2 passes for rise, got 1 passes"):
+    with start_run(1), pytest.raises(BudgetError, match="at least 2 passes for rise, got 1 passes"):
         Rise()(curved(), IMAGE, 1)
 
 
@@ -115,7 +116,7 @@ def test_a_budget_for_no_map_is_refused() -> None:
 def test_all_classes_at_once_are_the_maps_one_by_one(estimator: str) -> None:
     """The passes of one map; ridge is refused."""
     box, method = curved(), Rise(masks=50, cells=3, estimator=estimator)
-    with probe.running(batch=7) as run:
+    with start_run(batch=7) as run:
         every = method.every(box, IMAGE)
     assert run.passes == 50
     for target in range(3):

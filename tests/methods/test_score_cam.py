@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from salience.engine import probe
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.score_cam import ScoreCam
 from tests.helpers import noise, same
@@ -49,7 +49,7 @@ def test_constant_maps_cost_nothing() -> None:
     with torch.no_grad():
         net[6].weight[2:4] = 0
         net[6].bias[2:4] = torch.tensor([-1.0, 1.0])
-    with probe.running() as run:
+    with start_run() as run:
         why = ScoreCam().many(box_of(net), IMAGE[None], [1])[0]
     assert run.passes == 1 + why.evidence["masks"]
     assert why.evidence["masks"] <= 8
@@ -78,7 +78,7 @@ def test_many_images_give_each_its_own_map() -> None:
 
 def test_too_small_a_budget_and_unknown_weights_are_refused() -> None:
     """No map is left out in silence."""
-    with pytest.raises(BudgetError, match="expected a budget of at least .* feature maps of 7"), probe.running(4):
+    with pytest.raises(BudgetError, match="expected a budget of at least .* feature maps of 7"), start_run(4):
         ScoreCam()(box_of(network()), IMAGE, 0)
     with pytest.raises(SettingError, match="expected weights softmax or probability, got 'logit'"):
         ScoreCam(weights="logit")

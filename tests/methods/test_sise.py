@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from salience.boxes.torch import TorchBox
-from salience.engine import probe
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError, UnknownName
-from salience.methods import _semantic
+from salience.methods import _sise
 from salience.methods.ada_sise import AdaSise
 from salience.methods.sise import Sise
 from salience.picture import Preparation
-from tests.engine.test_features import slow_otsu
+from tests.engine.perturb.test_feature_masks import slow_otsu
 from tests.helpers import noise, same
 
 IMAGE = noise(3, 16, 16)
@@ -37,7 +37,7 @@ def network(*, inplace: bool = False) -> nn.Sequential:
 def box_of(net: nn.Module) -> TorchBox:
     """Make a box of it that normalises by 0.4 and 0.3."""
     grey, spread = (0.4,) * 3, (0.3,) * 3
-    return TorchBox(net, Preparation((16, 16), None, "bilinear", grey, spread), "abcd", name="net", lane="exact")
+    return TorchBox(net, Preparation((16, 16), None, "bilinear", grey, spread), "abcd", name="net", backend="exact")
 
 
 def slow_sise(net: nn.Sequential, image: Tensor, target: int, mu: float | None, gate: str) -> Tensor:
@@ -48,10 +48,10 @@ def slow_sise(net: nn.Sequential, image: Tensor, target: int, mu: float | None, 
         value = layer(value)
         if number in (1, 4, 7):
             acts.append(value)
-    slopes = torch.autograd.grad(value.softmax(1)[0, target], acts)
+    gradients = torch.autograd.grad(value.softmax(1)[0, target], acts)
     merged: Tensor | None = None
-    for maps, slope in zip(acts, slopes, strict=True):
-        alphas = [float(slope[0, k].mean()) for k in range(slope.shape[1])]
+    for maps, gradient in zip(acts, gradients, strict=True):
+        alphas = [float(gradient[0, k].mean()) for k in range(gradient.shape[1])]
         best = max(alphas)
         tau = mu
         if tau is None:
@@ -92,7 +92,7 @@ def test_sise_equals_its_definition_in_plain_loops(gate: str, mu: float | None, 
 
 def found(method: Any, box: TorchBox, **limits: Any) -> tuple[Any, int]:
     """Run and return what was found, and the passes."""
-    with probe.running(**limits) as run:
+    with start_run(**limits) as run:
         return method.many(box, IMAGE[None], [1])[0], run.passes
 
 
@@ -133,7 +133,7 @@ def test_a_higher_mu_takes_fewer_masks_and_ada_chooses_its_own() -> None:
 
 def test_the_cascade_is_the_worked_one() -> None:
     """The strong pixel of the first two blocks is lost to the last gate."""
-    how = _semantic.Semantic(lambda _: 0.0, "hard", None, False, "mean")
+    how = _sise.Semantic(lambda _: 0.0, "hard", None, False, "mean")
     one, two, three = (
         torch.tensor(each, dtype=torch.float64)
         for each in ([[0.2, 0.9], [0, 1]], [[0.1, 0.8], [0, 1]], [[0, 1], [0.1, 0.2]])

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from salience.boxes import toy
-from salience.engine import chance, maps, probe
+from salience.engine import maps, seeding
+from salience.engine.query import loop
+from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.sobol import Sobol
 from tests.helpers import Asked, curved, noise, same
@@ -22,9 +24,9 @@ def quarters(weights: torch.Tensor) -> torch.Tensor:
 
 
 def test_total_indices_equal_jansens_estimator_in_plain_loops() -> None:
-    """T_i = Σ_j (f(A_j) − f(C_ji))² / (2 N V), V the variance of all f(A) and f(B); the sign is that of the slope."""
+    """T_i = Σ_j (f(A_j) − f(C_ji))² / (2 N V), V the variance of all f(A) and f(B); the sign is that of the gradient."""
     box, behind = curved(), torch.full_like(IMAGE, 0.5)
-    key = chance.generator(3, "sobol", 2).initial_seed()
+    key = seeding.generator(3, "sobol", 2).initial_seed()
     points = torch.quasirandom.SobolEngine(8, scramble=True, seed=key).draw(6, dtype=torch.float64)
 
     def score(cells: torch.Tensor) -> float:
@@ -36,13 +38,13 @@ def test_total_indices_equal_jansens_estimator_in_plain_loops() -> None:
     variance = sum((each - mean) ** 2 for each in known) / 11
     slow = torch.zeros(4, dtype=torch.float64)
     for i in range(4):
-        squares, slope = 0.0, 0.0
+        squares, gradient = 0.0, 0.0
         for point in points:
             mixed = point[:4].clone()
             mixed[i] = point[4 + i]
             change = score(point[:4]) - score(mixed)
-            squares, slope = squares + change**2, slope + float(point[i] - point[4 + i]) * change
-        slow[i] = squares / (2 * 6 * variance) * (1 if slope > 0 else -1)
+            squares, gradient = squares + change**2, gradient + float(point[i] - point[4 + i]) * change
+        slow[i] = squares / (2 * 6 * variance) * (1 if gradient > 0 else -1)
     found = Sobol(designs=6, cells=2, seed=3)(box, IMAGE, 1)
     assert same(found, maps.resize(slow.reshape(2, 2), (8, 8)).float(), 1e-6)
 
@@ -50,7 +52,7 @@ def test_total_indices_equal_jansens_estimator_in_plain_loops() -> None:
 def test_on_an_additive_box_indices_are_the_shares_of_the_variance() -> None:
     """Var Σ w_i u_i = Σ w_i² / 12: cell i holds w_i² / Σ w², as total and as first-order index, and the sign of w_i."""
     box = toy.linear(quarters(WEIGHTS))
-    found = probe.last(Sobol(designs=1024, cells=2, fill="black").watch(box, ONES, 1))
+    found = loop.run_to_end(Sobol(designs=1024, cells=2, fill="black").watch(box, ONES, 1))
     shares = (WEIGHTS**2 / WEIGHTS.square().sum()).float()
     assert same(found.evidence["total"], shares, 0.01)
     assert same(found.evidence["first"], shares, 0.02)
@@ -64,7 +66,7 @@ def test_an_interaction_counts_in_total_and_not_in_first_order() -> None:
         score = images[:, 0, 0, 0] * images[:, 0, 0, 7]
         return torch.stack([1 - score, score], dim=1)
 
-    found = probe.last(Sobol(designs=2048, cells=2, fill="black").watch(Asked(product), ONES, 1))
+    found = loop.run_to_end(Sobol(designs=2048, cells=2, fill="black").watch(Asked(product), ONES, 1))
     assert same(found.evidence["total"], torch.tensor([[4 / 7, 4 / 7], [0, 0]]), 0.01)
     assert same(found.evidence["first"], torch.tensor([[3 / 7, 3 / 7], [0, 0]]), 0.02)
 
@@ -74,7 +76,7 @@ def test_intervals_of_two_standard_errors_hold_the_answer() -> None:
     box, held = toy.linear(quarters(WEIGHTS)), []
     share = float(WEIGHTS[0, 0] ** 2 / WEIGHTS.square().sum())
     for seed in range(40):
-        found = probe.last(Sobol(designs=32, cells=2, fill="black", seed=seed).watch(box, ONES, 1))
+        found = loop.run_to_end(Sobol(designs=32, cells=2, fill="black", seed=seed).watch(box, ONES, 1))
         held.append(abs(float(found.saliency[0, 0]) - share) < 1.96 * float(found.error[0, 0]))
         assert 0 < float(found.error[0, 0]) < share
     assert sum(held) >= 36
@@ -95,7 +97,7 @@ def test_a_score_that_never_changes_gives_a_map_of_zeros() -> None:
 
 def test_a_budget_gives_the_map_of_as_many_whole_designs() -> None:
     """Six passes a design of four cells: 63 passes make ten designs, and three passes are not spent."""
-    with probe.running("63 passes") as run:
+    with start_run("63 passes") as run:
         found = Sobol(cells=2)(curved(), IMAGE, 1)
     assert run.passes == 60
     assert torch.equal(found, Sobol(cells=2, designs=10)(curved(), IMAGE, 1))
@@ -121,5 +123,5 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int], text: str) 
 
 def test_a_budget_for_fewer_than_two_designs_is_refused() -> None:
     """One design has no variance."""
-    with probe.running(131), pytest.raises(BudgetError, match="at least 132 passes for sobol with 8 × 8 cells, got 131"):
+    with start_run(131), pytest.raises(BudgetError, match="at least 132 passes for sobol with 8 × 8 cells, got 131"):
         Sobol()(curved(), IMAGE, 1)

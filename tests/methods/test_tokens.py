@@ -22,7 +22,7 @@ def vit(**options: object) -> TorchBox:
     for each in net.parameters():
         if each.ndim > 1:
             nn.init.normal_(each, std=0.2)  # the library begins with a head of zeros
-    return wrap(net, size=(32, 48), lane="exact")
+    return wrap(net, size=(32, 48), backend="exact")
 
 
 KINDS = {

@@ -48,8 +48,8 @@ def network(kind: str, *, loud: float = 1000) -> tuple[nn.Module, Tensor]:
 def ours(name: str, kind: str, target: int, **settings: Any) -> Tensor:
     """Explain with our method, on the raw logits, and normalise."""
     net, image = network(kind)
-    box = TorchBox(net, Preparation(image.shape[-2:]), "abc", head="none", lane="exact")
-    return normalised(registry.make(name, layer=LAYERS[kind], **settings)(box, image, target))
+    box = TorchBox(net, Preparation(image.shape[-2:]), "abc", head="none", backend="exact")
+    return normalised(registry.make_method(name, layer=LAYERS[kind], **settings)(box, image, target))
 
 
 def normalised(saliency: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ def test_torchcam_loses_the_denominator_of_grad_cam_plus_plus() -> None:
     """It divides a masked copy in place, so its weights are Σ g² · ReLU(g): pytorch-grad-cam is compared with instead."""
     net, image = network("small")
     maps = net[:4](image[None]).detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(net[4:](maps)[0, 2], maps)
-    weights = (slopes**2 * slopes.relu()).sum((2, 3), keepdim=True)
+    (gradients,) = torch.autograd.grad(net[4:](maps)[0, 2], maps)
+    weights = (gradients**2 * gradients.relu()).sum((2, 3), keepdim=True)
     peer = torchcam("GradCAMpp", "small", 2)
     undivided = normalised(enlarged((weights * maps.detach()).sum(1).relu()[0], 8))
     assert apart(peer, undivided) <= CLOSE
@@ -139,8 +139,8 @@ def test_cams_agree_with_pytorch_grad_cam(name: str, method: str, kind: str, tar
 def test_centred_eigen_cam_agrees_with_pytorch_grad_cam_up_to_the_sign(kind: str) -> None:
     """The peer centres, lets the decomposition choose the sign, and cuts below zero before it enlarges."""
     net, image = network(kind)
-    box, layer = TorchBox(net, Preparation(image.shape[-2:]), "abc", lane="exact"), LAYERS[kind]
-    found = eigen_cam.project(box.tap(image[None], [layer])[layer], centred=True)[0]
+    box, layer = TorchBox(net, Preparation(image.shape[-2:]), "abc", backend="exact"), LAYERS[kind]
+    found = eigen_cam.project(box.activations(image[None], [layer])[layer], centred=True)[0]
     peer = pytorch_grad_cam("EigenCAM", kind, 0)
     either = [normalised(enlarged((sign * found).relu(), image.shape[-1])) for sign in (1, -1)]
     assert min(apart(each, peer) for each in either) <= CLOSE
@@ -161,5 +161,5 @@ def test_cams_of_a_vision_transformer_agree_with_pytorch_grad_cam(name: str, met
     net, image = vit(), noise(3, 64, 64, dtype=torch.float32)
     with getattr(peers, method)(model=net, target_layers=[net.blocks[-1].norm1], reshape_transform=tokens) as extractor:
         found = extractor(image[None], [peers.utils.model_targets.ClassifierOutputTarget(1)])
-    box = TorchBox(vit(), Preparation((64, 64)), "abc", lane="exact")
-    assert apart(normalised(registry.make(name)(box, image, 1)), normalised(torch.from_numpy(found[0]))) <= CLOSE
+    box = TorchBox(vit(), Preparation((64, 64)), "abc", backend="exact")
+    assert apart(normalised(registry.make_method(name)(box, image, 1)), normalised(torch.from_numpy(found[0]))) <= CLOSE

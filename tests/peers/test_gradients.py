@@ -1,6 +1,6 @@
 """The gradient family against Captum, and FullGrad against pytorch-grad-cam.
 
-They get the image as the network sees it, we get pixels in 0…1, so a slope of theirs divided by std is ours.
+They get the image as the network sees it, we get pixels in 0…1, so a gradient of theirs divided by std is ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox
-from salience.engine import chance
+from salience.engine import seeding
 from salience.methods.fullgrad import Fullgrad, stretched
 from salience.methods.gradient import Gradient
 from salience.methods.guided_backprop import GuidedBackprop
@@ -50,7 +50,7 @@ both = pytest.mark.parametrize("make", [resnet, small])
 def sides(make: Callable[[], nn.Module]) -> tuple[TorchBox, nn.Module, Tensor]:
     """Make our box, their network, and the image as the network sees it, all in double precision."""
     ready = Preparation(SIZE, mean=tuple(MEAN.tolist()), std=tuple(STD.tolist()))
-    box = TorchBox(make().double(), ready, [str(k) for k in range(10)], lane="exact")
+    box = TorchBox(make().double(), ready, [str(k) for k in range(10)], backend="exact")
     return box, make().double().eval(), ((IMAGE - theirs(MEAN)) / theirs(STD)).requires_grad_()
 
 
@@ -61,7 +61,7 @@ def theirs(values: Tensor) -> Tensor:
 
 @both
 def test_gradient_is_captums_saliency(make: Callable[[], nn.Module]) -> None:
-    """Sizes of slopes, each channel by itself; then the largest."""
+    """Sizes of gradients, each channel by itself; then the largest."""
     captum = pytest.importorskip("captum.attr")
     box, net, seen = sides(make)
     known = captum.Saliency(net).attribute(seen[None], CLASS)[0].detach() / theirs(STD)
@@ -71,7 +71,7 @@ def test_gradient_is_captums_saliency(make: Callable[[], nn.Module]) -> None:
 
 @both
 def test_input_x_gradient_is_captums(make: Callable[[], nn.Module]) -> None:
-    """What the network sees, times the slope there."""
+    """What the network sees, times the gradient there."""
     captum = pytest.importorskip("captum.attr")
     box, net, seen = sides(make)
     known = captum.InputXGradient(net).attribute(seen[None], CLASS)[0].detach()
@@ -102,7 +102,7 @@ def test_smooth_grad_is_captums_on_the_same_noise(
     captum = pytest.importorskip("captum.attr")
     box, net, seen = sides(make)
     deviation = 0.15 * (IMAGE.max() - IMAGE.min())
-    addresses = [chance.generator(0, "smooth-grad", copy) for copy in range(6)]
+    addresses = [seeding.generator(0, "smooth-grad", copy) for copy in range(6)]
     ours = torch.stack([torch.randn(IMAGE.shape, generator=each).double() for each in addresses]) * deviation / theirs(STD)
     monkeypatch.setattr(torch, "normal", lambda *_, **__: ours)
     tunnel = captum.NoiseTunnel(captum.Saliency(net))
@@ -126,7 +126,7 @@ def test_guided_backprop_is_captums(make: Callable[[], nn.Module]) -> None:
 def test_the_parts_of_fullgrad_are_those_of_pytorch_grad_cam() -> None:
     """Its maps differ by design: it stretches each channel by itself, not the layer. So its parts are compared.
 
-    They are its biases with the means of batch norms, and its slopes at the layers; each layer is then stretched as
+    They are its biases with the means of batch norms, and its gradients at the layers; each layer is then stretched as
     the paper says.
     """
     cam = pytest.importorskip("pytorch_grad_cam")
@@ -139,8 +139,8 @@ def test_the_parts_of_fullgrad_are_those_of_pytorch_grad_cam() -> None:
     full.activations_and_grads.release()
     leaf = seen[None].detach().requires_grad_()
     known = stretched(leaf.detach() * torch.autograd.grad(net(leaf)[0, CLASS], leaf)[0]).sum(1)
-    for bias, slopes in zip(full.bias_data, heard, strict=True):
-        small_map = stretched(slopes * torch.from_numpy(bias)[:, None, None]).sum(1, keepdim=True)
+    for bias, gradients in zip(full.bias_data, heard, strict=True):
+        small_map = stretched(gradients * torch.from_numpy(bias)[:, None, None]).sum(1, keepdim=True)
         known = known + nn.functional.interpolate(small_map, size=SIZE, mode="bilinear")[:, 0]
     assert len(full.bias_data) == 3
-    assert same(Fullgrad()(box, IMAGE, CLASS), known[0], 1e-5)  # its biases and slopes pass through float32
+    assert same(Fullgrad()(box, IMAGE, CLASS), known[0], 1e-5)  # its biases and gradients pass through float32

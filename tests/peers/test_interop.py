@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience import measuring, registry
+from salience import registry
 from salience.boxes.torch import TorchBox
 from salience.case import Case
 from salience.errors import SettingError, UnknownName
 from salience.picture import Preparation
+from salience.tasks.measure import measure_case
 from tests.helpers import apart, noise
 
 SIDE, COUNT = 16, 5
@@ -38,7 +39,7 @@ def network() -> nn.Module:
 
 def box() -> TorchBox:
     """Make a box that normalises."""
-    return TorchBox(network(), Preparation((SIDE, SIDE), mean=MEAN, std=STD), lane="exact")
+    return TorchBox(network(), Preparation((SIDE, SIDE), mean=MEAN, std=STD), backend="exact")
 
 
 def normalised(images: Tensor = IMAGES) -> Tensor:
@@ -49,7 +50,7 @@ def normalised(images: Tensor = IMAGES) -> Tensor:
 def singly(spec: str) -> list[float]:
     """Measure each case."""
     cases = [Case(box(), *each) for each in zip(IMAGES, [0, 1, 2, 3, 0], MAPS, TRUTHS, strict=True)]
-    return [measuring.measured(each, registry.measure(spec)).value for each in cases]
+    return [measure_case(each, registry.make_measure(spec)).value for each in cases]
 
 
 @pytest.fixture
@@ -143,12 +144,12 @@ def test_the_box_of_quantus_model_is_the_box_without_its_normalisation(quantus: 
     """A gradient in normalised space is steeper by each channel's deviation, if they are equal by one factor."""
     from salience.interop.quantus import explainer
 
-    even = TorchBox(network(), Preparation((SIDE, SIDE), mean=MEAN, std=(0.2,) * 3), lane="exact")
+    even = TorchBox(network(), Preparation((SIDE, SIDE), mean=MEAN, std=(0.2,) * 3), backend="exact")
     inputs = (IMAGES - torch.tensor(MEAN)[:, None, None]) / 0.2
     maps = explainer("gradient")(network(), inputs.numpy(), np.array([0, 1, 2, 3, 0]))
     assert maps.shape == (COUNT, 1, SIDE, SIDE)
     for found, image, target in zip(maps, IMAGES, [0, 1, 2, 3, 0], strict=True):
-        assert apart(torch.tensor(found[0]), registry.make("gradient")(even, image, target) * 0.2) < 1e-6
+        assert apart(torch.tensor(found[0]), registry.make_method("gradient")(even, image, target) * 0.2) < 1e-6
 
 
 def test_methods_that_mask_show_zero_and_a_box_of_ones_own_undoes_the_normalisation(quantus: Any) -> None:
@@ -156,7 +157,9 @@ def test_methods_that_mask_show_zero_and_a_box_of_ones_own_undoes_the_normalisat
     from salience.interop.quantus import explainer
 
     inputs, targets = normalised().numpy()[:2], np.array([0, 1])
-    known = [registry.make("occlusion", window=4, stride=2)(box(), *each) for each in zip(IMAGES[:2], [0, 1], strict=True)]
+    known = [
+        registry.make_method("occlusion", window=4, stride=2)(box(), *each) for each in zip(IMAGES[:2], [0, 1], strict=True)
+    ]
     bare = explainer("occlusion", window=4)(network(), inputs, targets, stride=2, device="cpu")
     own = explainer("occlusion", box(), window=4, stride=2)(nn.Identity(), inputs, targets)
     for maps in (bare, own):
@@ -190,8 +193,8 @@ def test_quantus_sparseness_is_our_gini_and_its_complexity_our_entropy(quantus: 
     maps = explainer("gradient")(network(), normalised().numpy(), np.array([0, 1, 2, 3, 0]))[:, 0]
     for at, each in enumerate(torch.tensor(maps).double()):
         case = Case(box(), IMAGES[at], 0, each)
-        assert registry.measure("sparsity/gini")(case).value == pytest.approx(even[at], abs=1e-6)
-        assert registry.measure("sparsity/entropy")(case).value == pytest.approx(entropy[at], abs=1e-5)
+        assert registry.make_measure("sparsity/gini")(case).value == pytest.approx(even[at], abs=1e-6)
+        assert registry.make_measure("sparsity/entropy")(case).value == pytest.approx(entropy[at], abs=1e-5)
 
 
 def test_quantus_pixel_flipping_runs_on_our_maps(quantus: Any) -> None:
@@ -237,8 +240,8 @@ def test_torchcams_drop_and_increase_are_ours(at: int) -> None:
     metric.update(normalised()[at : at + 1], 2)
     known = metric.summary()
     case = Case(box(), IMAGES[at], 2, MAPS[at])
-    assert registry.measure("average-drop/torchcam")(case).value == pytest.approx(known["avg_drop"], abs=1e-6)
-    assert registry.measure("increase/torchcam")(case).value == known["conf_increase"]
+    assert registry.make_measure("average-drop/torchcam")(case).value == pytest.approx(known["avg_drop"], abs=1e-6)
+    assert registry.make_measure("increase/torchcam")(case).value == known["conf_increase"]
 
 
 @pytest.fixture
@@ -259,7 +262,7 @@ def test_pytorch_grad_cams_drop_and_increase_are_ours(gradcam: Any, kind: str) -
         known, risen = gradcam.drop(*asked), gradcam.rise(*asked)
         for at in range(COUNT):
             case = Case(box(), IMAGES[at], target, MAPS[at])
-            assert registry.measure(f"average-drop/grad-cam-{kind}")(case).value == pytest.approx(known[at], abs=1e-6)
-            assert registry.measure(f"increase/grad-cam-{kind}")(case).value == risen[at]
+            assert registry.make_measure(f"average-drop/grad-cam-{kind}")(case).value == pytest.approx(known[at], abs=1e-6)
+            assert registry.make_measure(f"increase/grad-cam-{kind}")(case).value == risen[at]
         drops += known.sum()
     assert drops > 0

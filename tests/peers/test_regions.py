@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from salience.engine.surrogate import Cut
+from salience.engine.estimate.linear_surrogate import Segmentation
 from salience.methods.kernel_shap import KernelShap
 from salience.methods.lime import Lime
 from tests.helpers import curved, noise
 
 IMAGE, BOX, MASKS, WIDTH = noise(3, 8, 8), curved(), 200, 0.25
-CUT = Cut(IMAGE, 12, 0)
+CUT = Segmentation(IMAGE, 12, 0)
 
 
 def theirs(method: Any, masks: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox
 from salience.case import Case
-from salience.engine import chance
+from salience.engine import seeding
 from salience.measures.infidelity import Infidelity, squares
 from salience.measures.max_sensitivity import MaxSensitivity
 from salience.methods.gradient import Gradient
@@ -25,9 +25,9 @@ SAMPLES = 30
 def removed(protocol: str) -> tuple[Tensor, Tensor]:
     """Give our perturbations in Captum's terms: what is multiplied with the map, and the images that are left."""
     if protocol == "gaussian":
-        drawn = torch.randn(SAMPLES, 3, 8, 8, generator=chance.generator(0, "infidelity", "gaussian", 0)).double()
+        drawn = torch.randn(SAMPLES, 3, 8, 8, generator=seeding.generator(0, "infidelity", "gaussian", 0)).double()
         return IMAGE - 0.5 - 0.2 * drawn, 0.5 + 0.2 * drawn
-    hidden = (1 - squares((8, 8), SAMPLES, 0).draw(IMAGE))[:, None]
+    hidden = (1 - squares((8, 8), SAMPLES, 0).rasterise(IMAGE))[:, None]
     return hidden.expand(-1, 3, -1, -1) / 3, IMAGE + hidden * (0.5 - IMAGE)  # a third a channel: a pixel counts once
 
 
@@ -52,12 +52,12 @@ def test_max_sensitivity_of_the_gradient_is_captums() -> None:
         return Gradient()(box, image, target)
 
     def theirs(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        steps = [torch.rand(3, 8, 8, generator=chance.generator(0, "max-sensitivity", draw)) * 2 - 1 for draw in range(10)]
+        steps = [torch.rand(3, 8, 8, generator=seeding.generator(0, "max-sensitivity", draw)) * 2 - 1 for draw in range(10)]
         return (IMAGE + 0.02 * torch.stack(steps).double(),)
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 3)).double()
-    box = TorchBox(net, Preparation((8, 8)), ("a", "b", "c"), lane="exact")
+    box = TorchBox(net, Preparation((8, 8)), ("a", "b", "c"), backend="exact")
 
     def attribute(inputs: Any) -> tuple[Tensor, ...]:
         seen = inputs[0] if isinstance(inputs, tuple) else inputs

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from salience import registry
 from salience.case import Data, Sample
-from salience.engine.fit import Loop
+from salience.engine.training.loop import Loop
 from salience.errors import BoxError, DataError, RecordError, UnknownName
-from salience.trainers._classifier import Course
+from salience.trainers._classifier.training import TrainingConfig
 from salience.trainers.plain import Plain
 from salience.trainers.scaat import Scaat
 from tests.helpers import Asked, brightness
@@ -37,7 +37,7 @@ def net() -> nn.Module:
 
 def box() -> Any:
     """Make it a box, as `py:` would."""
-    return registry.box(net(), size=24, classes=["red", "green", "blue"], name="small", lane="exact")
+    return registry.open_box(net(), size=24, classes=["red", "green", "blue"], name="small", backend="exact")
 
 
 SPEC = f"py:{Path(__file__)}:box"
@@ -48,7 +48,7 @@ def test_a_training_learns_and_leaves_the_box_alone(tmp_path: Path) -> None:
     made = box()
     before = {key: value.clone() for key, value in made.module.state_dict().items()}
     trained = Scaat(attack_steps=1).fit(
-        made, SHAPES, out=tmp_path, loop=replace(SHORT, steps=40), course=Course(rate=0.02, held=0.25)
+        made, SHAPES, out=tmp_path, loop=replace(SHORT, steps=40), config=TrainingConfig(rate=0.02, held=0.25)
     )
     assert trained.history[-1]["accuracy"] >= 0.9
     assert trained.history[-1]["accuracy"] > trained.history[0]["accuracy"]
@@ -58,13 +58,14 @@ def test_a_training_learns_and_leaves_the_box_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("course", "kept"), [(Course(), True), (Course(new_statistics=True), False), (Course(scratch=True), False)]
+    ("config", "kept"),
+    [(TrainingConfig(), True), (TrainingConfig(new_statistics=True), False), (TrainingConfig(scratch=True), False)],
 )
-def test_statistics_of_a_trained_network_are_kept(course: Course, kept: bool, tmp_path: Path) -> None:
+def test_statistics_of_a_trained_network_are_kept(config: TrainingConfig, kept: bool, tmp_path: Path) -> None:
     """Unless they are to be learnt anew, as they are from scratch; the norm's scale is trained in any case."""
     made = box()
     made.module[1].running_mean.fill_(0.3)
-    trained = Plain().fit(made, SHAPES, out=tmp_path, loop=SHORT, course=replace(course, rate=0.01))
+    trained = Plain().fit(made, SHAPES, out=tmp_path, loop=SHORT, config=replace(config, rate=0.01))
     norm = trained.box.module[1]
     assert torch.equal(norm.running_mean, torch.full((6,), 0.3)) == kept
     assert not torch.equal(norm.weight, made.module[1].weight)
@@ -72,25 +73,25 @@ def test_statistics_of_a_trained_network_are_kept(course: Course, kept: bool, tm
 
 def test_what_was_trained_is_a_box(tmp_path: Path) -> None:
     """`trained:FOLDER` answers as the box that came out; the card says how it came about."""
-    trained = Plain().fit(SPEC, SHAPES, out=tmp_path, loop=SHORT, course=Course(rate=0.01))
-    again = registry.box(f"trained:{tmp_path}")
+    trained = Plain().fit(SPEC, SHAPES, out=tmp_path, loop=SHORT, config=TrainingConfig(rate=0.01))
+    again = registry.open_box(f"trained:{tmp_path}")
     image = torch.rand(2, 3, 24, 24)
     assert torch.equal(again(image), trained.box(image))
     assert again.fingerprint == trained.box.fingerprint != box().fingerprint
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "small, plain" in card
     assert "| accuracy |" in card
-    assert registry.box(SPEC).name == "small"
+    assert registry.open_box(SPEC).name == "small"
 
 
 def test_a_box_given_as_an_object_needs_its_spec_to_be_loaded(tmp_path: Path) -> None:
     """Its weights are in the folder, its layers are not."""
     Plain().fit(box(), SHAPES, out=tmp_path, loop=SHORT)
     with pytest.raises(BoxError, match="expected the spec of the network"):
-        registry.box(f"trained:{tmp_path}")
-    assert registry.box(f"trained:{tmp_path}?of={SPEC}").name == "small, plain"
+        registry.open_box(f"trained:{tmp_path}")
+    assert registry.open_box(f"trained:{tmp_path}?of={SPEC}").name == "small, plain"
     with pytest.raises(BoxError, match="without box.json"):
-        registry.box(f"trained:{tmp_path / 'nowhere'}")
+        registry.open_box(f"trained:{tmp_path / 'nowhere'}")
 
 
 @pytest.mark.parametrize("how", [Plain(), Scaat(attack_steps=1)], ids=["plain", "scaat"])
@@ -101,11 +102,11 @@ def test_a_training_that_was_stopped_goes_on_exactly(how: Any, tmp_path: Path) -
         if step == 6:
             raise KeyboardInterrupt
 
-    course = Course(rate=0.01, mirror=True, shift=2)
-    whole = how.fit(box(), SHAPES, out=tmp_path / "whole", loop=SHORT, course=course)
+    config = TrainingConfig(rate=0.01, mirror=True, shift=2)
+    whole = how.fit(box(), SHAPES, out=tmp_path / "whole", loop=SHORT, config=config)
     with pytest.raises(KeyboardInterrupt):
-        how.fit(box(), SHAPES, out=tmp_path / "cut", loop=SHORT, course=course, tell=stop)
-    again = how.fit(box(), SHAPES, out=tmp_path / "cut", loop=SHORT, course=course)
+        how.fit(box(), SHAPES, out=tmp_path / "cut", loop=SHORT, config=config, tell=stop)
+    again = how.fit(box(), SHAPES, out=tmp_path / "cut", loop=SHORT, config=config)
     for one, other in zip(whole.history, again.history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert whole.box.fingerprint == again.box.fingerprint
@@ -114,7 +115,7 @@ def test_a_training_that_was_stopped_goes_on_exactly(how: Any, tmp_path: Path) -
 KILLED = """
 import os, signal, sys
 from tests.trainers.test_classifier import SHAPES, SHORT, SPEC
-from salience.trainers._classifier import Course
+from salience.trainers._classifier.training import Course
 from salience.trainers.scaat import Scaat
 die = lambda step, steps, row: os.kill(os.getpid(), signal.SIGKILL) if step == int(sys.argv[2]) else None
 Scaat(attack_steps=1).fit(SPEC, SHAPES, out=sys.argv[1], loop=SHORT, course=Course(rate=0.01), tell=die)
@@ -145,7 +146,7 @@ def test_a_run_refuses_other_settings(tmp_path: Path) -> None:
 def test_only_some_modules_are_trained(tmp_path: Path) -> None:
     """The others keep their weights, and their batch norms their statistics."""
     made = box()
-    trained = Plain().fit(made, SHAPES, out=tmp_path, loop=SHORT, course=Course(only=("6",), rate=0.05))
+    trained = Plain().fit(made, SHAPES, out=tmp_path, loop=SHORT, config=TrainingConfig(only=("6",), rate=0.05))
     moved = [
         key
         for key, value in trained.box.module.state_dict().items()
@@ -153,12 +154,12 @@ def test_only_some_modules_are_trained(tmp_path: Path) -> None:
     ]
     assert moved == ["6.weight", "6.bias"]
     with pytest.raises(UnknownName, match="module with weights"):
-        Plain().fit(made, SHAPES, out=tmp_path / "other", loop=SHORT, course=Course(only=("head",)))
+        Plain().fit(made, SHAPES, out=tmp_path / "other", loop=SHORT, config=TrainingConfig(only=("head",)))
 
 
 def test_epochs_are_steps_and_scratch_is_a_new_start(tmp_path: Path) -> None:
     """36 pictures are learnt from, 4 held out."""
-    trained = Plain().fit(box(), SHAPES, out=tmp_path, loop=SHORT, course=Course(epochs=2, scratch=True, rate=1e-9))
+    trained = Plain().fit(box(), SHAPES, out=tmp_path, loop=SHORT, config=TrainingConfig(epochs=2, scratch=True, rate=1e-9))
     assert trained.history[-1]["step"] == 9
     assert not torch.equal(trained.box.module[0].weight, net()[0].weight)
 
@@ -172,7 +173,7 @@ def test_what_cannot_be_learnt_from_is_named(tmp_path: Path) -> None:
         Plain().fit(box(), Data("cats", [Sample("one", images[0], ("cat",))]), out=tmp_path)
     with pytest.raises(DataError, match="expected a data set of labelled pictures, got Tensor"):
         Plain().fit(box(), images, out=tmp_path)
-    many = registry.box(net(), size=24, head="sigmoid", lane="exact")
+    many = registry.open_box(net(), size=24, head="sigmoid", backend="exact")
     with pytest.raises(BoxError, match="one right class a picture"):
         Plain().fit(many, SHAPES, out=tmp_path)
 
@@ -185,10 +186,10 @@ def moved_by(image: Tensor, shown: Tensor) -> set[tuple[int, int]]:
 
 def test_pictures_are_mirrored_and_moved_by_chance() -> None:
     """By at most the pixels given, by the address of the visit, and with the edge repeated."""
-    from salience.trainers._classifier import Learner
+    from salience.trainers._classifier.training import Learner
 
     learner = object.__new__(Learner)
-    learner.course, learner.loop = Course(mirror=True, shift=2), SHORT
+    learner.config, learner.loop = TrainingConfig(mirror=True, shift=2), SHORT
     image = torch.rand(3, 24, 24)
     offsets, mirrored = set(), 0
     for place in range(60):

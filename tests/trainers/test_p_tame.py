@@ -14,12 +14,14 @@ from torch.nn import functional
 
 from salience import registry
 from salience.boxes import toy
-from salience.engine import chance, masks
-from salience.engine.fit import Loop
-from salience.engine.visits import Visit
+from salience.engine import seeding
+from salience.engine.perturb import masks
+from salience.engine.training.loop import Loop
+from salience.engine.training.sample_order import OrderedSample
 from salience.errors import BoxError, DataError, RecordError, SettingError, TargetError
 from salience.methods.p_tame import PTame as Method
-from salience.trainers import _p_tame, _search
+from salience.trainers._p_tame.learner import Learner, masked_gradient
+from salience.trainers._p_tame.search import sample_weights
 from salience.trainers.p_tame import PTame
 from tests.helpers import Asked, apart, brightness, curved, noise
 
@@ -36,13 +38,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def scenes(count: int = 48, side: int = 32) -> Tensor:
     """Draw patches of three colours at random places."""
-    places = torch.randint(0, side - 8, (count, 2), generator=chance.generator(0, "scenes")).tolist()
+    places = torch.randint(0, side - 8, (count, 2), generator=seeding.generator(0, "scenes")).tolist()
     return torch.stack([toy.picture(side, number % 3, *place) for number, place in enumerate(places)])
 
 
-def learner(box: Any, **settings: Any) -> _p_tame.Learner:
+def learner(box: Any, **settings: Any) -> Learner:
     """Make the step without a training around it."""
-    made = object.__new__(_p_tame.Learner)
+    made = object.__new__(Learner)
     made.how, made.box, made.loop = PTame(**settings), box, Loop()
     return made
 
@@ -78,10 +80,10 @@ def box_mean(box: Any, image: Tensor) -> Tensor:
 def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
     """Σ (m − m̄)(y − ȳ) / (K − 1), over 1/40, with masks that are addressed by the picture's place in the training."""
     box, image = Asked(brightness), noise(3, 8, 8, dtype=torch.float32)
-    told = learner(box, masks=5, cells=3, route="queries").asked(image, [1, 0], (8, 8), Visit(7, 0))
+    told = learner(box, masks=5, cells=3, route="queries").asked(image, [1, 0], (8, 8), OrderedSample(7, 0))
 
-    lots = masks.grids(40, (8, 8), 3, 0.5, 0, start=35)
-    drawn = torch.cat([lot.draw(image) for lot in lots])
+    lots = masks.sample_grids(40, (8, 8), 3, 0.5, 0, start=35)
+    drawn = torch.cat([lot.rasterise(image) for lot in lots])
     scores = [float((image * mask).mean()) for mask in drawn]
     for y in range(8):
         for x in range(8):
@@ -123,7 +125,7 @@ def features() -> Any:
         def forward(self, images: Tensor) -> Tensor:
             return self.act(self.mix(images)).mean((2, 3))
 
-    return registry.box(Near(), size=32, lane="exact")
+    return registry.open_box(Near(), size=32, backend="exact")
 
 
 @pytest.mark.parametrize("route", ["gradient", "queries"])
@@ -150,16 +152,16 @@ def test_a_run_goes_on_in_the_lane_that_it_began_in(tmp_path: Path) -> None:
     loop = replace(SHORT, steps=2)
     PTame(**TINY).fit(toy.load("colour"), scenes(), out=tmp_path, loop=loop)
     file = tmp_path / "run.json"
-    file.write_text(file.read_text().replace('"lane": "exact"', '"lane": "channels-last"'))
-    box = toy.load("colour", lane="auto")
+    file.write_text(file.read_text().replace('"backend": "exact"', '"backend": "channels-last"'))
+    box = toy.load("colour", backend="auto")
     PTame(**TINY).fit(box, scenes(), out=tmp_path, loop=loop)
-    assert box.lane == "channels-last"
+    assert box.backend == "channels-last"
 
 
 def test_a_mask_that_hides_nothing_leaves_the_box_its_answer() -> None:
     """Its cross-entropy is then that of the clean picture, whatever the fill."""
     box, images = curved(8), noise(2, 3, 8, 8)
-    seen, _ = _p_tame.slope(box, images, torch.ones(2, 8, 8, dtype=torch.float64), [1, 2], "noise")
+    seen, _ = masked_gradient(box, images, torch.ones(2, 8, 8, dtype=torch.float64), [1, 2], "noise")
     assert seen == pytest.approx(float(functional.cross_entropy(box.logits(images), torch.tensor([1, 2])).detach()))
 
 
@@ -182,7 +184,7 @@ def test_the_map_shows_what_the_box_goes_by_and_not_what_is_in_the_picture(corne
     shown = torch.stack([toy.picture(32, number % 3, 10 + number % 12, number % 23) for number in range(48)])
     for number, image in enumerate(shown):
         image[:, :6, :6] = torch.eye(3)[(number + 1) % 3][:, None, None]
-    box, aux = registry.box(ByCode(corner), size=32, lane="exact"), f"py:{Path(__file__)}:features"
+    box, aux = registry.open_box(ByCode(corner), size=32, backend="exact"), f"py:{Path(__file__)}:features"
     settings = TINY | {"aux": aux, "mirror": False, "route": "queries"}
     method = Method().fit(box, shown, out=str(tmp_path), loop=replace(SHORT, steps=30), **settings)
     for number in range(3):
@@ -201,10 +203,10 @@ def test_a_class_that_was_not_learnt_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_no_gradient_and_no_hook_stays_on_box_and_features(tmp_path: Path) -> None:
-    """Weights, running means, modes and slopes of both are as before, and so is the process's random state."""
+    """Weights, running means, modes and gradients of both are as before, and so is the process's random state."""
     net, aux = toy.Colour().train(), toy.Colour().train()
-    box, state = registry.box(net, size=32, classes=["r", "g", "b"]), torch.get_rng_state()
-    fitted = PTame(**TINY | {"aux": registry.box(aux, size=32)}).fit(box, scenes(), out=tmp_path, loop=SHORT)
+    box, state = registry.open_box(net, size=32, classes=["r", "g", "b"]), torch.get_rng_state()
+    fitted = PTame(**TINY | {"aux": registry.open_box(aux, size=32)}).fit(box, scenes(), out=tmp_path, loop=SHORT)
     assert torch.equal(torch.get_rng_state(), state)
     for module in (net, aux):
         assert all(each.grad is None and each.requires_grad for each in module.parameters())
@@ -238,9 +240,9 @@ def test_a_search_takes_the_weights_with_the_best_road(tmp_path: Path) -> None:
     files = [tmp_path / f"trial-{trial}" / "history.jsonl" for trial in range(3)]
     roads = [json.loads(file.read_text().splitlines()[-1])["road"] for file in files]
     assert fitted.history[-1]["road"] == max(roads)
-    trial = _search.drawn(how, 0, 1)
+    trial = sample_weights(how, 0, 1)
     assert 0.85 <= trial.ce + trial.area <= 1
-    assert trial == _search.drawn(how, 0, 1) != _search.drawn(how, 0, 2)
+    assert trial == sample_weights(how, 0, 1) != sample_weights(how, 0, 2)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -274,9 +276,9 @@ def test_too_few_pictures_are_one_sentence(tmp_path: Path) -> None:
 
 def test_features_of_a_picture_are_read_once() -> None:
     """And once for its mirror image, whatever is asked beside it; without room for them, each time, and alike."""
-    from salience.engine import source
+    from salience.engine.training.features import CachedFeatures, FeatureSource
 
-    aux: Any = registry.box("toy:colour")
+    aux: Any = registry.open_box("toy:colour")
     passes = 0
 
     def count(_module: Any, given: Any) -> None:
@@ -284,9 +286,9 @@ def test_features_of_a_picture_are_read_once() -> None:
         passes += len(given[0])
 
     aux.module.register_forward_pre_hook(count)
-    features = source.Source.of(aux)
+    features = FeatureSource.of(aux)
     before, images = passes, scenes(4)
-    wide, narrow = source.Remembered(features), source.Remembered(features, most=0)
+    wide, narrow = CachedFeatures(features), CachedFeatures(features, most=0)
     names = [(number, turned) for number in range(4) for turned in (False, True)]
     shown = torch.stack([images[number].flip(-1) if turned else images[number] for number, turned in names])
     first = wide(names, shown)

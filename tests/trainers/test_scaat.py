@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from salience import registry
 from salience.errors import SettingError, UnknownName
-from salience.trainers._attack import Attack
-from salience.trainers._permission import permitted
-from salience.trainers._step import Step, crossed, divergence
+from salience.trainers._classifier.attack import Attack
+from salience.trainers._classifier.attack_mask import attack_mask
+from salience.trainers._classifier.loss import Step, cross_entropy, divergence
 from salience.trainers.adversarial import Adversarial
 from salience.trainers.gradient_penalty import GradientPenalty
 from salience.trainers.plain import Plain
-from salience.trainers.saliency_guided import SaliencyGuided, replaced
+from salience.trainers.saliency_guided import SaliencyGuided, replace_marked
 from salience.trainers.scaat import Scaat
 from salience.trainers.trades import Trades
 from tests.helpers import apart, noise, same
@@ -43,7 +43,7 @@ def chances(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def slopes(loss: Tensor, module: nn.Module) -> Tensor:
+def gradients(loss: Tensor, module: nn.Module) -> Tensor:
     """Return the gradient of a loss, all parameters in a row."""
     return torch.cat([each.flatten() for each in torch.autograd.grad(loss, list(module.parameters()))])
 
@@ -57,7 +57,7 @@ def test_a_step_is_the_definition_in_plain_loops() -> None:
     start = torch.randn(images.shape, generator=chances())
     whole = torch.stack([twin(module, images[i], int(labels[i]), start[i].double()) for i in range(4)]).mean()
     assert float(ours.detach()) == pytest.approx(float(whole.detach()), abs=1e-12)
-    assert apart(slopes(ours, module), slopes(whole, module)) < 1e-12
+    assert apart(gradients(ours, module), gradients(whole, module)) < 1e-12
 
 
 def twin(module: nn.Module, image: Tensor, label: int, start: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def twin(module: nn.Module, image: Tensor, label: int, start: Tensor) -> Tensor:
         return found
 
     leaf = image.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(logits(leaf)[label], leaf)
-    saliency = [(max(abs(float(slope[c, y, x])) for c in range(3)), 6 * y + x) for y in range(6) for x in range(6)]
+    (gradient,) = torch.autograd.grad(logits(leaf)[label], leaf)
+    saliency = [(max(abs(float(gradient[c, y, x])) for c in range(3)), 6 * y + x) for y in range(6) for x in range(6)]
     free = {place for _, place in sorted(saliency)[:18]}
     allowed = torch.tensor([float(place in free) for place in range(36)]).view(6, 6).double()
     change = (image + 0.001 * start * allowed).clamp(0, 1) - image
@@ -78,19 +78,19 @@ def twin(module: nn.Module, image: Tensor, label: int, start: Tensor) -> Tensor:
     for _ in range(2):
         leaf = change.clone().requires_grad_()
         kl = sum(p[k] * (p[k].log() - logits(image + leaf).log_softmax(0)[k]) for k in range(3))
-        (slope,) = torch.autograd.grad(kl, leaf)  # type: ignore[arg-type]  # a sum of tensors
-        change = (change + 1.25 * 0.1 / 2 * slope.sign()).clamp(-0.1, 0.1) * allowed
+        (gradient,) = torch.autograd.grad(kl, leaf)  # type: ignore[arg-type]  # a sum of tensors
+        change = (change + 1.25 * 0.1 / 2 * gradient.sign()).clamp(-0.1, 0.1) * allowed
         change = (image + change).clamp(0, 1) - image
     clean, moved = logits(image).log_softmax(0), logits(image + change).log_softmax(0)
     return -clean[label] + 0.7 * (clean.exp() * (clean - moved)).sum()
 
 
 def test_with_no_reach_it_is_ordinary_training() -> None:
-    """ε = 0: the divergence is 0, and so is its slope."""
+    """ε = 0: the divergence is 0, and so is its gradient."""
     module, (images, labels) = net(), batch()
     ours, plain = Scaat(epsilon=0)(module, images, labels), Plain()(module, images, labels)
     assert float((ours - plain).detach()) == pytest.approx(0, abs=1e-15)
-    assert apart(slopes(ours, module), slopes(plain, module)) < 1e-12
+    assert apart(gradients(ours, module), gradients(plain, module)) < 1e-12
 
 
 def test_with_all_pixels_free_it_is_trades() -> None:
@@ -111,7 +111,7 @@ def test_with_colours_by_chance_it_is_saliency_guided_training() -> None:
 
     class Random(Scaat):
         def adversary(self, step: Step, allowed: Tensor, whole: Tensor, grown: float) -> Tensor:
-            return replaced(step, allowed)
+            return replace_marked(step, allowed)
 
     module, (images, labels) = net(1), batch(1)
     ours = Random(share=0.5)(module, images, labels, generator=chances())
@@ -122,7 +122,7 @@ def test_saliency_guided_training_replaces_the_least_salient_pixels() -> None:
     """Half of the places; each channel between its own darkest and brightest; the signed ranking is another one."""
     module, (images, labels) = net(), batch()
     step = Step(module, images, labels, generator=chances())
-    shown = replaced(step, permitted(noise(4, 6, 6, seed=3), "quantile", 0.5, step))
+    shown = replace_marked(step, attack_mask(noise(4, 6, 6, seed=3), "quantile", 0.5, step))
     changed = (shown != images).any(1)
     assert changed.flatten(1).sum(1).tolist() == [18] * 4
     assert bool((shown.amax((2, 3)) <= images.amax((2, 3))).all())
@@ -138,8 +138,8 @@ def test_an_attack_stays_within_its_bounds(rule: Any, norm: Any) -> None:
     """|δ| ≤ ε w at each pixel (ℓ2: where w is 0 nothing moves, and ε in all), and pixels stay in 0…1."""
     module, (images, labels) = net(), batch()
     step = Step(module, images, labels, generator=chances())
-    allowed = permitted(noise(4, 6, 6, seed=3), rule, 0.6, step)
-    changed = Attack(0.3, 4, norm=norm, even=True)(step, lambda logits: crossed(logits, labels), allowed)
+    allowed = attack_mask(noise(4, 6, 6, seed=3), rule, 0.6, step)
+    changed = Attack(0.3, 4, norm=norm, even=True)(step, lambda logits: cross_entropy(logits, labels), allowed)
     change = changed - images
     if norm == "linf":
         assert bool((change.abs() <= 0.3 * allowed + 1e-12).all())
@@ -173,7 +173,7 @@ def test_an_attack_that_won_stops() -> None:
 
     def found(steps: int, *, stop: bool) -> Tensor:
         step = Step(module, images, labels, generator=chances())
-        return Attack(0.8, steps, rate=0.05, stop=stop)(step, lambda logits: crossed(logits, first), free)
+        return Attack(0.8, steps, rate=0.05, stop=stop)(step, lambda logits: cross_entropy(logits, first), free)
 
     won = module(found(12, stop=True)).argmax(1) != first
     assert bool(won.any())
@@ -187,7 +187,7 @@ def test_a_share_of_the_pixels_is_exact_also_on_a_flat_map(rule: Any) -> None:
     module, (images, labels) = net(), batch()
     step = Step(module, images, labels, generator=chances())
     for saliency in (torch.zeros(4, 6, 6), noise(4, 6, 6)):
-        assert permitted(saliency, rule, 0.7, step).flatten(1).sum(1).tolist() == [25] * 4
+        assert attack_mask(saliency, rule, 0.7, step).flatten(1).sum(1).tolist() == [25] * 4
 
 
 def test_adaptive_rules_choose_for_each_picture() -> None:
@@ -203,9 +203,9 @@ def test_adaptive_rules_choose_for_each_picture() -> None:
         "all": [1] * 6,
     }
     for rule, values in expected.items():
-        found = permitted(saliency, rule, 0.5, step).flatten()  # type: ignore[arg-type]  # a rule
+        found = attack_mask(saliency, rule, 0.5, step).flatten()  # type: ignore[arg-type]  # a rule
         assert found.tolist() == pytest.approx(values)
-    assert permitted(torch.zeros(1, 2, 3), "soft", 0.5, step).flatten().tolist() == [1] * 6
+    assert attack_mask(torch.zeros(1, 2, 3), "soft", 0.5, step).flatten().tolist() == [1] * 6
 
 
 def test_looking_leaves_the_network_and_chance_alone() -> None:
@@ -247,8 +247,8 @@ def test_ce_inside_and_outside_and_a_warm_up() -> None:
     with step.looking():
         again = Step(module, images, labels, generator=chances())
         found, whole = how.looked(again)
-        changed = how.adversary(again, permitted(found, "quantile", 0.8, again), whole, 0.5)
-    expected = crossed(module(images), labels).mean() + 0.5 * 2.0 * crossed(module(changed), labels).mean()
+        changed = how.adversary(again, attack_mask(found, "quantile", 0.8, again), whole, 0.5)
+    expected = cross_entropy(module(images), labels).mean() + 0.5 * 2.0 * cross_entropy(module(changed), labels).mean()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-12)
     assert float((changed - images).abs().max()) <= 0.05 + 1e-12
     assert row["moved"] == pytest.approx(int(0.8 * 36) / 36)
@@ -260,9 +260,9 @@ def test_any_method_may_say_what_does_not_matter() -> None:
     step = Step(module, images, labels, mean=MEAN, std=STD, generator=chances())
     with step.looking():
         ours, _ = Scaat().looked(step)
-        box = registry.box(module, size=6, mean=MEAN, std=STD, lane="exact")
+        box = registry.open_box(module, size=6, mean=MEAN, std=STD, backend="exact")
         pixels = (images - step.black) / step.unit
-        theirs = torch.stack([registry.make("gradient")(box, pixels[i], int(labels[i])) for i in range(4)])
+        theirs = torch.stack([registry.make_method("gradient")(box, pixels[i], int(labels[i])) for i in range(4)])
         other, _ = Scaat(saliency="input-x-gradient").looked(step)
     assert apart(ours, theirs) < 1e-12
     assert apart(ours, other) > 1e-3
@@ -291,7 +291,7 @@ def test_it_takes_what_networks_take(channels: int, last: bool) -> None:
     module, (images, labels) = net(channels).float(), batch(channels, 1)
     images = images.float().contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     for name in ("plain", "scaat", "saliency-guided", "adversarial", "trades", "gradient-penalty"):
-        loss = registry.trainer(name)(module, images, labels)
+        loss = registry.make_trainer(name)(module, images, labels)
         loss.backward()
         assert bool(torch.isfinite(loss))
 

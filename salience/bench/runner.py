@@ -1,0 +1,127 @@
+"""Run a grid: its units dealt out to processes on one machine. Cells are independent, so it may be killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from salience.bench import rows
+from salience.bench.grid import Cell, Grid
+from salience.bench.journal import Journal
+from salience.bench.selection import open_selection
+from salience.bench.unit import Unit, measure_pictures, run_unit
+from salience.errors import GridError
+from salience.explanation import write_whole
+
+Tick = Callable[[int, int], None]
+"""Called with the units done and all of them."""
+
+
+def run(grid: Grid, cells: Sequence[Cell], out: Path, *, workers: int = 1, text: str = "", tick: Tick | None = None) -> Path:
+    """Do what is left of the cells and write all rows as Parquet; return that file."""
+    if workers < 1:
+        raise GridError(f"expected one worker or more, got {workers}")
+    _write_header(out, text)
+    units = plan_units(grid, cells, out)
+    if tick is not None:
+        tick(0, len(units))
+    if workers == 1:
+        for done, unit in enumerate(units, start=1):
+            run_unit(grid, unit, out)
+            if tick is not None:
+                tick(done, len(units))
+    else:
+        _run_workers(grid, units, out, workers, tick)
+    return rows.write_parquet(out)
+
+
+def plan_units(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:
+    """List the units, the first pictures of all cells first: whenever a run is stopped, its tables are in balance."""
+    counts = [(cell, len(open_selection(grid, cell, out).chosen)) for cell in cells]
+    units = [Unit(cell, begin) for cell, count in counts for begin in range(0, count, grid.batch)]
+    return sorted(units, key=lambda unit: unit.begin)
+
+
+def _write_header(out: Path, text: str) -> None:
+    """Write down what is run, and on what."""
+    out.mkdir(parents=True, exist_ok=True)
+    if text:
+        write_whole(out / "grid.toml", text.encode())
+    about = {
+        "salience": version("salience"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "begun": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+    if not (out / "run.json").exists():
+        write_whole(out / "run.json", json.dumps(about, indent=1).encode())
+
+
+def _run_workers(grid: Grid, units: Sequence[Unit], out: Path, workers: int, tick: Tick | None) -> None:
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")  # a forked torch hangs
+    begin = (threads, os.getpid())
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=begin) as pool:
+        waiting = {pool.submit(run_unit, grid, unit, out) for unit in units}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+                if tick is not None:
+                    tick(len(units) - len(waiting), len(units))
+        except BrokenProcessPool:
+            raise GridError(
+                "expected all workers to live, got one that was killed (out of memory?): nothing is lost, run again "
+                "with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker(threads: int, parent: int) -> None:
+    """Prepare a worker: its share of the cores, and an end when its parent ends."""
+    import threading
+
+    torch.set_num_threads(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)  # nobody waits for the rest; what was written is whole
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """What a cell will take, from a trial on its first picture."""
+
+    cell: Cell
+    pictures: int  # that have no rows yet
+    passes: int  # each
+    seconds: float  # each
+
+
+def estimate_cost(grid: Grid, cell: Cell, out: Path) -> CellCost:
+    """Try a cell's first picture, without writing anything of it down."""
+    scene = open_selection(grid, cell, out)
+    book = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    left = len(scene.chosen) - len(book.pictures)
+    began = time.perf_counter()
+    ((_, found, _),) = measure_pictures(grid, cell, scene, scene.chosen[:1])
+    seconds = time.perf_counter() - began
+    passes = found[0].get("map_passes") or 0
+    return CellCost(cell, left, passes + sum(row.get("passes") or 0 for row in found), seconds)

@@ -1,0 +1,141 @@
+"""A box over a data set: which pictures, what each is explained for, and in which backend; decided once, then kept.
+
+The choice is written beside the rows, so that every cell, worker and later run has the same pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as pil
+
+from salience import registry
+from salience.bench.grid import Cell, Entry, Grid, slug
+from salience.case import Data, Sample
+from salience.engine import target as targets
+from salience.engine.query.ask import choose_backend, score_batch
+from salience.errors import GridError, SalienceError
+from salience.explanation import write_whole
+from salience.picture import Preparation, read
+from salience.tasks.truth import order
+from salience.types import BlackBox, Image
+
+MOST = 8  # scenes that a worker keeps open: it comes back to the same few
+_known: dict[str, Selection] = {}
+
+
+@dataclass(frozen=True)
+class SelectedPicture:
+    """A picture of the data set and what is explained of it."""
+
+    number: int  # in the data set
+    id: str
+    target: Any  # as targets are written: an index, or a pair
+    right: bool | None  # whether the box says a right answer; None where the data know none
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What all cells of a box and a data set share."""
+
+    box: BlackBox
+    data: Data
+    chosen: tuple[SelectedPicture, ...]
+
+    def sample(self, one: SelectedPicture) -> Sample:
+        """Open a picture."""
+        return self.data[one.number]
+
+
+def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
+    """Open the scene of a cell, as it was decided on; decide if nobody has."""
+    key = repr((cell.box, cell.data, out))
+    if key not in _known:
+        if len(_known) >= MOST:
+            _known.pop(next(iter(_known)))
+        _known[key] = _open(grid, cell.box, cell.data, out)
+    return _known[key]
+
+
+def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
+    made = registry.open_box(box.name, **box.given)
+    opened = registry.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
+    file = out / "scenes" / f"{slug(box.label)}--{slug(data.label)}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        said = _decide(grid, made, opened, data, out / "pictures" / file.stem)
+        write_whole(file, json.dumps(said, indent=1).encode())
+    said = json.loads(file.read_text(encoding="utf-8"))
+    if said["about"] != _about(grid, made, data):
+        raise GridError(
+            f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
+            "choose another --out"
+        )
+    if hasattr(made, "backend_chosen"):
+        made.backend, made.backend_chosen = said["backend"], True
+    return Selection(
+        made, opened, tuple(SelectedPicture(**{**each, "target": _target(each["target"])}) for each in said["chosen"])
+    )
+
+
+def _about(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:
+    return {"box": box.fingerprint, "data": [data.name, dict(data.given)], "target": grid.target, "right": grid.right}
+
+
+def _target(said: Any) -> Any:
+    return tuple(said) if isinstance(said, list) else said
+
+
+def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path) -> dict[str, Any]:
+    """Look at pictures in the order drawn until there are enough."""
+    wanted = entry.given.get("pictures")
+    numbers = order(len(data), entry.given.get("draw"))
+    chosen: list[dict[str, Any]] = []
+    for number, image, sample, row in _score(grid, box, data, numbers):
+        answers = targets.match_labels(sample, box.classes)
+        right = int(row.argmax()) in answers if answers else None
+        if grid.right and not right:
+            continue
+        if grid.target == "label" and not answers:
+            continue
+        aim = answers[0] if grid.target == "label" else targets.resolve(grid.target, row.tolist(), box.classes)
+        chosen.append({"number": number, "id": sample.id, "target": aim, "right": right})
+        pictures.mkdir(parents=True, exist_ok=True)
+        write_whole(pictures / f"{slug(sample.id)}.jpg", _jpeg(image))
+        if len(chosen) == wanted:
+            break
+    if not chosen:
+        raise GridError(
+            f"expected pictures in {entry.label} for {box.name}, got none of {len(data)} "
+            f"(right answers only: {grid.right}; target: {grid.target}): do the labels name classes of the box?"
+        )
+    return {"about": _about(grid, box, entry), "backend": box.backend, "chosen": chosen}
+
+
+def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[tuple[int, Image, Sample, torch.Tensor]]:
+    """Prepare and score pictures batch by batch; one that cannot be read ends the run: it would be missing everywhere."""
+    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+    for begin in range(0, len(order), grid.batch):
+        numbers = order[begin : begin + grid.batch]
+        part = [data[number] for number in numbers]
+        try:
+            images = torch.stack([prepare(read(sample.picture))[0] for sample in part])
+        except SalienceError as problem:
+            raise GridError(f"expected pictures that can be read in {data.name}, got: {problem}") from problem
+        if begin == 0:
+            choose_backend(box, images[0])
+        rows = score_batch(box, images.to(box.device)).float().cpu()
+        yield from zip(numbers, images, part, rows, strict=True)
+
+
+def _jpeg(image: Image) -> bytes:
+    pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+    made = io.BytesIO()
+    pil.fromarray(pixels).save(made, "JPEG", quality=85)
+    return made.getvalue()

@@ -1,0 +1,126 @@
+"""From rows to tables: each method's mean for each measure, and which methods differ on the pictures that both have.
+
+A picture counts once: its seeds are averaged first.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from salience.bench import significance
+from salience.bench.significance import Mean, Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEVEL = 0.05
+Mark = Literal["best", "equal", ""]
+Row = Mapping[str, Any]
+
+
+class Key(NamedTuple):
+    """What a column of a table is about."""
+
+    data: str
+    box: str
+    measure: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure on one box over one data set."""
+
+    key: Key
+    better: str
+    pictures: tuple[str, ...]
+    values: Mapping[str, Values]  # by method, one a picture: the mean over seeds, NaN where there is none
+    undefined: Mapping[str, int]  # rows in which the measure is not defined, by method
+    failures: Mapping[str, int]  # rows that failed, in explaining or in measuring, by method
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method in a column. "equal" cannot be told from the best; where neither direction is better nothing is marked."""
+
+    key: Key
+    method: str
+    better: str
+    mean: Mean
+    lost: tuple[int, int]  # rows undefined, rows failed
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A method against another on the pictures that both have."""
+
+    key: Key
+    method: str
+    other: str
+    gap: Mean  # method - other
+    p: float
+    holm: float
+
+
+def columns(table: pa.Table) -> list[Column]:
+    """Sort rows into columns."""
+    sorted_, lost = defaultdict[Key, list[Row]](list), defaultdict[tuple[str, str], list[Row]](list)
+    wanted = ("data", "box", "measure", "method", "picture", "value", "failure", "better")
+    for row in table.select(wanted).to_pylist():
+        if row["measure"] is not None:
+            sorted_[Key(row["data"], row["box"], row["measure"])].append(row)
+        elif row["failure"]:
+            lost[row["data"], row["box"]].append(row)
+    return [_column(key, rows, lost[key.data, key.box]) for key, rows in sorted(sorted_.items())]
+
+
+def _column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
+    methods = sorted({row["method"] for row in (*rows, *lost)})
+    found = defaultdict[tuple[str, str], list[float]](list)
+    undefined, failures = dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
+    for row in (*rows, *lost):
+        value = row["value"]
+        if row["failure"]:
+            failures[row["method"]] += 1
+        elif value is None or not np.isfinite(value):
+            undefined[row["method"]] += 1
+        else:
+            found[row["method"], row["picture"]].append(value)
+    pictures = tuple(sorted({row["picture"] for row in rows}))
+    values = {
+        method: np.array([np.mean(found.get((method, picture), np.nan)) for picture in pictures]) for method in methods
+    }
+    return Column(key, next(row["better"] for row in rows), pictures, values, undefined, failures)
+
+
+def summaries(column: Column, paired: Sequence[Pair]) -> list[Summary]:
+    """Sum up each method, and mark the best and those that cannot be told from it."""
+    found = dict(zip(column.values, significance.means(list(column.values.values())), strict=True))
+    sign = {"higher": 1, "lower": -1}.get(column.better, 0)
+    known = [method for method in found if found[method].n]
+    best = max(known, key=lambda method: sign * found[method].mean) if sign and known else None
+    equal = {name for pair in paired if best in (pair.method, pair.other) and pair.holm > LEVEL for name in _both(pair)}
+    return [
+        Summary(column.key, method, column.better, mean, (column.undefined[method], column.failures[method]), mark)
+        for method, mean in found.items()
+        for mark in ("best" if method == best else "equal" if method in equal else "",)
+    ]
+
+
+def _both(pair: Pair) -> tuple[str, str]:
+    return pair.method, pair.other
+
+
+def pairs(column: Column) -> list[Pair]:
+    """Compare every two methods."""
+    names = list(itertools.combinations(column.values, 2))
+    gaps = [column.values[one] - column.values[other] for one, other in names]
+    p = significance.wilcoxon(gaps)
+    found = zip(names, significance.means(gaps), p, significance.holm(p), strict=True)
+    return [Pair(column.key, one, other, gap, float(raw), float(kept)) for (one, other), gap, raw, kept in found]

@@ -1,0 +1,179 @@
+"""One unit of work: a few pictures of a cell explained together, measured one by one, and written down."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from salience import __version__, registry
+from salience.bench import grid as grids
+from salience.bench.grid import Cell, Grid, slug
+from salience.bench.journal import Journal, Row
+from salience.bench.peak_memory import track_peak_memory
+from salience.bench.selection import SelectedPicture, Selection, open_selection
+from salience.case import Case, Cost, Measure
+from salience.engine import maps
+from salience.engine import target as targets
+from salience.engine.query import allocator
+from salience.errors import SalienceError
+from salience.explanation import Explanation, write_whole
+from salience.picture import read
+from salience.tasks.explain import fit_picture
+from salience.tasks.explain_many import explain_pictures
+from salience.tasks.measure import Measurement, find_missing, make_explain, make_measures, measure_case
+from salience.tasks.truth import make_truth
+from salience.types import Map
+
+SIDE = 112  # pixels: maps are kept as evidence at this size, in 256 steps
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Pictures `begin` up to the next unit's of one cell; always explained together, so a map has the same neighbours."""
+
+    cell: Cell
+    begin: int
+
+    def of(self, scene: Selection, size: int) -> tuple[SelectedPicture, ...]:
+        """Return the pictures."""
+        return scene.chosen[self.begin : self.begin + size]
+
+
+def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
+    """Do what is left of a unit; return for how many pictures rows were added."""
+    cell = unit.cell
+    book = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    scene = open_selection(grid, cell, out)
+    part = unit.of(scene, grid.batch)
+    done = book.pictures
+    if all(one.id in done for one in part):
+        return 0
+    added = 0
+    for one, rows, evidence in measure_pictures(grid, cell, scene, part, skip=done):
+        if evidence:
+            file = out / "evidence" / cell.name / f"{slug(one.id)}.npz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, evidence)
+        added += book.add(one.id, rows)
+    allocator.release_memory()
+    return added
+
+
+def measure_pictures(
+    grid: Grid, cell: Cell, scene: Selection, part: tuple[SelectedPicture, ...], skip: frozenset[str] = frozenset()
+) -> Iterator[tuple[SelectedPicture, list[Row], bytes]]:
+    """Explain and measure; yield each picture's rows and its evidence."""
+    method = grids.method(cell.method, cell.seed)
+    made = make_measures(grid.measures)
+    budget = cell.method.given.get("budget")
+    explained = _explain(scene, method, part, budget, grid.batch)
+    for one, (why, weight) in zip(part, explained, strict=True):
+        if one.id in skip:
+            continue
+        about = _about(cell, scene, one)
+        if not isinstance(why, Explanation):
+            yield one, [about | {"failure": why}], b""
+            continue
+        about |= {"probability": why.target.probability, "map_passes": why.passes, "map_seconds": why.seconds}
+        about |= {"stability": why.stability, "notes": "; ".join(why.notes)}
+        case = _case(scene, one, why, method, budget, Cost(why.passes, why.seconds, weight), grid.batch)
+        found = [(each, _figure(case, each, grid.batch)) for each in made if _is_defined(each, case)]
+        rows = [about | _row(each, figure) for each, figure in found] or [about]
+        yield one, rows, _evidence(why.saliency, [each for _, each in found if not isinstance(each, str)])
+
+
+def _explain(
+    scene: Selection, method: Any, part: tuple[SelectedPicture, ...], budget: Any, batch: int
+) -> list[tuple[Explanation | str, int | None]]:
+    """Explain all together; if that fails, each for itself, so that one bad picture costs no other its map."""
+
+    def ask(some: tuple[SelectedPicture, ...]) -> list[tuple[Explanation | str, int | None]]:
+        sources = [scene.sample(one).picture for one in some]
+        wanted = [one.target for one in some]
+        with track_peak_memory(scene.box.device) as weight:
+            found = explain_pictures(scene.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
+        return [(why, weight()) for why in found]
+
+    try:
+        return ask(part)
+    except Exception as problem:  # noqa: BLE001  # a run goes on, and says what it could not do
+        if len(part) == 1:
+            return [(_describe_failure(problem), None)]
+    return [each for one in part for each in _explain(scene, method, (one,), budget, batch)]
+
+
+def _case(
+    scene: Selection, one: SelectedPicture, why: Explanation, method: Any, budget: Any, spent: Cost, batch: int
+) -> Case:
+    sample = scene.sample(one)
+    image, geometry = fit_picture(scene.box, read(sample.picture))
+    device = scene.box.device
+    truth = make_truth(sample, geometry)
+    explain = make_explain(method, budget, batch)
+    placed = None if truth is None else truth.to(device)
+    return Case(scene.box, image.to(device), one.target, why.saliency.to(device), placed, explain, spent)
+
+
+def _is_defined(measure: Measure, case: Case) -> bool:
+    """Leave out what a case cannot have, such as a place where the data tell none."""
+    return find_missing(measure, case) is None
+
+
+def _figure(case: Case, measure: Measure, batch: int) -> Measurement | str:
+    try:
+        return measure_case(case, measure, batch)
+    except Exception as problem:  # noqa: BLE001  # as above
+        return _describe_failure(problem)
+
+
+def _row(measure: Measure, figure: Measurement | str) -> Row:
+    about: Row = {"measure": registry.stamp(measure), "better": measure.better}
+    if isinstance(figure, str):
+        return about | {"failure": figure}
+    return about | {"value": figure.value, "passes": figure.passes, "seconds": figure.seconds}
+
+
+def _about(cell: Cell, scene: Selection, one: SelectedPicture) -> Row:
+    box = scene.box
+    settings = {key: value for key, value in cell.method.given.items() if key != "boxes"}
+    return {
+        "cell": cell.name,
+        "method": cell.method.label,
+        "settings": json.dumps({"name": cell.method.name} | settings, sort_keys=True),
+        "box": cell.box.label,
+        "fingerprint": box.fingerprint,
+        "backend": box.backend,
+        "data": cell.data.label,
+        "picture": one.id,
+        "seed": cell.seed,
+        "target": targets.describe(one.target, box.classes),
+        "right": one.right,
+        "salience": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def _describe_failure(problem: BaseException) -> str:
+    text = " ".join(str(problem).split())
+    return text if isinstance(problem, SalienceError) else f"{type(problem).__name__}: {text}"
+
+
+def _evidence(saliency: Map, figures: list[Measurement]) -> bytes:
+    small = maps.resize(saliency.float(), tuple(min(SIDE, side) for side in saliency.shape))  # type: ignore[arg-type]  # two of them
+    low, high = float(small.min()), float(small.max())
+    steps = ((small - low) / (high - low or 1.0) * 255).round().nan_to_num(0).byte()
+    arrays: dict[str, Any] = {"map": steps.numpy(), "range": np.array([low, high], np.float32)}
+    for figure in figures:
+        for name, curve in figure.evidence.items():
+            if isinstance(curve, dict) and {"x", "y"} <= set(curve):
+                arrays[f"{name}|{figure.protocol}"] = np.array([curve["x"], curve["y"]], np.float32)
+    made = io.BytesIO()
+    np.savez_compressed(made, **arrays)
+    return made.getvalue()

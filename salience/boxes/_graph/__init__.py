@@ -1,0 +1,1 @@
+"""Networks in files: their graph, their layers, and how they are run in parts."""

@@ -1,0 +1,104 @@
+"""Find the layers of a graph that are worth looking at, as `engine/inside/layers.py` does for modules.
+
+Of all necks of one resolution the last is seen by whatever reduces it. A normalisation before the reduction, and a
+1×1 convolution that only widens, as inverted bottlenecks begin, belong to what follows and are stepped over.
+A transformer without reductions has what goes into the attention of four of its blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from salience.boxes._graph.graph import Graph, Node
+from salience.engine.inside.hooks import as_feature_maps
+from salience.engine.inside.layers import APART
+from salience.errors import BoxError
+from salience.types import LayerInfo
+
+PASSING = frozenset({"Identity", "Dropout", "Cast", "Convert", "Pad", "QuantizeLinear", "DequantizeLinear", "FakeQuantize"})
+NORMAL = frozenset({"LayerNormalization", "MVN", "Transpose", "Sub", "Subtract", "Div", "Divide"})
+SCALING = frozenset({"Mul", "Multiply", "Add"})
+ATTENTION = frozenset({"Softmax", "SoftMax", "Attention", "MultiHeadAttention", "ScaledDotProductAttention"})
+
+
+def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[LayerInfo, dict[str, str]]:
+    """Return the anatomy, and what goes into each of a transformer's layers before it is normalised.
+
+    `seen` is what the necks hold for one image.
+    """
+    sides = {name: _side(seen[name], size) for name in graph.necks if name in seen}
+    spatial = [name for name, side in sides.items() if side > 1 and _op(graph, name) not in PASSING]
+    if not spatial or not graph.weights[spatial[-1]]:
+        raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
+    groups: list[list[str]] = []
+    for name in spatial:
+        if groups and sides[groups[-1][0]] < APART * sides[name] and sides[name] < APART * sides[groups[-1][0]]:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    top, done = spatial[-1], 0
+    ends: list[tuple[str, int]] = []
+    for group in groups:
+        if len(graph.weights[group[-1]]) > done:  # else nothing with weights since: the image itself, or a pooling
+            done = len(graph.weights[group[-1]])
+            ends.append((top if group[-1] == top else _find_end(graph, group), sides[group[0]]))
+    if seen[top].ndim == 3 and len(ends) < 3:
+        return _choose_token_layers(graph, [name for name in groups[-1] if seen[name].ndim == 3], top)
+    large = [name for name, side in ends if side >= 4]
+    return LayerInfo(tuple(large if len(large) > 1 else [name for name, _ in ends]), top), {}
+
+
+def _side(value: Tensor, size: tuple[int, int]) -> int:
+    found = as_feature_maps(value, size)
+    return 1 if found is None else min(found.shape[-2:])
+
+
+def _op(graph: Graph, name: str) -> str:
+    return graph.maker[name].op if name in graph.maker else ""
+
+
+def _find_end(graph: Graph, group: list[str]) -> str:
+    """Return the last neck of a resolution, without what belongs to the reduction."""
+    left = list(group)
+    while len(left) > 1 and _is_normalisation(graph, graph.maker[left[-1]]):
+        left.pop()
+    kernels = [graph.path[number].kernel for number in graph.weights[left[-1]]]
+    before = [name for name in left if len(graph.weights[name]) == len(kernels) - 1]
+    wide = kernels[-1] if kernels else ()
+    if before and len(wide) == 4 and wide[2:] == (1, 1) and wide[0] > wide[1]:
+        return before[-1]
+    return left[-1]
+
+
+def _is_normalisation(graph: Graph, node: Node) -> bool:
+    """Say whether a node only brings its input to another scale; what is added to a layer with weights is its bias."""
+    given = graph.data[node.outputs[0]]
+    return node.op in NORMAL or (
+        node.op in SCALING and len(given) == 1 and not (given[0] in graph.maker and graph.maker[given[0]].kernel)
+    )
+
+
+def _choose_token_layers(graph: Graph, stream: list[str], top: str) -> tuple[LayerInfo, dict[str, str]]:
+    """Name what goes into the attention of four blocks at equal depths."""
+    at = {output: number for number, node in enumerate(graph.path) for output in node.outputs}
+    uses = [name for inputs in graph.data.values() for name in set(inputs)]
+    forks = [name for name in stream if uses.count(name) > 1 and _op(graph, name) not in NORMAL]
+    entries: dict[str, str] = {}
+    for name, following in zip(forks, [*forks[1:], top], strict=True):
+        block = graph.path[at[name] + 1 : at[following] + 1]
+        if any(node.op in ATTENTION for node in block):
+            first = next((node for node in block if node.kernel), None)
+            entries[graph.data[first.outputs[0]][0] if first else name] = name
+    layers = list(entries)
+    if len(layers) < 2:
+        return LayerInfo((top,), top), {}
+    chosen = tuple(dict.fromkeys(layers[math.ceil(len(layers) * part / 4) - 1] for part in (1, 2, 3, 4)))
+    numbers = ", ".join(str(layers.index(name)) for name in chosen)
+    note = (
+        f"the box is a transformer without reductions: its layers are what goes into the attention of blocks {numbers}, "
+        "for after the last one patch tokens may go nowhere"
+    )
+    return LayerInfo(chosen, top, note), entries

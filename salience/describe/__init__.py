@@ -1,0 +1,1 @@
+"""Explanations, methods and measures as words and plain values, for every surface."""

@@ -1,0 +1,100 @@
+"""Linear surrogates: explain the score by which regions of the image are seen, with a regression that never keeps a mask.
+
+The errors come from leaving out one of 32 groups of masks at a time (the delete-a-group jackknife, Shao and Wu 1989):
+they hold whatever the noise of a score depends on, for paired masks too, and are too wide rather than too narrow where
+masks are few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from salience.engine import maps
+from salience.engine.estimate.jackknife import standard_error
+from salience.engine.perturb.superpixels import segment
+from salience.types import Estimate, Image, Map, Masks
+
+GROUPS = 32
+
+
+class Segmentation:
+    """An image cut into regions; its name is its content, for answers are remembered by what a mask shows."""
+
+    def __init__(self, image: Image, count: int, seed: int) -> None:
+        self.labels = segment(image, count, seed)
+        self.count = int(self.labels.max()) + 1
+        self.name = blake2b(self.labels.numpy().tobytes(), digest_size=16).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<cut {self.name}>"
+
+    def paint(self, values: Float[Tensor, " d"]) -> Map:
+        """Give every pixel its region's value."""
+        return values[self.labels]
+
+
+@dataclass(frozen=True)
+class RegionMasks:
+    """Masks that show some regions and hide the others: one bit a region."""
+
+    bits: Bool[Tensor, "n d"]
+    cut: Segmentation
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, part: slice) -> RegionMasks:
+        return RegionMasks(self.bits[part], self.cut)
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """Paint the bits on the regions."""
+        labels = self.cut.labels.to(like.device)
+        flat = self.bits.to(like).index_select(1, labels.flatten())  # quicker than an index
+        return flat.view(len(flat), *labels.shape)
+
+
+class RidgeRegression:
+    """Weighted ridge regression, a row a mask: minimises Σ w (y − b − x · β)² + penalty · |β|², by running sums alone.
+
+    Rows go to groups by their number, two by two, so that pairs stay together. With `intercept=False`, b is 0.
+    """
+
+    def __init__(self, wide: int, penalty: float, *, intercept: bool) -> None:
+        self.penalty, self.intercept, self.count = penalty, intercept, 0
+        self.products = torch.zeros(GROUPS, wide + 2, wide + 2, dtype=torch.float64)  # Σ w r rᵀ, where r is 1, x, y
+
+    def add(self, x: Tensor, y: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> None:
+        """Take in a batch."""
+        exact = x.double().cpu()
+        rows = torch.cat([torch.ones_like(exact[:, :1]), exact, y.double().cpu()[:, None]], dim=1)
+        group = (self.count + torch.arange(len(rows))) // 2 % GROUPS
+        for number in group.unique().tolist():
+            chosen = group == number
+            self.products[number] += (weights[chosen, None] * rows[chosen]).T @ rows[chosen]
+        self.count += len(rows)
+
+    def solve(self, products: Float[Tensor, "g r r"]) -> Float[Tensor, "g d"]:
+        """Return β, the shortest where several do equally well."""
+        if self.intercept:
+            first = products[:, :1]
+            products = products - first.mT @ first / products[:, :1, :1].clamp(min=1e-300)
+        xx, xy = products[:, 1:-1, 1:-1], products[:, 1:-1, -1:]
+        penalised = xx + self.penalty * torch.eye(xx.shape[-1], dtype=xx.dtype)
+        solved: Tensor = torch.linalg.pinv(penalised, rtol=1e-10, hermitian=True) @ xy
+        return solved[..., 0]
+
+    def found(self, cut: Segmentation, base: float = 0.0) -> Estimate:
+        """Fold what has been seen into a map of β + base. Stability compares every fourth pixel of the halves' maps."""
+        whole, used = self.products.sum(0), max(1, min(GROUPS, (self.count + 1) // 2))
+        halves = torch.stack([self.products[0::2].sum(0), self.products[1::2].sum(0)])
+        solved = self.solve(torch.cat([whole[None], halves, whole - self.products[:used]]))
+        values, one, other, without = solved[0] + base, solved[1], solved[2], solved[3:]
+        error = standard_error(without)
+        stability = maps.rank_agreement(*(cut.paint(each)[::4, ::4] for each in (one, other)))
+        evidence = {"regions": cut.labels, "values": values.float()}
+        return Estimate(cut.paint(values).float(), cut.paint(error).float(), stability, evidence)

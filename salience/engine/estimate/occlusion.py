@@ -1,0 +1,46 @@
+"""Fold the drops of hidden windows: at each pixel the mean drop of the windows that hid it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine import maps
+from salience.engine.perturb.masks import Windows, integrate
+from salience.types import Estimate, Map, Scores
+
+
+class OcclusionEstimate:
+    """Pooled and coverage-normalised: Σ ω · drop / Σ ω over the windows that hide a pixel, of any size and round."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.count = 0
+        self.corners = torch.zeros(2, 2, size[0] + 1, size[1] + 1, dtype=torch.float64)  # half, (Σ ω drop, Σ ω)
+
+    def add(self, windows: Windows, drops: Scores, weight: float = 1.0) -> None:
+        """Take in windows and what hiding each cost. Odd and even windows go to different halves."""
+        side = (torch.arange(len(windows)) + self.count) % 2
+        for half in (0, 1):
+            chosen = side == half
+            part = Windows(windows.edges[chosen], windows.size)
+            part.note(weight * drops.cpu().double()[chosen], self.corners[half, 0])
+            part.note(torch.full((len(part),), weight, dtype=torch.float64), self.corners[half, 1])
+        self.count += len(windows)
+
+    def map(self) -> Map:
+        """Return the mean drop; 0 where nothing was hidden."""
+        return divide(*integrate(self.corners.sum(0)))
+
+    def found(self) -> Estimate:
+        """Return the map, and how far the halves agree where both have looked."""
+        sums = integrate(self.corners)
+        halves = divide(sums[:, 0], sums[:, 1])
+        both = (sums[:, 1] > 0.5).all(0)
+        stability = maps.rank_agreement(halves[0][both], halves[1][both]) if int(both.sum()) > 16 else None
+        return Estimate(self.map().float(), stability=stability)
+
+
+def divide(cost: Float[Tensor, "*n h w"], times: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """Divide; 0 where nothing was hidden, whatever the running sums leave there."""
+    return torch.where(times > 1e-6, cost / times.clamp(min=1e-6), 0)

@@ -1,0 +1,1 @@
+"""Read layers, gradients and attention of a box that can be looked into."""

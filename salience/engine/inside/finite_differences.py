@@ -1,0 +1,50 @@
+"""Slopes without gradients: raise one feature map at a time by a little, and see how the score follows.
+
+Raising map k by ε at every place changes the score by ε Σ over places of ∂score / ∂A_k: one pass a map through what
+comes after the layer. For boxes that let features be replaced but do not differentiate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine.inside.loop import score_replaced
+from salience.engine.query.ask import score_batch
+from salience.engine.target import pick
+from salience.types import Features, GreyBox, Images, Probabilities, Scores, Target
+
+STEP = 0.05  # ε, in standard deviations of the layer
+
+
+def estimate_gradients(
+    box: GreyBox, image: Images, targets: Sequence[Target], maps: Mapping[str, Features]
+) -> dict[str, Float[Tensor, "t c"]]:
+    """Return, for each layer, the mean gradient over places of each target's log-probability along each feature map."""
+    softmax = bool((score_batch(box, image).sum(1) - 1).abs() < 1e-3)  # else each class has a score of its own
+
+    def aimed(target: Target) -> Callable[[Probabilities], Scores]:
+        return lambda row: pick(target, row.double().log_softmax(1) if softmax else row.double())
+
+    aims, bare = [aimed(each) for each in targets], box.with_logits()
+    return {layer: _along(bare, image, aims, layer, each) for layer, each in maps.items()}
+
+
+def count_passes(maps: Mapping[str, Features]) -> int:
+    """Count the passes of `gradients`."""
+    return 1 + sum(1 + each.shape[1] for each in maps.values())
+
+
+def _along(box: GreyBox, image: Images, aims: Sequence[Target], layer: str, maps: Features) -> Float[Tensor, "t c"]:
+    channels = maps.shape[1]
+    step = STEP * maps.std().clamp(min=1e-6)
+
+    def raised(part: slice) -> Features:
+        numbers = torch.arange(-1, channels, device=maps.device)[part]  # the first raises none
+        return maps + step * (numbers[:, None] == torch.arange(channels, device=maps.device))[:, :, None, None]
+
+    scores = score_replaced(box, image, aims, layer, raised, channels + 1)
+    return ((scores[:, 1:] - scores[:, :1]) / (step * maps.shape[2] * maps.shape[3])).float()

@@ -1,0 +1,62 @@
+"""Differentiate a score with respect to the image and to inner layers, and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from salience.engine import target as targets
+from salience.engine.inside.hooks import expect_maps, expect_ran, record_activations
+from salience.errors import SettingError
+from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities, Target
+
+
+def differentiate(
+    module: nn.Module,
+    logits: Callable[[Images], Probabilities],
+    scale: Callable[[Probabilities], Probabilities],
+    images: Images,
+    wanted: Sequence[Target] | None,
+    layers: Sequence[str],
+) -> ActivationsAndGradients:
+    """Run once, keep what the layers put out, and differentiate each image's score with respect to them.
+
+    `logits` must push images through `module`; `scale` turns logits into what the target is picked from. One image
+    may have several targets: it runs forward once, and backward once a target. The layer "image" is the image itself.
+    `torch.autograd.grad` writes to no `.grad`, and nothing that lies before the first layer is differentiated.
+    """
+    inner = [layer for layer in layers if layer != IMAGE]
+    size = (images.shape[-2], images.shape[-1])
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(IMAGE in layers),
+        record_activations(module, inner, gradients=True) as seen,
+    ):
+        leaf = images.detach().clone().requires_grad_(IMAGE in layers)
+        raw = logits(leaf)
+        at = [expect_ran(layer, leaf if layer == IMAGE else seen.get(layer)) for layer in layers]
+        likeliest: list[Target] = [int(k) for k in raw.detach().argmax(1)]
+        aims = likeliest if wanted is None else list(wanted)
+        if len(aims) != len(images) and len(images) != 1:
+            raise SettingError(f"expected one target an image, or several for one image, got {len(aims)} for {len(images)}")
+        scaled = scale(raw)
+        scores = _scores(aims, scaled)
+        rounds = [scores.sum()] if len(images) == len(aims) else list(scores)
+        rows = [torch.autograd.grad(score, at, retain_graph=score is not rounds[-1], allow_unused=True) for score in rounds]
+    gradients = [_join(x, each) for x, each in zip(at, zip(*rows, strict=True), strict=True)]
+    views = (
+        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
+        for group in ([x.detach() for x in at], gradients)
+    )
+    return ActivationsAndGradients(tuple(aims), scores.detach(), raw.detach(), *views)
+
+
+def _join(at: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([torch.zeros_like(at) if each is None else each for each in gradients])
+
+
+def _scores(aims: Sequence[Target], scaled: Probabilities) -> Tensor:
+    rows = scaled.expand(len(aims), -1) if len(scaled) == 1 else scaled
+    return torch.cat([targets.pick(aim, row[None]) for aim, row in zip(aims, rows, strict=True)])

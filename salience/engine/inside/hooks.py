@@ -1,0 +1,161 @@
+"""Read, or replace, a torch module's inner activations. Hooks live only inside the `with`.
+
+A *layer* is what a named module puts out (`layer3`), or what goes into it (`layer3:in`), where no module's output is
+the tensor in question.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from salience.errors import BoxError, UnknownName
+
+Change = Callable[[Tensor], Tensor]
+INPUT = ":in"
+
+
+@contextmanager
+def record_activations(
+    module: nn.Module, layers: Sequence[str], change: Mapping[str, Change] | None = None, *, gradients: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """Collect the tensors at the named layers, keyed by name; of a layer that runs twice, the last time.
+
+    `change` replaces a layer's tensor by a function of it. With `gradients`, gradients are recorded from the first layer
+    on: what comes before it runs without.
+    """
+    named = dict(module.named_modules())
+    for layer in layers:
+        if layer.removesuffix(INPUT) not in named or not layer:
+            raise UnknownName.of("layer", layer, [name for name in named if name])
+    seen: dict[str, Tensor] = {}
+    handles: list[Any] = []
+    try:
+        for layer in layers:
+            inner, task = named[layer.removesuffix(INPUT)], _make_change(seen, layer, (change or {}).get(layer), gradients)
+            if layer.endswith(INPUT):
+                handles.append(inner.register_forward_pre_hook(_pre_hook(task), with_kwargs=True))
+            else:
+                handles.append(inner.register_forward_hook(_forward_hook(task)))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _make_change(seen: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
+    def task(value: Tensor) -> Tensor:
+        if gradients:
+            torch.set_grad_enabled(True)  # whoever runs the module puts the mode back
+            value = value if value.requires_grad else value.detach().requires_grad_()
+        seen[layer] = value
+        return value.clone() if change is None else change(value)  # what follows may write in place, as many a ReLU does
+
+    return task
+
+
+def _forward_hook(task: Change) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        value = first_tensor(output)
+        if value is None:
+            return None
+        onward = task(value)
+        return onward if output is value else _replace_first(output, onward)
+
+    return hook
+
+
+def _pre_hook(task: Change) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(_module: nn.Module, inputs: Any, named: Any) -> Any:
+        value = first_tensor(inputs)
+        if value is not None:
+            return (task(value), *inputs[1:]), named
+        key = next((key for key, each in named.items() if isinstance(each, torch.Tensor)), None)
+        return None if key is None else (inputs, {**named, key: task(named[key])})
+
+    return hook
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """Return the tensor that a module passes on: its output, or the first part of it."""
+    value = output[0] if isinstance(output, (tuple, list)) and output else output
+    if isinstance(value, torch.Tensor):
+        return value
+    value = getattr(output, "last_hidden_state", None)  # transformers' outputs
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _replace_first(output: Any, value: Tensor) -> Any:
+    if not isinstance(output, (tuple, list)):
+        return type(output)(**{**output, "last_hidden_state": value})
+    make = getattr(type(output), "_make", type(output))  # a named tuple is made otherwise than a tuple
+    return make([value, *output[1:]])
+
+
+def as_feature_maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c y x"] | None:
+    """View a layer's output as feature maps, or None where it has none.
+
+    Handles (n c y x), channels-last (n y x c), and tokens (n t c) with any number of prefix tokens in front of a grid
+    in the proportions of the image.
+    """
+    if output.ndim == 4:
+        return output.permute(0, 3, 1, 2) if is_channels_last(output, size) else output if _fits(output, size) else None
+    found = find_token_grid(output, size)
+    if found is None:
+        return None
+    prefix, rows, columns = found
+    return output[:, prefix:].reshape(len(output), rows, columns, -1).permute(0, 3, 1, 2)
+
+
+def expect_ran(layer: str, output: Tensor | None) -> Tensor:
+    """Return what the layer put out; BoxError when it did not run."""
+    if output is None:
+        raise BoxError(f"expected layer {layer!r} to run, got nothing from it: choose another layer")
+    return output
+
+
+def expect_maps(layer: str, output: Tensor | None, size: tuple[int, int]) -> Float[Tensor, "n c y x"]:
+    """View what the layer put out as feature maps; BoxError when it has none."""
+    found = as_feature_maps(expect_ran(layer, output), size)
+    if found is None:
+        shape = tuple(expect_ran(layer, output).shape)
+        raise BoxError(f"expected feature maps at layer {layer!r}, got shape {shape}: choose another layer")
+    return found
+
+
+def from_feature_maps(features: Float[Tensor, "m c y x"], output: Tensor, size: tuple[int, int]) -> Tensor:
+    """Lay feature maps out again as `output` was, with its prefix tokens."""
+    if output.ndim == 4:
+        return features.permute(0, 2, 3, 1) if is_channels_last(output, size) else features
+    prefix, _, _ = find_token_grid(output, size) or (0, 0, 0)
+    front = output[:1, :prefix].expand(len(features), -1, -1)
+    return torch.cat([front, features.flatten(2).mT.to(output)], dim=1)
+
+
+def is_channels_last(output: Float[Tensor, "_ _ _ _"], size: tuple[int, int]) -> bool:
+    """Say whether a layer's output is (n y x c): its second and third sides have the image's proportions."""
+    _, one, two, three = output.shape
+    return one * size[1] == two * size[0] and one > 1 and two * size[1] != three * size[0]
+
+
+def _fits(output: Tensor, size: tuple[int, int]) -> bool:
+    return abs(output.shape[2] * size[1] - output.shape[3] * size[0]) <= max(size)  # else (n heads tokens c) and the like
+
+
+def find_token_grid(output: Tensor, size: tuple[int, int]) -> tuple[int, int, int] | None:
+    """Find how many tokens of (n t c) stand in front of the grid, and its rows and columns."""
+    if output.ndim != 3:
+        return None
+    for slack in (0, max(size)):  # sides that the patch does not divide give grids a row or column off
+        for prefix in range(17):
+            tokens = output.shape[1] - prefix
+            rows = round(math.sqrt(max(tokens, 0) * size[0] / size[1]))
+            if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= slack:
+                return prefix, rows, tokens // rows
+    return None

@@ -1,0 +1,181 @@
+"""The loop for methods that look inside a box: it batches, counts, reports progress and keeps to the budget.
+
+It is to readings what `probe.each` is to scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.engine.query import allocator
+from salience.engine.query.ask import expect_finite, guard
+from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.run import Run, current, plan_passes
+from salience.engine.query.score_cache import share_scores
+from salience.engine.target import pick
+from salience.errors import SettingError
+from salience.types import (
+    ActivationsAndGradients,
+    BlackBox,
+    Estimate,
+    Features,
+    GreyBox,
+    Image,
+    Images,
+    Map,
+    OpenBox,
+    Scale,
+    Target,
+)
+
+MOST = 64  # images that are differentiated at a time: their activations are all kept
+
+Answer = TypeVar("Answer")
+
+
+def introspect(
+    box: OpenBox,
+    images: Images,
+    targets: Sequence[Target],
+    layers: Sequence[str],
+    of: Scale = "logit",
+    *,
+    most: int = MOST,
+) -> Iterator[tuple[slice, Images, ActivationsAndGradients]]:
+    """Read the layers for each image and its target, part by part; one image with several targets is one part.
+
+    Counts one pass an image. Raises BudgetError when the budget does not allow all.
+    """
+    expect_fitting(images, targets)
+    plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
+    several = len(images) == 1
+
+    def ask(part: slice) -> tuple[Images, ActivationsAndGradients]:
+        shown = images[part].to(box.device)
+        with guard(box, shown):
+            reading = box.differentiate(shown, targets if several else targets[part], layers, of)
+        expect_finite(box, reading.logits)
+        return shown, reading
+
+    for part, (shown, reading) in run_in_parts(box, len(images), most, "gradients", ask):
+        yield slice(0, len(targets)) if several else part, shown, reading
+
+
+def read_activations(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
+    """Read the named layers: one pass an image."""
+
+    def ask(part: slice) -> dict[str, Features]:
+        with guard(box, images[part]):
+            seen = box.activations(images[part].to(box.device), layers)
+        for each in seen.values():
+            expect_finite(box, each)
+        return seen
+
+    parts = [seen for _, seen in run_in_parts(box, len(images), MOST, "tap", ask)]
+    return parts[0] if len(parts) == 1 else {layer: torch.cat([seen[layer] for seen in parts]) for layer in layers}
+
+
+def score_replaced(
+    box: GreyBox,
+    image: Float[Tensor, "1 3 h w"],
+    targets: Sequence[Target],
+    layer: str,
+    features: Callable[[slice], Features],
+    count: int,
+) -> Float[Tensor, "t m"]:
+    """Score one image for each target with its activations at the layer replaced, `count` times: one pass each.
+
+    `features` makes the replacements, part by part. Raises BudgetError when the budget does not allow all.
+    """
+    plan_passes(count, default=0, least=count, what=f"the {count} changes of the features at {layer}")
+    run, shown = current.get() or Run(), image.to(box.device)
+
+    def ask(part: slice) -> Float[Tensor, "t n"]:
+        run.room(1, part.start, count)  # raises when the time is spent
+        changed = features(part)
+        with guard(box, shown):
+            scores = box.forward_from(shown, layer, changed)
+        expect_finite(box, scores)
+        return torch.stack([pick(target, scores) for target in targets])
+
+    return torch.cat([scores for _, scores in run_in_parts(box, count, MOST, f"onward {layer}", ask)], dim=1)
+
+
+def run_in_parts(
+    box: GreyBox, count: int, most: int, task: str, ask: Callable[[slice], Answer]
+) -> Iterator[tuple[slice, Answer]]:
+    """Ask part by part, as many at a time as goes quickest, less where memory does not suffice; count the passes."""
+    if box.device.type == "cpu":
+        allocator.keep_freed_memory()
+    run = current.get() or Run()
+    pace = BatchSize.of(box, task) if run.batch is None else BatchSize(run.batch, fixed=True)
+    begin = 0
+    while begin < count:
+        size = min(pace.size, most, count - begin)
+        part = slice(begin, begin + size)
+        began = time.perf_counter()
+        try:
+            answer = ask(part)
+        except (torch.OutOfMemoryError, MemoryError):
+            pace.halve(size)
+            continue
+        pace.took(size, time.perf_counter() - began)
+        run.count(size)
+        begin += size
+        yield part, answer
+
+
+class BatchedMethod:
+    """A method that explains whole batches: called on one image, it explains a batch of one."""
+
+    many: Callable[..., list[Estimate]]
+
+    def __call__(self, box: GreyBox, image: Image, target: Target) -> Map:
+        """Explain one image."""
+        return self.many(box, image[None], [target])[0].saliency
+
+
+def iterate_images(
+    box: GreyBox, images: Images, targets: Sequence[Target]
+) -> Iterator[tuple[Float[Tensor, "1 3 h w"], Sequence[Target]]]:
+    """Take the images one by one, each with its target; one image may have several."""
+    expect_targets(box, images, targets)
+    for number in range(len(images)):
+        yield images[number : number + 1], targets if len(images) == 1 else targets[number : number + 1]
+
+
+def expect_targets(box: BlackBox, images: Images, targets: Sequence[Target]) -> None:
+    """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent."""
+    expect_fitting(images, targets)
+    for target in targets:
+        if not callable(target):
+            pick(target, torch.zeros(1, len(box.classes)))
+
+
+def expect_fitting(images: Images, targets: Sequence[Target]) -> None:
+    """Refuse targets that are neither one an image nor all of one image."""
+    if len(targets) != len(images) and len(images) != 1:
+        raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
+
+
+def share_answers(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:
+    """Remember answers where one image has several targets."""
+    return share_scores() if len(targets) > len(images) else nullcontext()
+
+
+def list_layers(box: GreyBox, images: Images) -> tuple[str, ...]:
+    """Name the end of each block of the box."""
+    with guard(box, images):
+        return box.layers()
+
+
+def choose_layer(box: GreyBox, images: Images, name: str | None) -> str:
+    """Return the layer asked for; none asked for: the end of the last block."""
+    return name or list_layers(box, images)[-1]

@@ -1,0 +1,197 @@
+"""Masks. They travel small (a grid of cells, four edges of a window) and are drawn large batch by batch, on the device.
+
+A *lot* is a stack of masks that can be counted, sliced and drawn. Lots are addressed by number, so which masks come
+does not depend on how they are batched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from salience.engine import maps, seeding
+from salience.engine.perturb import designs
+from salience.engine.perturb.designs import Design
+from salience.errors import SettingError
+from salience.types import Images, Map, Masks, Region
+
+LOT = 256  # masks that share one address; a constant, for changing it changes every map
+
+
+@runtime_checkable
+class Lot(Protocol):
+    """A stack of masks, small until drawn."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> Self: ...
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """Make the masks in full, with the device and type of `like`."""
+        ...
+
+
+@runtime_checkable
+class Mixed(Lot, Protocol):
+    """A lot whose masks show more than an image: something of their own, in place of a fill (which must be 0)."""
+
+    def __getitem__(self, part: slice | list[int]) -> Self: ...
+
+    def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
+        """Write, and return, what each mask shows besides its share of the image, times a scale and with a shift (3 1 1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FullMasks:
+    """Masks that exist already."""
+
+    masks: Masks
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, part: slice) -> FullMasks:
+        return FullMasks(self.masks[part])
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """Give them."""
+        return self.masks.to(like)
+
+
+@dataclass(frozen=True)
+class Grids:
+    """RISE's masks: a coarse grid of cells, enlarged bilinearly to a canvas one cell larger than the image, cropped."""
+
+    cells: Float[Tensor, "n s s"]
+    shifts: Int[Tensor, "n 2"]  # where the crop begins, rows and columns
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, part: slice) -> Grids:
+        return Grids(self.cells[part], self.shifts[part], self.size)
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """`L_h[dx:dx+H] · grid · L_w[dy:dy+W]ᵀ`: the canvas itself is never made."""
+        rows, columns = enlargement(self.cells.shape[-1], self.shifts, self.size, like)
+        return rows @ self.cells.to(like) @ columns
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Squares that hide: each is (top, bottom, left, right) in pixels, clipped to the image."""
+
+    edges: Int[Tensor, "n 4"]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    def __getitem__(self, part: slice) -> Windows:
+        return Windows(self.edges[part], self.size)
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """0 inside the window, 1 elsewhere."""
+        top, bottom, left, right = self.edges.to(like.device).T[:, :, None]
+        y, x = (torch.arange(length, device=like.device) for length in self.size)
+        rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+        hidden: Masks = rows.to(like)[:, :, None] * columns.to(like)[:, None, :]
+        return hidden.neg_().add_(1)
+
+    def cover(self, values: Float[Tensor, " n"]) -> Map:
+        """Sum at each pixel the values of the windows that hide it."""
+        corners = torch.zeros(self.size[0] + 1, self.size[1] + 1, dtype=torch.float64)
+        self.note(values, corners)
+        return integrate(corners)
+
+    def note(self, values: Float[Tensor, " n"], corners: Float[Tensor, "y x"]) -> None:
+        """Add each value at the four corners of its window, with its sign: of them `covered` makes the sums."""
+        top, bottom, left, right = self.edges.T
+        added, taken = values.to(corners), -values.to(corners)
+        for row, column, signed in ((top, left, added), (bottom, right, added), (top, right, taken), (bottom, left, taken)):
+            corners.index_put_((row, column), signed, accumulate=True)
+
+    def count(self, region: Region) -> Int[Tensor, " n"]:
+        """Count for each window the pixels of the region that it hides."""
+        table = functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
+        top, bottom, left, right = self.edges.T
+        return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+
+
+def integrate(corners: Float[Tensor, "*n y x"]) -> Float[Tensor, "*n h w"]:
+    """Sum at each pixel what windows noted at their corners: two running sums."""
+    return corners.cumsum(-2).cumsum(-1)[..., :-1, :-1]
+
+
+def enlargement(
+    side: int, shifts: Int[Tensor, "n 2"], size: tuple[int, int], like: Tensor
+) -> tuple[Float[Tensor, "n h s"], Float[Tensor, "n s w"]]:
+    """Build the two matrices that enlarge each grid to a canvas one cell larger than the image, and crop it."""
+    down, right = (
+        maps.enlargement_matrix(side, (side + 1) * math.ceil(length / side)).to(like)[
+            shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
+        ]
+        for axis, length in enumerate(size)
+    )
+    return down, right.mT
+
+
+def sample_grids(
+    count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, design: Design = "independent"
+) -> Iterator[Grids]:
+    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`.
+
+    `side` is the paper's s, `keep` its p. Each mask by itself is as RISE has it, whatever the design; masks of one
+    block of `BLOCK` may depend on each other (see `engine.designs`).
+    """
+    spread = torch.tensor([math.ceil(length / side) for length in size])
+    for number in range(start // LOT, math.ceil(count / LOT)):
+        address = ("grids", size, side, keep, design == "antithetic", number)
+        cells, shifts = designs.sample_at(design, LOT, side, keep, seed, address)
+        first, last = max(start - number * LOT, 0), min(count - number * LOT, LOT)
+        yield Grids(cells[first:last], (shifts * spread).long()[first:last], size)
+
+
+def lay_windows(size: tuple[int, int], window: int, stride: int) -> Windows:
+    """Lay square windows over the image; along each axis they begin at s-W, 2s-W, … and are clipped at the borders."""
+    if window < 1 or stride < 1 or stride > window:
+        raise SettingError(f"expected 1 ≤ stride ≤ window, got stride {stride} and window {window}")
+    axes = []
+    for length in size:
+        begin = torch.arange(stride - window, length, stride)
+        axes.append(torch.stack([begin.clamp(min=0), (begin + window).clamp(max=length)], dim=1))
+    rows, columns = axes
+    edges = torch.cat([rows.repeat_interleave(len(columns), 0), columns.repeat(len(rows), 1)], dim=1)
+    return Windows(edges, size)
+
+
+def coarse_first(size: tuple[int, int], window: int, stride: int) -> tuple[Windows, int]:
+    """Order the same windows so that the first few cover the image and every further one refines it.
+
+    Returns the windows and how many of them make the first cover, so that occlusion can stop at any moment after it.
+    """
+    whole = lay_windows(size, window, stride)
+    wide = 2 ** int(math.log2(window // stride))  # the first cover takes every wide-th window
+    levels = []
+    for length in size:
+        ends = torch.arange(1, math.ceil((length + window - stride) / stride) + 1)
+        level = torch.full_like(ends, 99)
+        step, depth = wide, 0
+        while step >= 1:
+            chosen = (ends % step == 0) & ((ends - step) * stride < length)
+            level = torch.where(chosen & (level == 99), depth, level)
+            step, depth = step // 2, depth + 1
+        levels.append(level)
+    level = torch.maximum(levels[0][:, None], levels[1][None, :]).flatten()
+    shuffled = torch.randperm(len(whole), generator=seeding.generator(0, "windows", size, window, stride))
+    order = shuffled[torch.argsort(level[shuffled], stable=True)]
+    return Windows(whole.edges[order], size), int((level == 0).sum())

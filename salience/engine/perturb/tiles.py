@@ -1,0 +1,30 @@
+"""Masks of tiles: a grid with one value a tile and hard edges between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience.types import Masks
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Grids of values in 0…1; every pixel takes the value of its tile."""
+
+    values: Float[Tensor, "n s s"]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, part: slice) -> Tiles:
+        return Tiles(self.values[part], self.size)
+
+    def rasterise(self, like: Tensor) -> Masks:
+        """Repeat each value over its tile; where the sides do not divide, tiles differ by a pixel."""
+        rows, columns = (torch.arange(length, device=like.device) * self.values.shape[-1] // length for length in self.size)
+        return self.values.to(like).index_select(2, columns).index_select(1, rows)

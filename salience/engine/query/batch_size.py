@@ -1,0 +1,76 @@
+"""How many images go into one batch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import median
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from salience.errors import BoxError
+from salience.types import BlackBox
+
+LARGEST = 256  # no batch grows beyond this
+PIXELS = 5_000_000  # numbers of all images that a CPU is shown at once, where more gain little and take memory
+BATCHES, SECONDS = 7, 0.1  # so many batches at least, and so long, tell how quick a size is
+
+
+class BatchSize:
+    """Find the batch size with the least time per image, while working.
+
+    Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and backend, so
+    a second image starts at the best size. What counts is the median of some batches after the first of their size, two
+    and two: of two that are under way at once one seems slow and the next one quick.
+    """
+
+    _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, BatchSize]]] = WeakKeyDictionary()
+
+    def __init__(self, start: int, largest: int = LARGEST, *, fixed: bool = False) -> None:
+        self.size = self.start = self.best = start
+        self.largest = largest
+        self.settled = self.fixed = fixed
+        self.fastest = float("inf")
+        self.times: list[float] = []
+
+    @classmethod
+    def of(cls, box: BlackBox, task: str = "score") -> BatchSize:
+        """Return what is known of this task of this box in its present backend."""
+        first = cls(64)
+        if box.device.type == "cpu":
+            begun = 2 if getattr(box, "apart", False) else 1  # batches at once
+            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1]) // begun))
+            first = cls(min(8, most), most)  # small batches stay in its cache
+        try:
+            return cls._known.setdefault(box, {}).setdefault(f"{task} {box.backend}", first)
+        except TypeError:  # a box that has no hash or takes no weak references is measured each time
+            return first
+
+    def share(self, many: int) -> int:
+        """Say how many of so many images to take next; of a size that was found, all batches of them are about as large."""
+        found = self.settled and not self.fixed
+        return -(-many // -(-many // self.size)) if found else min(many, self.size)
+
+    def took(self, size: int, seconds: float) -> None:
+        """Note a batch's time; after enough batches of a size decide on the next."""
+        if self.settled or size != self.size:
+            return
+        self.times.append(seconds / size)
+        if len(self.times) < BATCHES or sum(self.times) * size < SECONDS:
+            return
+        typical, self.times = median((one + other) / 2 for one, other in pairwise(self.times[1:])), []
+        if typical < 0.95 * self.fastest:
+            self.fastest, self.best = typical, size
+            if self.start <= size and 2 * size <= self.largest:
+                self.size = 2 * size
+                return
+        elif size == 2 * self.start:
+            self.size = max(1, self.start // 2)
+            return
+        self.size, self.settled = self.best, True
+
+    def halve(self, size: int) -> None:
+        """Not enough memory for `size`."""
+        if size == 1:
+            raise BoxError("expected memory for one image, got none: use a smaller box or another device")
+        self.size = self.best = size // 2
+        self.settled = True

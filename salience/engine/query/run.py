@@ -1,0 +1,95 @@
+"""What a run has spent and may spend, who is told, and which run is going on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from salience.engine.query import torch_threads
+from salience.engine.query.budget import Budget
+from salience.errors import BudgetError
+
+Progress = Callable[[int, int | None], None]
+"""Called with the passes made so far and how many are expected, None when only time bounds them."""
+
+
+@dataclass
+class Run:
+    """What has been spent, and what may be."""
+
+    budget: Budget = field(default_factory=Budget)
+    batch: int | None = None  # None: found out for this box on this machine
+    progress: Progress | None = None
+    passes: int = 0
+    expected: int | None = None
+    started: float = field(default_factory=time.monotonic)
+    renewed: set[int] = field(default_factory=set)  # the boxes whose weights were looked at
+
+    @property
+    def left(self) -> int | None:
+        """Passes that may still be made; None without a bound."""
+        return None if self.budget.passes is None else max(0, self.budget.passes - self.passes)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is spent."""
+        return self.budget.seconds is not None and time.monotonic() - self.started >= self.budget.seconds
+
+    def room(self, wanted: int, done: int, least: int) -> int:
+        """Return how many of `wanted` passes may follow the `done`; BudgetError if time ends before the least."""
+        if self.left == 0 or (self.late and done >= least):
+            return 0
+        if self.late:
+            raise BudgetError(
+                f"expected time for at least {least} passes, got {self.budget}, which allowed {done}: raise the budget"
+            )
+        return wanted if self.left is None else min(self.left, wanted)
+
+    def count(self, passes: int) -> None:
+        """Note passes that were made."""
+        self.passes += passes
+        if self.progress is not None:
+            self.progress(self.passes, self.expected)
+
+
+current: ContextVar[Run | None] = ContextVar("salience_run", default=None)
+
+
+@contextmanager
+def start_run(
+    budget: Budget | str | float | None = None, batch: int | None = None, progress: Progress | None = None
+) -> Iterator[Run]:
+    """Bound and watch all passes made inside. Do not suspend a generator across its end: use `resumed` for that."""
+    with resume_run(Run(Budget.of(budget), batch, progress)) as run:
+        yield run
+
+
+@contextmanager
+def resume_run(run: Run) -> Iterator[Run]:
+    """Make `run` the current one; a generator that is suspended between steps puts this around each step."""
+    token = current.set(run)
+    try:
+        with torch_threads.scope():
+            yield run
+    finally:
+        current.reset(token)
+
+
+def plan_passes(asked: int | None, default: int, least: int, what: str) -> int:
+    """Decide how many masks a sampler draws: `asked`; else all that the budget allows; else `default`.
+
+    Raises BudgetError when the budget does not even allow `least`.
+    """
+    run = current.get() or Run()
+    if run.left is not None and run.left < least:
+        raise BudgetError(
+            f"expected a budget of at least {least + run.passes} passes for {what}, got {run.budget}: raise the budget"
+        )
+    if asked is None:
+        asked = run.left if run.left is not None else default if run.budget.seconds is None else 2**31
+    allowed = asked if run.left is None else min(asked, run.left)
+    run.expected = None if allowed == 2**31 else run.passes + allowed
+    return allowed

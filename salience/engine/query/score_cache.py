@@ -1,0 +1,74 @@
+"""Remember what a box answered to each mask, so that another target of the same image need not ask again.
+
+A mask is known by its content (grid, edges, feature map), so methods whose masks depend on the target share what
+happens to be alike, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from salience.engine.perturb.masks import Lot, Mixed
+from salience.types import BlackBox, Image, Probabilities
+
+Answers = dict[bytes, Tensor]
+PendingScores = Callable[[], Probabilities]
+"""What waits for the scores of a batch that was begun."""
+
+_answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=None)
+
+
+@contextmanager
+def share_scores(answers: Answers | None = None) -> Iterator[None]:
+    """Keep all answers given inside; `answers` may hold earlier ones, and takes the new."""
+    token = _answers.set({} if answers is None else answers)
+    try:
+        yield
+    finally:
+        _answers.reset(token)
+
+
+class ScoreCache:
+    """The answers of one box to one image over one fill; without `remembering` around it, it knows and keeps nothing."""
+
+    def __init__(self, box: BlackBox, image: Image, fill: Image) -> None:
+        self.answers = _answers.get()
+        self.known = 0  # of the last part asked
+        if self.answers is not None:
+            self.about = repr((id(box), box.backend)).encode() + _digest([image, fill])
+
+    def submit(self, part: Lot, drawn: Tensor, begin: Callable[[Lot, Tensor], PendingScores]) -> PendingScores:
+        """Answer for a part of a lot: from memory what is known, from the box what is not."""
+        self.known = 0
+        if self.answers is None:
+            return begin(part, drawn)
+        keys = [self.about + key for key in _keys(part)]
+        new = [index for index, key in enumerate(keys) if key not in self.answers]
+        if new:
+            asked = part[new] if isinstance(part, Mixed) else part  # others change an image by what is drawn alone
+            for index, row in zip(new, begin(asked, drawn[new])(), strict=True):
+                self.answers[keys[index]] = row.clone()
+        self.known = len(keys) - len(new)
+        rows = torch.stack([self.answers[key] for key in keys])
+        return lambda: rows
+
+
+def _keys(part: Lot) -> list[bytes]:
+    values = [getattr(part, each.name) for each in fields(part)]  # type: ignore[arg-type]  # every lot is a dataclass
+    plain = repr((type(part).__name__, [each for each in values if not isinstance(each, torch.Tensor)])).encode()
+    tensors = [each for each in values if isinstance(each, torch.Tensor)]
+    return [plain + _digest([each[index] for each in tensors]) for index in range(len(part))]
+
+
+def _digest(values: list[Tensor]) -> bytes:
+    digest = blake2b(digest_size=16)
+    for value in values:
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.digest()

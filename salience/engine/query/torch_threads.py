@@ -1,0 +1,91 @@
+"""Torch's threads, kept out of the way of a network that computes in threads of another library.
+
+When torch's threads are done with a piece of work they wait for the next by spinning, for milliseconds, on the cores that
+OpenVINO or ONNX Runtime then wants: on few cores that costs a good part of the throughput (docs/decisions/0015-threads.md).
+So inside a run, from the first pass of such a network on, torch computes on one thread; its share is small there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread, get_ident, local
+
+import torch
+
+_lock = Lock()
+_limited: set[int] = set()  # threads of Python for which torch computes on one thread
+_all = 0  # how many it had before the first of them
+
+
+class _Scope(local):
+    depth = 0
+
+
+_scope = _Scope()
+
+
+@contextmanager
+def scope() -> Iterator[None]:
+    """Let torch be limited inside; at the end of the outermost one it has its threads again."""
+    _scope.depth += 1
+    try:
+        yield
+    finally:
+        _scope.depth -= 1
+        if _scope.depth == 0:
+            _restore()
+
+
+def use_one() -> None:
+    """Compute on one thread until the end of the scope; outside one nothing happens."""
+    global _all  # noqa: PLW0603  # torch's threads are the process's
+    if _scope.depth == 0 or get_ident() in _limited:
+        return
+    now = torch.get_num_threads()  # asked in any case: the first answer in a thread sets what is set for new threads
+    with _lock:
+        if not _limited:
+            _all = now
+        _limited.add(get_ident())
+    _limit()
+
+
+def follow_others() -> None:
+    """Rest if another thread does, which asked the network in the name of this one."""
+    if _limited:
+        use_one()
+
+
+def count() -> int:
+    """Return how many threads torch has when it does not rest."""
+    with _lock:
+        return _all if _limited else torch.get_num_threads()
+
+
+@contextmanager
+def use_all() -> Iterator[None]:
+    """Let torch compute on all its threads: for passes of its own."""
+    resting = get_ident() in _limited
+    if resting:
+        torch.set_num_threads(_all)
+    try:
+        yield
+    finally:
+        if resting:
+            _limit()
+
+
+def _limit() -> None:
+    """Limit this thread of Python alone: those yet to come would else begin with what was set last, by whomever."""
+    torch.set_num_threads(1)
+    other = Thread(target=torch.set_num_threads, args=(_all,))
+    other.start()
+    other.join()
+
+
+def _restore() -> None:
+    with _lock:
+        if get_ident() not in _limited:
+            return
+        _limited.discard(get_ident())
+    torch.set_num_threads(_all)

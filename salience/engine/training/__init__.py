@@ -1,0 +1,1 @@
+"""What the trainers share: the loop, the order of pictures, checkpoints, and the explainer's network."""

@@ -1,0 +1,136 @@
+"""A trained explainer: a small network that turns features into a map a class, and the file that it lives in.
+
+The file is safetensors: the network's weights, and under the key `explainer` a JSON header that says for which box it
+was fitted, which classes it knows and where its features come from. The weights of the box and of the network that gives
+the features are not in it; their fingerprints are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from salience.engine.training.features import OWN, FeatureSource, open_source
+from salience.engine.training.network import Attention, Maps, make_network
+from salience.errors import BoxError, RecordError, TargetError
+from salience.types import BlackBox, GreyBox, Images
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What an explainer is for, in plain values: the header of its file."""
+
+    box: Mapping[str, Any]  # name and fingerprint
+    classes: tuple[int, ...]  # the box's classes that it knows, a row of the fuser each
+    names: tuple[str, ...]  # what they are called
+    source: Mapping[str, Any]  # spec and fingerprint of the network that gives the features; its layers, their channels
+    bias: bool = False
+    trained: Mapping[str, Any] = field(default_factory=dict)  # settings, steps, passes, seconds, last figures
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """The network and what it is for."""
+
+    network: Attention
+    about: About
+
+    def expect(self, box: BlackBox, classes: Iterable[int], *, another: bool) -> None:
+        """Refuse a box that it was not fitted for, unless `another`, and classes that it does not know."""
+        if box.fingerprint != self.about.box["fingerprint"] and not another:
+            raise BoxError(
+                f"expected the box that the explainer was fitted for, {self.about.box['name']}, got {box.name} with other "
+                "weights or preprocessing: fit one with `salience fit p-tame`, or say another=true"
+            )
+        for each in set(classes) - set(self.about.classes):
+            some = ", ".join(name.partition(",")[0] for name in self.about.names[:3])
+            some += ", …" if len(self.about.names) > 3 else ""
+            raise TargetError(
+                f"expected a class that the explainer was fitted for ({some}), got {box.classes[each]}: "
+                "fit it on pictures of that class too"
+            )
+
+    def source(self, box: BlackBox, make: Callable[[str], BlackBox]) -> FeatureSource:
+        """Open the network that gives the features, the same as at the fit, on the box's device."""
+        told = self.about.source
+        found = box if told["spec"] == OWN else open_source(told["spec"], make)
+        if not isinstance(found, GreyBox):
+            raise BoxError(f"expected a box whose layers can be read for this explainer, got {found.name}")
+        if told["spec"] != OWN:
+            if found.fingerprint != told["fingerprint"]:
+                raise BoxError(
+                    f"expected the features' network {told['spec']} as it was at the fit, got other weights: fit again"
+                )
+            if hasattr(found, "module") and found.device != box.device:
+                found.module.to(box.device)
+        return FeatureSource(found, tuple(told["layers"]))
+
+    def rows(self, classes: Iterable[int]) -> Int[Tensor, " k"]:
+        """Find the rows of classes."""
+        return torch.tensor([self.about.classes.index(each) for each in classes])
+
+    def raw(self, source: FeatureSource, images: Images, classes: Sequence[int]) -> Maps:
+        """Return the raw maps of classes: one pass of the source an image."""
+        rows = self.rows(classes).to(images.device)
+        with torch.inference_mode(False), torch.no_grad():
+            found: Maps = self.network.to(images.device)(source(images), rows)
+        return found
+
+    def content(self) -> bytes:
+        """Write it as the bytes of its file."""
+        from safetensors.torch import save
+
+        weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
+        return save(weights, {"explainer": json.dumps(asdict(self.about))})
+
+
+def stretch(maps: Float[Tensor, "n y x"]) -> Float[Tensor, "n y x"]:
+    """Bring each map to 0…1 by its own least and greatest; a constant one to 0."""
+    low, high = maps.flatten(1).aminmax(dim=1)
+    return (maps - low[:, None, None]) / (high - low).clamp(min=1e-8)[:, None, None]
+
+
+def load(path: str | Path) -> Explainer:
+    """Read an explainer; RecordError for anything else. The same file is read once."""
+    path = Path(path)
+    if not path.is_file():
+        raise RecordError(f"expected an explainer at {path}, got nothing there: make one with `salience fit p-tame`")
+    return _read(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, _written: int) -> Explainer:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as opened:
+            said = json.loads((opened.metadata() or {})["explainer"])
+            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
+        made = said["format"]
+        about = About(**said | {"classes": tuple(said["classes"]), "names": tuple(said["names"])})
+        network = make_network(about.source["channels"], len(about.classes), bias=about.bias)
+        network.load_state_dict(weights, strict=True)
+    except Exception as problem:
+        raise RecordError(f"expected an explainer in {path}, got something else ({problem}): was it cut short?") from problem
+    if made != FORMAT:
+        raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {made}: update salience")
+    return Explainer(network.eval(), about)
+
+
+def find_path(fingerprint: str, folder: str | Path | None = None) -> Path:
+    """Say where the explainer of a box is kept: in a folder, or in SALIENCE_HOME or `salience` in the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    home = Path(os.environ.get("SALIENCE_HOME") or Path(data) / "salience")
+    return Path(folder or home / "explainers" / "p-tame") / f"{fingerprint}.safetensors"

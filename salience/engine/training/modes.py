@@ -1,0 +1,34 @@
+"""The modes of a module, changed for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from salience.engine.query import torch_threads
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode for a while, with all threads; modes and the random state come back, whatever happens."""
+    training = [inner for inner in module.modules() if inner.training]
+    state = torch.get_rng_state()
+    try:
+        for inner in training:
+            inner.training = False
+        with torch_threads.use_all():
+            yield
+    finally:
+        for inner in training:
+            inner.training = True
+        torch.set_rng_state(state)
+
+
+def freeze_norms(module: nn.Module) -> None:
+    """Put batch norms into eval mode: a few small batches of a few classes would spoil what they know of the data."""
+    for inner in module.modules():
+        if isinstance(inner, nn.modules.batchnorm._BatchNorm) and inner.track_running_stats:  # noqa: SLF001  # there is no public base
+            inner.eval()

@@ -1,0 +1,19 @@
+"""Settings within their ranges."""
+
+from __future__ import annotations
+
+from salience.errors import SettingError
+
+
+def expect_between(
+    name: str, value: float | None, low: float | None, high: float | None, *, open_ends: bool = False
+) -> None:
+    """Refuse a setting outside its range; None is for the method to decide on."""
+    if value is None:
+        return
+    above = low is None or (value > low if open_ends else value >= low)
+    below = high is None or (value < high if open_ends else value <= high)
+    if not (above and below):
+        sign = "<" if open_ends else "≤"
+        span = f"{'' if low is None else f'{low:g} {sign} '}{name}{'' if high is None else f' {sign} {high:g}'}"
+        raise SettingError(f"expected {span}, got {value:g}")

@@ -1,0 +1,1 @@
+"""IASSA's parts: the attention, and the variant `plus`."""

@@ -1,0 +1,62 @@
+"""Networks of OpenVINO that normalise images, and blend them by masks, themselves (docs/decisions/0016-blending.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from salience.runtime.openvino import Rows, import_openvino, to_rows
+from salience.types import Image, Images, Masks
+
+T = TypeVar("T")
+Scaling = tuple[Tensor, Tensor]
+"""What images, or masks, are multiplied by, and what is added then: for all (3 ± ±) or, the second, for each (n 3 h w)."""
+
+
+def to_planes(scaling: Scaling) -> list[Rows]:
+    """Give a scale and a shift as OpenVINO takes them: one for all images, or one an image."""
+    return [to_rows(each.reshape(-1, *each.shape[-3:])) for each in scaling]
+
+
+def make_blending(ahead: Image, behind: Image, scaling: Scaling, begin: Callable[[Tensor, Scaling], T]) -> Callable[..., T]:
+    """Return what begins, for masks, with the scale and the shift by which they become the blend of two images, normalised.
+
+    Of behind + mask · (ahead − behind) the normalisation is a product and a sum too: it costs no more than an image's.
+    Where something is painted in place of `behind`, each image has a shift of its own.
+    """
+    scale, shift = (each.to(ahead) for each in scaling)
+    blend = (ahead - behind) * scale, torch.addcmul(shift, behind, scale)
+
+    def begun(masks: Masks, paint: Callable[[Tensor, Tensor], Images] | None = None) -> T:
+        return begin(masks[:, None], blend if paint is None else (blend[0], paint(scale, shift)))
+
+    return begun
+
+
+def with_scaling(network: Any, *, last: bool = False) -> Any:
+    """Let a network that takes normalised images take images, a scale and a shift: `images · scale + shift` goes in.
+
+    So one network normalises images, with numbers of (1 3 1 1), and blends two by masks of (n 1 h w), with those of
+    `blending`; the shift may have a row an image. What it wants besides is done after it: the mean colour, colours `last`,
+    another type.
+    """
+    openvino = import_openvino()
+    ops, image = openvino.opset13, network.get_parameters()[0]
+    lengths = [each.get_length() if each.is_static else -1 for each in image.get_partial_shape()]
+    n, colours, h, w = (lengths[axis] for axis in (0, 3, 1, 2)) if last else lengths
+    uses, kind = image.output(0).get_target_inputs(), image.get_element_type()
+    shapes = [n, -1, h, w], [1, 3, -1, -1], [1 if n == 1 else -1, 3, -1, -1]
+    given = [ops.parameter(openvino.PartialShape(shape), openvino.Type.f32) for shape in shapes]
+    made = ops.add(ops.multiply(given[0], given[1]), given[2])
+    if colours == 1:
+        made = ops.reduce_mean(made, [1], keep_dims=True)
+    if last:
+        made = ops.transpose(made, [0, 2, 3, 1])
+    if kind != openvino.Type.f32:
+        made = ops.convert(ops.round(made, "half_to_even") if kind.is_integral() else made, kind)
+    for use in uses:
+        use.replace_source_output(made.output(0))
+    return openvino.Model(network.get_results(), given)

@@ -1,0 +1,122 @@
+"""What is kept between processes, in the user's cache folder: which backend was chosen, and networks that were compiled.
+
+The folder is the environment variable SALIENCE_CACHE, else `salience` in the system's folder for such things;
+SALIENCE_CACHE="" keeps nothing. It may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from salience.engine.query import torch_threads
+
+MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used least recently goes
+
+
+def read(name: str) -> bytes | None:
+    """Return what was kept under a name; None where nothing was."""
+    folder = _folder()
+    try:
+        content = None if folder is None else (folder / name).read_bytes()
+        if folder is not None:
+            os.utime(folder / name)
+    except OSError:
+        return None
+    return content
+
+
+def write(name: str, content: bytes) -> None:
+    """Keep it, whole or not at all; a folder that cannot be written to keeps nothing."""
+    folder = _folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{name}.{os.getpid()}"
+        partial.write_bytes(content)
+        partial.replace(folder / name)
+        room = MOST
+        for number, file in enumerate(sorted(folder.iterdir(), key=lambda each: -each.stat().st_mtime)):
+            room -= file.stat().st_size
+            if room < 0 or number >= FILES:
+                file.unlink()
+
+
+def make_key(*parts: object) -> str:
+    """Make a name of everything that the thing depends on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def describe_machine(device: torch.device) -> str:
+    """Say on what passes run: processor, threads, and the libraries' versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return f"{device.type}, {name}, {torch_threads.count()} threads, torch {torch.__version__}, {_installed('openvino')}"
+
+
+def hash_code(module: nn.Module) -> str | None:
+    """Hash how a module computes, its weights apart: its structure, its plain attributes, and the files of its code.
+
+    None where code cannot be read, as in a notebook: what depends on it is then not kept.
+    """
+    found = hashlib.sha256(repr(module).encode())
+    for name, inner in module.named_modules():
+        plain = {key: _plain(value) for key, value in vars(inner).items() if key[:1] != "_" and key != "training"}
+        found.update(repr((name, plain)).encode())
+    try:
+        for file in sorted(set(_sources(module))):
+            found.update(Path(file).read_bytes())
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+def _sources(module: nn.Module) -> Iterator[str]:
+    for kind in {kind for inner in module.modules() for kind in type(inner).__mro__}:
+        if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
+            yield str(getattr(sys.modules.get(kind.__module__), "__file__", None) or "?")  # no such file
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (bool, int, float, str, tuple, list, torch.Size, type(None))):
+        return repr(value)
+    return getattr(value, "__qualname__", type(value).__name__)
+
+
+@cache
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def _installed(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"no {name}"
+
+
+def _folder() -> Path | None:
+    given = os.environ.get("SALIENCE_CACHE")
+    if given is not None:
+        return Path(given) if given else None
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "salience" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "salience"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salience"

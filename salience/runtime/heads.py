@@ -1,0 +1,40 @@
+"""What a network puts out, and how it becomes probabilities."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from salience.errors import BoxError, SettingError
+from salience.types import Probabilities, Scale
+
+Head = Literal["softmax", "sigmoid", "binary", "none"]
+
+
+def expect_head(head: str) -> None:
+    """Refuse a head that there is not."""
+    if head not in get_args(Head):
+        raise SettingError(f"expected a head, one of {', '.join(get_args(Head))}, got {head!r}")
+
+
+def widen(raw: Tensor, head: Head) -> Probabilities:
+    """Return logits (n k) in float32 or float64; one logit becomes two whose softmax is (1 − σ, σ)."""
+    wide = raw if raw.dtype == torch.float64 else raw.float()
+    wide = wide[:, None] if wide.ndim == 1 else wide
+    if head == "binary":
+        if wide.shape[1] != 1:
+            raise BoxError(f"expected one logit for a binary head, got {wide.shape[1]}: use the softmax head")
+        return torch.cat([-wide, wide], dim=1) / 2
+    return wide
+
+
+def apply_head(logits: Probabilities, head: Head, of: Scale) -> Probabilities:
+    """Turn logits into probabilities, or their logarithms."""
+    if head == "none" or of == "logit":
+        return logits
+    if head == "sigmoid":
+        return logits.sigmoid() if of == "probability" else functional.logsigmoid(logits)
+    return logits.softmax(1) if of == "probability" else logits.log_softmax(1)

@@ -1,0 +1,160 @@
+"""OpenVINO: networks compiled for this processor, asked in parallel streams.
+
+The package reports each of its imports to its makers unless its helper `openvino_telemetry` is absent; here it is
+made to seem so (docs/decisions/0010-openvino.md).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from salience.engine.query import torch_threads
+from salience.errors import BoxError
+
+Array = Shaped[np.ndarray, "..."]
+Rows = Shaped[np.ndarray, "n ..."]
+
+
+def to_rows(numbers: Tensor) -> Rows:
+    """Give a tensor as OpenVINO takes it: in single precision, one number after the other."""
+    given: Rows = numbers.detach().float().contiguous().numpy()
+    return given
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO in silence."""
+    silent = "openvino" not in sys.modules
+    kept = sys.modules.get("openvino_telemetry")
+    if silent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        import openvino
+    except ImportError as problem:
+        raise BoxError("expected the package openvino, got none: install salience[openvino]") from problem
+    finally:
+        if silent:
+            del sys.modules["openvino_telemetry"]
+        if silent and kept is not None:
+            sys.modules["openvino_telemetry"] = kept
+    return openvino
+
+
+@cache
+def core() -> Any:
+    """Return the one thing through which OpenVINO is asked for anything."""
+    return import_openvino().Core()
+
+
+def has_bfloat16() -> bool:
+    """Say whether this processor computes in sixteen bits."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
+    """Turn a module into a network of OpenVINO, in memory, for any number of images of that shape."""
+    import_openvino()
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing is called deprecated, and warns of shapes that become numbers
+        traced = torch.jit.trace(module, images.float().contiguous(), check_trace=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, shared_memory=False)  # held: the frontend does not
+    network = frontend.convert(frontend.load(decoder))
+    network.reshape([-1, *images.shape[1:]])
+    return network
+
+
+def keep_sums_precise(network: Any) -> None:
+    """Let what is added up on the way to the answer stay in single precision where products are of sixteen bits.
+
+    OpenVINO rounds nothing between the last product and an output. So what goes into that product becomes an output
+    too: in a transformer all sums of its blocks lead there. What takes another way is as it was.
+    """
+    last = network.outputs[0].get_node()
+    while last.get_type_name() != "MatMul":
+        before = [each.get_node() for each in last.input_values()]
+        before = [each for each in before if each.get_type_name() not in ("Constant", "Convert")]
+        if len(before) != 1 or before[0].get_type_name() == "Convolution":
+            return
+        last = before[0]
+    network.add_results([import_openvino().opset13.result(last.input_value(0))])
+
+
+def deal_out(given: Rows, beside: Sequence[Array], parts: int) -> list[tuple[Array, ...]]:
+    """Deal out what has a row an image; what has a single row goes with each share."""
+    dealt = (np.array_split(each, parts) if len(each) == len(given) else [each] * parts for each in (given, *beside))
+    return list(zip(*dealt, strict=True))
+
+
+class Compiled:
+    """A network for this processor, of as many threads as torch has; images are dealt out to its streams."""
+
+    def __init__(self, network: Any, precision: str | None = None) -> None:
+        self.threads, self.lock = torch_threads.count(), Lock()
+        self.how = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
+        if isinstance(network, bytes):
+            self.asked = 1  # whole networks alone are kept
+            self._ready(core().import_model(network, "CPU", self._settings()))
+            return
+        self.asked = len(network.outputs)
+        if precision == "bf16":
+            keep_sums_precise(network)
+        self._ready(core().compile_model(network, "CPU", self._settings()))
+
+    def __call__(self, *inputs: Rows) -> list[Rows]:
+        """Return all outputs."""
+        return self.submit(*inputs)()
+
+    def submit(self, *inputs: Rows, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
+        """Begin to compute, and return what waits for all outputs; `inputs` must stay as they are until then.
+
+        One input, with a row an image, is dealt out; what is `beside` it goes with each share, dealt out too where it has a
+        row an image. A second batch may be begun before the first is waited for.
+        """
+        torch_threads.use_one()
+        with self.lock:
+            if self.threads != torch_threads.count():
+                self.threads = torch_threads.count()
+                self._ready(core().import_model(self.blob(), "CPU", self._settings()))
+            free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 else 1
+            dealt = deal_out(inputs[0], (*inputs[1:], *beside), parts)
+            asked = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
+        for request, share in zip(asked, dealt, strict=True):
+            request.start_async(dict(enumerate(share)), share_inputs=True)
+
+        def waited(_given: Any = dealt) -> list[Rows]:
+            found = []
+            for request in asked:
+                request.wait()
+                found.append([each.data for each in request.output_tensors[: self.asked]])
+            copied = [np.concatenate(rows) for rows in zip(*found, strict=True)]
+            free.extend(asked)  # one that failed is not asked again
+            return copied
+
+        return waited
+
+    def blob(self) -> bytes:
+        """Return the compiled network in a form that can be kept; it is good for this processor and this version."""
+        made: Any = self.network.export_model()
+        return made if isinstance(made, bytes) else bytes(made.getvalue())
+
+    def _settings(self) -> dict[str, Any]:
+        # Pinned threads of several processes would sit on the same cores.
+        pace = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False}
+        return pace | self.how
+
+    def _ready(self, network: Any) -> None:
+        self.network, self.free = network, list[Any]()
+        self.streams = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

@@ -1,0 +1,111 @@
+"""How a torch box's passes run: in a backend, all at once or begun early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from salience.engine.training.modes import evaluating
+from salience.picture import Preparation
+from salience.runtime import backends, heads
+from salience.runtime.blending import Scaling, make_blending
+from salience.runtime.compiled import identify, submit
+from salience.runtime.heads import Head
+from salience.runtime.module import find_logits, weight_dtype
+from salience.types import Image, Images, Probabilities
+
+
+class TorchRuntime:
+    """The passes of a module that takes prepared images and gives what `head` says."""
+
+    module: nn.Module
+    preparation: Preparation
+    head: Head
+    channels: int
+    size: tuple[int, int]
+    backend: str
+    backend_chosen: bool
+    check: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's weights are now."""
+        first = next(self.module.parameters(), next(self.module.buffers(), None))
+        return torch.device("cpu") if first is None else first.device
+
+    def __call__(self, images: Images) -> Probabilities:
+        """Score a batch in the box's backend."""
+        self.check_weights()
+        return self.submit(images)()
+
+    def check_weights(self) -> None:
+        """Leave a backend that was compiled, once weights were written to; looking is too slow for every batch."""
+        self.backend = backends.check_compiled(self.backend, self.module)
+
+    def submit(self, images: Images) -> Callable[[], Probabilities]:
+        """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
+        return self._begun(images, self.backend)
+
+    def submit_blended(self, ahead: Image, behind: Image) -> Callable[..., Callable[[], Probabilities]] | None:
+        """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
+        backend = self.backend
+        if backend not in backends.OPENVINO or tuple(ahead.shape[-2:]) != self.size:
+            return None
+        return make_blending(ahead, behind, self.preparation.scaling, partial(self._compiled, backend))
+
+    @property
+    def apart(self) -> bool:
+        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
+        return self.backend in backends.OPENVINO or self.device.type != "cpu"
+
+    def choose_backend(self, images: Images) -> None:
+        """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
+        if self.backend_chosen:
+            return
+        self.backend_chosen = True
+        self.backend, self.check = backends.choose_remembered(
+            self._scored, images, identify(self), backends.list_backends(self.device)
+        )
+
+    def _scored(self, images: Images, backend: str) -> Probabilities:
+        return self._begun(images, backend)()
+
+    def _begun(self, images: Images, backend: str) -> Callable[[], Probabilities]:
+        if backend in backends.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
+            return self._compiled(backend, images, self.preparation.scaling)
+        with torch.no_grad():
+            scores = self._activated(self._run(images, backend))
+        return lambda: scores
+
+    def _compiled(self, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Probabilities]:
+        waited = submit(self, backend, images, scaling)
+        return lambda: self._activated(waited())
+
+    def ready(self, images: Images) -> Tensor:
+        """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
+        scale, shift = (each.to(images) for each in self.preparation.scaling)
+        return self.taken(torch.addcmul(shift, images, scale))
+
+    def taken(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
+        """Give normalised images the channels and the type that the module wants."""
+        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(weight_dtype(self.module))
+
+    def _run(self, images: Images, backend: str) -> Tensor:
+        ready = self.ready(images)
+        if backend != "exact":
+            ready = ready.contiguous(memory_format=torch.channels_last)
+        run = self._compiled_by_torch if backend.startswith(backends.TORCH) else self.module
+        with evaluating(self.module), backends.autocast(backend, self.device):
+            return find_logits(run(ready))
+
+    @cached_property
+    def _compiled_by_torch(self) -> Callable[[Tensor], Any]:
+        return torch.compile(self.module)
+
+    def _activated(self, raw: Tensor) -> Probabilities:
+        return heads.apply_head(heads.widen(raw, self.head), self.head, "probability")

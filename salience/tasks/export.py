@@ -1,0 +1,125 @@
+"""A classifier and its explainer as one ONNX file: pictures in, scores and maps out, with nothing of this library."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from salience import registry
+from salience.boxes.torch import TorchBox
+from salience.engine import seeding
+from salience.engine.inside import cams
+from salience.engine.inside.hooks import expect_maps, record_activations
+from salience.engine.training.explainer import Explainer, stretch
+from salience.errors import BoxError
+from salience.explanation import write_whole
+from salience.runtime import heads
+from salience.runtime.module import find_logits
+
+INPUTS, OUTPUTS = ("images", "target"), ("scores", "explained", "map")
+
+
+class NormalisedClassifier(nn.Module):
+    """A box's network with its normalisation: pixels in 0…1 in, and what its layers put out besides."""
+
+    def __init__(self, box: TorchBox, layers: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.inner, self.layers, self.size, self.channels = box.module, tuple(layers), box.size, box.channels
+        mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, list[Tensor]]:
+        """Return logits and feature maps."""
+        ready = (images - self.mean) / self.std  # type: ignore[operator]  # buffers are tensors
+        ready = ready.mean(1, keepdim=True) if self.channels == 1 else ready
+        with record_activations(self.inner, self.layers) as seen:
+            logits = find_logits(self.inner(ready))
+        return logits, [expect_maps(layer, seen.get(layer), self.size) for layer in self.layers]
+
+
+class ClassifierAndExplainer(nn.Module):
+    """The classifier, the features and the explainer: scores, the class that is explained, and its map.
+
+    `target` is a class a picture; -1 asks for the likeliest that the explainer knows.
+    """
+
+    def __init__(self, box: TorchBox, aux: TorchBox | None, made: Explainer) -> None:
+        super().__init__()
+        layers = made.about.source["layers"]
+        self.box = NormalisedClassifier(box, () if aux else layers)
+        self.aux = None if aux is None else NormalisedClassifier(aux, layers)
+        self.network, self.head, self.count = made.network, box.head, len(box.classes)
+        self.register_buffer("classes", torch.tensor(made.about.classes))
+
+    def forward(
+        self, images: Float[Tensor, "n 3 h w"], target: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n k"], Int[Tensor, " n"], Float[Tensor, "n h w"]]:
+        """Answer and explain."""
+        logits, features = self.box(images)
+        scores = heads.apply_head(heads.widen(logits, self.head), self.head, "probability")
+        if self.aux is not None:
+            shown = functional.interpolate(images, size=self.aux.size, mode="bilinear", align_corners=False)
+            features = self.aux(images if tuple(images.shape[-2:]) == self.aux.size else shown)[1]
+        classes: Any = self.classes
+        rows = (target[:, None] == classes).long()
+        row = torch.where(target < 0, scores[:, classes].argmax(1), rows.argmax(1))
+        every = self.network(features, torch.arange(len(classes)))
+        raw = every.gather(1, row[:, None, None, None].expand(-1, 1, *every.shape[-2:]))[:, 0]
+        size = (images.shape[-2], images.shape[-1])
+        return scores, classes[row], functional.interpolate(stretch(raw)[:, None], size=size, mode="bilinear")[:, 0]
+
+
+def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
+    """Write the file; the batch may have any size. BoxError for a box that is no torch network."""
+    box = registry.open_box(box)
+    made.expect(box, (), another=False)
+    source = made.source(box, registry.open_box).box
+    for each in (box, source):
+        if not isinstance(each, TorchBox):
+            raise BoxError(f"expected a torch network to export, got {getattr(each, 'name', each)}: export works on torch")
+    aux = None if source.fingerprint == box.fingerprint else source  # one network needs to be there once
+    whole = ClassifierAndExplainer(box, aux, made).cpu().eval()  # type: ignore[arg-type]  # looked at above
+    example = (torch.rand(2, 3, *box.size), torch.tensor([-1, -1]))
+    many = torch.export.Dim("n", min=1)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            whole,
+            example,
+            dynamo=True,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: many}, {0: many}),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101  # it is None for the older exporter only
+    return write_whole(path, program.model_proto.SerializeToString())
+
+
+def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
+    """Run the file in ONNX Runtime beside torch on pictures of noise; return how far scores and maps are apart at most."""
+    import onnxruntime
+
+    box = registry.open_box(box)
+    images = torch.rand(3, 3, *box.size, generator=seeding.generator(0, "export"))
+    with torch.no_grad():
+        scores = box(images)
+        known = list(made.about.classes)
+        likeliest = [known[at] for at in scores[:, known].argmax(1).tolist()]
+        raw = made.raw(made.source(box, registry.open_box), images, known)
+        rows = raw[torch.arange(len(images)), made.rows(likeliest)]
+        maps = cams.enlarge(stretch(rows), images)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    answers = session.run(list(OUTPUTS), {"images": images.numpy(), "target": torch.full((3,), -1).numpy()})
+    found = [torch.from_numpy(each) for each in answers]
+    if found[1].tolist() != likeliest:
+        raise BoxError(f"expected ONNX Runtime to explain the classes {likeliest}, got {found[1].tolist()}: report it")
+    return {"scores": float((found[0] - scores).abs().max()), "map": float((found[2] - maps).abs().max())}

@@ -1,0 +1,57 @@
+"""What a bench asks of samples: which ones to take, which classes of a box are right, and where the object is."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from salience.case import Data, Sample
+from salience.data._lazy import Lazy
+from salience.engine import seeding
+from salience.errors import DataError, SettingError
+from salience.picture import Geometry, read
+from salience.types import Region
+
+
+def order(count: int, seed: int | None) -> list[int]:
+    """Return numbers in the order in which a seed draws them, the same on every machine; None: as they come."""
+    if seed is None:
+        return list(range(count))
+    drawn: list[int] = torch.randperm(count, generator=seeding.generator(seed, "draw")).tolist()
+    return drawn
+
+
+def sample(data: Data, count: int, seed: int | None = 0) -> Data:
+    """Take some by seed, in the data's order; a larger draw of the same seed has all of a smaller one."""
+    if count < 1:
+        raise SettingError(f"expected at least one sample to draw, got {count}: give a count from 1 to {len(data)}")
+    return Data(data.name, Lazy(data.__getitem__, sorted(order(len(data), seed)[:count])))
+
+
+def make_truth(sample: Sample, geometry: Geometry) -> Region | None:
+    """Bring mask or boxes to the size that a box sees; None where the sample has neither.
+
+    Boxes are drawn at the picture's size, their corners cut off to whole pixels; then every pixel of the image looks up
+    the nearest one of the picture. What a crop left out is gone, so the region may be empty.
+    """
+    if sample.mask is None and not sample.boxes:
+        return None
+    height, width = geometry.photograph
+    place = torch.zeros(height, width) if sample.mask is None else _white(sample)
+    if place.shape != (height, width):
+        size = " × ".join(str(length) for length in place.shape)
+        raise DataError(
+            f"expected a mask of {height} × {width} pixels for {sample.id}, got {size}: is it of another picture?"
+        )
+    for left, top, right, bottom in sample.boxes if sample.mask is None else ():
+        place[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = 1
+    return geometry.project(place) > 0.5
+
+
+def _white(sample: Sample) -> torch.Tensor:
+    values = np.asarray(read(sample.mask).pixels.convert("L"))
+    if 0 < values.max() < 128:
+        raise DataError(
+            f"expected a mask white on black for {sample.id}, got values up to {values.max()}: stretch them to 255"
+        )
+    return torch.from_numpy(values.copy()).float() / 255

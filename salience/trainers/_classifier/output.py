@@ -1,0 +1,101 @@
+"""What a training of a classifier leaves behind: weights, a card, and what `trained:FOLDER` needs to be a box again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from salience import registry
+from salience.engine.training.loop import Loop, Row
+from salience.explanation import write_whole
+from salience.trainers._classifier.split import Split
+
+if TYPE_CHECKING:
+    from salience.trainers._classifier.loss import Loss
+    from salience.trainers._classifier.training import TrainingConfig
+
+
+PARTS = ("trainer", "course", "loop")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The box that came out, its folder, and a row of figures for every step; the first is of before."""
+
+    box: Any
+    path: Path
+    history: tuple[Row, ...]
+
+
+def write_result(
+    given: Any,
+    before: Any,
+    student: Any,
+    how: Loss,
+    config: TrainingConfig,
+    loop: Loop,
+    split: Split,
+    rows: Sequence[Row],
+    out: Path,
+) -> Trained:
+    """Write all of it."""
+    from safetensors.torch import save
+
+    name = registry.name_of(how)
+    student.name = f"{before.name}, {name}"
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in student.module.state_dict().items()}
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    about = {
+        "of": given if isinstance(given, str) else None,
+        "name": student.name,
+        "fingerprint": student.fingerprint,
+        "trainer": {"name": name, **asdict(how)},  # type: ignore[call-overload]  # every trainer is a dataclass
+        "course": asdict(config),
+        "loop": asdict(loop),
+        "data": split.pictures.name,
+        "pictures": len(split.numbers),
+        "held": len(split.held),
+        "seconds": seconds,
+        "before": rows[0],
+        "after": rows[-1],
+    }
+    write_whole(out / "weights.safetensors", save(weights))
+    write_whole(out / "box.json", json.dumps(about, indent=2).encode())
+    write_whole(out / "README.md", card(about, out).encode())
+    return Trained(student, out, tuple(rows))
+
+
+def card(about: dict[str, Any], out: Path) -> str:
+    """Say in words what the box is, what it was taught with, and how it fared."""
+    before, after = about["before"], about["after"]
+    lines = [
+        f"# {about['name']}",
+        "",
+        f"`trained:{out}` is a box: `salience explain PICTURE --box trained:{out}`."
+        + ("" if about["of"] else " The network it began with was given as an object: say its spec, as in `?of=kind:name`."),
+        "",
+        "| | |",
+        "|---|---|",
+        f"| begun from | {about['of'] or about['name'].partition(',')[0]}"
+        + (", all weights drawn anew |" if about["course"]["scratch"] else " |"),
+        f"| data | {about['data']}: {about['pictures']:,} pictures, {about['held']:,} held out |",
+        *(f"| {part} | {describe_settings(about[part])} |" for part in PARTS),
+        f"| took | {after['step']:,} steps, {about['seconds']:.0f} s |",
+    ]
+    if "accuracy" in after:
+        lines += ["", "On the pictures that were held out:", "", "| | before | after |", "|---|---|---|"]
+        lines += [f"| accuracy | {before['accuracy']:.3f} | {after['accuracy']:.3f} |"]
+        lines += [f"| Gini index of the gradient's map | {before['gini']:.3f} | {after['gini']:.3f} |"]
+    lines += ["", "Sparser maps are not more faithful ones by themselves: measure both (`salience bench`)."]
+    lines += ["The figures are of pictures like those that it was taught with, and of no others.", ""]
+    return "\n".join(lines)
+
+
+def describe_settings(settings: Mapping[str, Any]) -> str:
+    """Say settings in a line, but for those that nobody gave."""
+    given = {key: value for key, value in settings.items() if value is not None and value != ()}
+    texts = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in given.items()}
+    return ", ".join(text if key == "name" else f"{key} {text}" for key, text in texts.items())

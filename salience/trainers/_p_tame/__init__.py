@@ -1,0 +1,1 @@
+"""P-TAME's parts: the learner, the split, the losses, the search for weights."""

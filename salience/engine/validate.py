@@ -8,7 +8,12 @@ from salience.errors import SettingError
 def expect_between(
     name: str, value: float | None, low: float | None, high: float | None, *, open_ends: bool = False
 ) -> None:
-    """Refuse a setting outside its range; None is for the method to decide on."""
+    """Refuse a setting outside its range; None is for the method to decide on.
+
+    >>> expect_between("keep", 1.5, 0, 1)
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected 0 ≤ keep ≤ 1, got 1.5
+    """
     if value is None:
         return
     above = low is None or (value > low if open_ends else value >= low)

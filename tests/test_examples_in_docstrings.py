@@ -1,0 +1,68 @@
+"""Examples in docstrings: each is run, and in the folders named here no public object is without one."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import salience
+
+ROOT = Path(salience.__file__).parent
+ENFORCED = ("engine/seeding", "engine/validate")  # files or folders
+REGISTERS = {"methods", "measures", "trainers", "checks", "data", "boxes"}  # a file's one public object has its name
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+def list_files(under: str = "") -> list[Path]:
+    """List the public files of a folder or a file, named without its suffix."""
+    files = (each for each in sorted(ROOT.rglob("*.py")) if f"{each.relative_to(ROOT).with_suffix('')}/".startswith(under))
+    return [each for each in files if not any(part.startswith("_") for part in each.relative_to(ROOT).parts)]
+
+
+def list_public(file: Path) -> Iterator[Definition]:
+    """Yield the public classes and functions of a file; a protocol cannot be called, so it needs no example."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if not isinstance(node, Definition) or node.name.startswith("_"):
+            continue
+        protocol = isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases)
+        own = node.name.lower() == file.stem.replace("_", "")
+        if not protocol and (own or file.relative_to(ROOT).parts[0] not in REGISTERS):
+            yield node
+
+
+def find_missing(under: str = "") -> list[str]:
+    """Name the public objects without an example: `find_missing("engine")` lists those of a folder."""
+    return [
+        f"{file.relative_to(ROOT.parent)}:{node.lineno} {node.name}"
+        for file in list_files(under)
+        for node in list_public(file)
+        if ">>>" not in (ast.get_docstring(node) or "")
+    ]
+
+
+def list_modules() -> list[str]:
+    """Name the modules in which there are examples."""
+    files = (each for each in sorted(ROOT.rglob("*.py")) if ">>> " in each.read_text(encoding="utf-8"))
+    return [".".join(each.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__") for each in files]
+
+
+@pytest.mark.parametrize("name", list_modules())
+def test_the_examples_of_a_module_give_what_they_say(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An example that is not run is wrong after the next change."""
+    module = pytest.importorskip(name)
+    failed, ran = doctest.testmod(module, optionflags=OPTIONS)
+    assert not failed, capsys.readouterr().out
+    assert ran > 0, f"{name} has examples that doctest does not find"
+
+
+@pytest.mark.parametrize("under", ENFORCED)
+def test_every_public_object_has_an_example(under: str) -> None:
+    """`help()` shows the smallest call and what it gives."""
+    assert list_files(under), f"nothing lies under salience/{under}"
+    assert find_missing(under) == []

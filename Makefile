@@ -22,7 +22,7 @@ test: ## run all tests
 
 docs: ## write docs/cli.md and docs/measures.md from the program's help
 	uv run python -m salience.cli.page docs/cli.md
-	uv run python -m salience.describe.measures docs/measures.md
+	uv run python -m salience.cli.measures_page docs/measures.md
 
 bench: ## measure; BENCH names a module of benchmarks/
 	uv run python -m benchmarks$(if $(BENCH),.$(BENCH))

@@ -22,7 +22,8 @@ from salience import registry
 from salience.boxes.torch import TorchBox
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.engine.training import explainer
-from salience.engine.training.loop import Loop, Row
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Loop
 from salience.methods.p_tame import PTame as Method
 from salience.methods.rise import Rise
 from salience.trainers.p_tame import PTame

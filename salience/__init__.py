@@ -12,15 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salience.api import explain, load, measure, watch
     from salience.errors import SalienceError
     from salience.explanation import Explanation
+    from salience.tasks.explain import explain, watch
+    from salience.tasks.load import load
+    from salience.tasks.measure import measure
 
 __all__ = ["Explanation", "SalienceError", "explain", "load", "measure", "watch"]
 __version__ = "0.1.0"
 
 _HOMES = {"Explanation": "explanation", "SalienceError": "errors"}
-_HOMES |= dict.fromkeys(("explain", "load", "measure", "watch"), "api")
+_HOMES |= {"explain": "tasks.explain", "watch": "tasks.explain", "load": "tasks.load", "measure": "tasks.measure"}
 
 
 def __getattr__(name: str) -> Any:

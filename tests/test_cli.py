@@ -15,9 +15,9 @@ from PIL import Image as pil
 
 from salience import Explanation, registry
 from salience.cli import files, main, page
+from salience.cli.measures_page import write_page
 from salience.cli.options import Options
-from salience.cli.output import _lane
-from salience.describe.measures import write_page
+from salience.describe.explanation import describe_backend
 
 TOY = ("--box", "toy:colour")
 FAST = ("--method", "rise", *TOY, "--budget", "60")
@@ -86,7 +86,7 @@ def test_explain_says_where_the_evidence_lies(photo: str, tmp_path: Path, capsys
 )
 def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(backend: str, check: dict[str, Any], said: str) -> None:
     """One that is named is taken without a look."""
-    assert _lane({"backend": backend, "check": check}) == said
+    assert describe_backend({"backend": backend, "check": check}) == said
 
 
 def test_no_record_saves_none(photo: str, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ LEVELS = (
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},
     {"tasks", "describe"},
-    {"api"},
     {"bench", "interop"},
     {"cli", "web"},
 )

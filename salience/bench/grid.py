@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from salience import api, registry
+from salience import registry
 from salience.bench.controls import CONTROLS
 from salience.engine.query.budget import Budget
 from salience.errors import GridError, UnknownName
+from salience.tasks.choose_method import choose_method, has_seed
 from salience.tasks.measure import make_measures
 
 MEASURES = ("deletion", "insertion", "average-drop", "pointing-game", "energy", "sparsity")
@@ -69,7 +70,7 @@ class Grid:
             kept = [each.given.get("boxes") for each in (data, method)]
             if any(only is not None and box.label not in only for only in kept):
                 continue
-            found += [Cell(method, box, data, seed) for seed in (self.seeds if _seeded(_class(method)) else self.seeds[:1])]
+            found += [Cell(method, box, data, seed) for seed in (self.seeds if has_seed(_class(method)) else self.seeds[:1])]
         return tuple(found)
 
     def digest(self, cell: Cell) -> str:
@@ -111,8 +112,8 @@ def method(entry: Entry, seed: int) -> Any:
     """Make the method of an entry."""
     settings = {key: value for key, value in entry.given.items() if key not in ("budget", "boxes")}
     if entry.name in CONTROLS:
-        return api.make_method(CONTROLS[entry.name](**settings), seed if _seeded(CONTROLS[entry.name]) else None, {})
-    return api.make_method(entry.name, seed, settings)
+        return choose_method(CONTROLS[entry.name](**settings), seed if has_seed(CONTROLS[entry.name]) else None, {})
+    return choose_method(entry.name, seed, settings)
 
 
 def _class(entry: Entry) -> type[Any]:
@@ -161,10 +162,6 @@ def _check(grid: Grid) -> None:
     names = [each.name for each in grid.cells]
     if not names:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
-
-
-def _seeded(cls: type[Any]) -> bool:
-    return any(each.name == "seed" for each in registry.list_settings(cls))
 
 
 def subset(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:

@@ -18,17 +18,15 @@ from salience.bench.grid import Cell, Grid, slug
 from salience.bench.journal import Journal, Row
 from salience.bench.peak_memory import track_peak_memory
 from salience.bench.selection import SelectedPicture, Selection, open_selection
-from salience.case import Case, Cost, Measure
+from salience.case import Case, Measure
 from salience.engine import maps
 from salience.engine import target as targets
 from salience.engine.query import allocator
 from salience.errors import SalienceError
 from salience.explanation import Explanation, write_whole
-from salience.picture import read
-from salience.tasks.explain import fit_picture
+from salience.tasks.assemble_case import assemble_case
 from salience.tasks.explain_many import explain_pictures
-from salience.tasks.measure import Measurement, find_missing, make_explain, make_measures, measure_case
-from salience.tasks.truth import make_truth
+from salience.tasks.measure import Measurement, find_missing, make_measures, measure_case
 from salience.types import Map
 
 SIDE = 112  # pixels: maps are kept as evidence at this size, in 256 steps
@@ -83,7 +81,8 @@ def measure_pictures(
             continue
         about |= {"probability": why.target.probability, "map_passes": why.passes, "map_seconds": why.seconds}
         about |= {"stability": why.stability, "notes": "; ".join(why.notes)}
-        case = _case(scene, one, why, method, budget, Cost(why.passes, why.seconds, weight), grid.batch)
+        sample = scene.sample(one)
+        case = assemble_case(scene.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=weight)
         found = [(each, _figure(case, each, grid.batch)) for each in made if _is_defined(each, case)]
         rows = [about | _row(each, figure) for each, figure in found] or [about]
         yield one, rows, _evidence(why.saliency, [each for _, each in found if not isinstance(each, str)])
@@ -107,18 +106,6 @@ def _explain(
         if len(part) == 1:
             return [(_describe_failure(problem), None)]
     return [each for one in part for each in _explain(scene, method, (one,), budget, batch)]
-
-
-def _case(
-    scene: Selection, one: SelectedPicture, why: Explanation, method: Any, budget: Any, spent: Cost, batch: int
-) -> Case:
-    sample = scene.sample(one)
-    image, geometry = fit_picture(scene.box, read(sample.picture))
-    device = scene.box.device
-    truth = make_truth(sample, geometry)
-    explain = make_explain(method, budget, batch)
-    placed = None if truth is None else truth.to(device)
-    return Case(scene.box, image.to(device), one.target, why.saliency.to(device), placed, explain, spent)
 
 
 def _is_defined(measure: Measure, case: Case) -> bool:

@@ -43,7 +43,7 @@ def compare(
 
 
 def _facts(change: Change, *, worse: bool) -> dict[str, object]:
-    from salience.cli.output import to_plain
+    from salience.describe.plain import to_plain
 
     gap = change.gap
     facts = change.kind._asdict() | {"better": change.better, "n": gap.n, "a": change.means[0], "b": change.means[1]}

@@ -14,20 +14,23 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from salience import api, registry
+from salience import registry
 from salience.cli import files
 from salience.cli.options import Options, flags
-from salience.cli.output import collect_facts, print_explanation
+from salience.cli.output import print_explanation
+from salience.describe.explanation import collect_facts
 from salience.engine import target as targets
 from salience.engine.query.budget import Budget
 from salience.errors import BoxError, SalienceError
-from salience.explanation import Explanation
+from salience.tasks.choose_method import DEFAULT, choose_method
+from salience.tasks.explain import explain
+from salience.tasks.load import load
 from salience.types import BlackBox
 
 
 def command(method: str | None) -> Callable[..., int]:
     """Make the command for one method: its fields are options."""
-    name, changed = (method, {}) if method else (api.DEFAULT["method"], api.DEFAULT)
+    name, changed = (method, {}) if method else (DEFAULT["method"], DEFAULT)
     cls = registry.find_method(name)
     own = [each for each in registry.list_settings(cls) if each.name not in Options.__dataclass_fields__]
     own = [replace(each, default=changed.get(each.name, each.default)) for each in own]
@@ -57,7 +60,7 @@ def command(method: str | None) -> Callable[..., int]:
 
 def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
     """Check everything that can be checked, then explain one picture after the other."""
-    method = api.make_method(options.method, options.seed, settings)
+    method = choose_method(options.method, options.seed, settings)
     Budget.of(options.budget)
     out = files.check_folder(options.out)
     pictures = files.gather(image) if image else [files.SAMPLE]
@@ -69,7 +72,7 @@ def run(image: list[str], options: Options, settings: dict[str, Any]) -> int:
     console = Console(file=sys.stdout)
     for path, stem in zip(pictures, files.name_files(pictures), strict=True):
         with _progress(path.name) as progress:
-            why: Explanation = api.explain(
+            why = explain(
                 box,
                 path,
                 method,
@@ -93,7 +96,7 @@ def _loaded(options: Options) -> BlackBox:
     """Load the box; whatever its own code raises is said in one sentence."""
     given = {} if options.backend == "auto" else {"backend": options.backend}
     try:
-        return api.load(options.box, **given)
+        return load(options.box, **given)
     except SalienceError:
         raise
     except Exception as problem:

@@ -24,13 +24,13 @@ def export(
     `images` (n 3 h w) are pixels in 0…1 at the box's size; `target` (n) is a class a picture, -1 for the likeliest that
     the explainer knows. ONNX Runtime's answers are compared with torch's before the command ends.
     """
-    from salience import api
     from salience.cli.extras import expect_extra
     from salience.engine.training import explainer as explainers
     from salience.tasks.export import compare, export_onnx
+    from salience.tasks.load import load
 
     expect_extra("onnx", "onnx", "onnxscript", "onnxruntime")
-    made = api.load(box, backend="exact")
+    made = load(box, backend="exact")
     opened = explainers.load(explainer or explainers.find_path(made.fingerprint))
     path = export_onnx(made, opened, out)
     apart = compare(made, opened, path)

@@ -52,11 +52,11 @@ def parts(name: str) -> training.Parts:
 
 def run(given: Given, trainer: Any, loop: Loop) -> int:
     """Train, draw the curve, and say what came out."""
-    from salience import api
     from salience.cli import files
     from salience.cli.extras import expect_extra
     from salience.draw import learning, overlay
     from salience.explanation import write_whole
+    from salience.tasks.load import load
 
     expect_extra("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))
     if given.data is None:
@@ -64,7 +64,7 @@ def run(given: Given, trainer: Any, loop: Loop) -> int:
     out = files.check_folder(given.out)
     pictures = registry.open_data(given.data)
     with training.progress() as tell:
-        fitted = trainer.fit(api.load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
+        fitted = trainer.fit(load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
     curve = write_whole(out / "curve.png", overlay.png(learning.figure(fitted.history)))
     _tell(fitted, curve, json_wanted=given.json)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as notation
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -28,31 +28,26 @@ def measure(
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a file")] = False,
 ) -> int:
     """Measure explanations: each figure with the protocol that it was taken by."""
-    from salience import api
     from salience.cli import files
     from salience.errors import SettingError
-    from salience.tasks.measure import make_measures
+    from salience.explanation import Explanation
+    from salience.tasks import measure as task
+    from salience.tasks.explain import explain
+    from salience.tasks.load import load
 
     wanted = [each for each in measures.split(",") if each]
-    make_measures(wanted)
+    task.make_measures(wanted)
     named = list(given) or [str(files.SAMPLE)]
     if truth is not None and len(named) > 1:
         raise SettingError(f"expected one picture for a truth, got {len(named)}: measure them one by one")
-    made = api.load(box)
+    made = load(box)
     for name in named:
-        why = _explained(made, name, method, {"target": target, "budget": budget, "seed": seed, "batch": batch})
-        _tell(name, why, api.measure(made, why, wanted, truth=truth, batch=batch), json=json)
+        if name.endswith(".salience"):
+            why = Explanation.load(name)
+        else:
+            why = explain(made, name, method, target=target, budget=budget, seed=seed, batch=batch)
+        _tell(name, why, task.measure(made, why, wanted, truth=truth, batch=batch), json=json)
     return 0
-
-
-def _explained(box: Any, name: str, method: str | None, how: dict[str, Any]) -> Explanation:
-    from salience import api
-    from salience.explanation import Explanation
-
-    if name.endswith(".salience"):
-        return Explanation.load(name)
-    found: Explanation = api.explain(box, name, method, **how)
-    return found
 
 
 def _tell(name: str, why: Explanation, figures: list[Measurement], *, json: bool) -> None:
@@ -60,7 +55,7 @@ def _tell(name: str, why: Explanation, figures: list[Measurement], *, json: bool
     from rich.console import Console
     from rich.table import Table
 
-    from salience.cli.output import to_plain
+    from salience.describe.plain import to_plain
 
     if json:
         rows = [{key: value for key, value in vars(each).items() if key != "evidence"} for each in figures]

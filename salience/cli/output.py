@@ -1,70 +1,13 @@
-"""An explanation in words and in plain values."""
+"""Print an explanation."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from salience.draw import blend
-from salience.engine import maps
+from salience.describe.explanation import describe_backend, describe_evidence, describe_seen, describe_stability
 from salience.explanation import Explanation
-
-STEADY = (
-    (0.9, "steady"),
-    (0.7, "fairly steady"),
-    (0.4, "unsteady, a larger budget would help"),
-    (-2.0, "mostly noise, raise the budget"),
-)
-
-
-def locate_evidence(why: Explanation) -> dict[str, float] | None:
-    """Find the smallest part of the picture that holds half of the evidence; None for a blank map.
-
-    Evidence is what stands above the map's mean. `share` is that part's size in the whole picture, 0…1; `x` and `y`
-    are its centre in pixels of the photograph.
-    """
-    if maps.find_flaws(why.saliency):
-        return None
-    full = why.geometry.photograph
-    shrink = min(1.0, 1000 / max(full))  # ranking every pixel of a large photograph would take seconds
-    size = max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))
-    whole = torch.nan_to_num(blend.geometry_at(why, size).restore(why.saliency).double(), nan=-torch.inf)
-    above = (whole - why.saliency.double().mean()).clamp(min=0)
-    ranked, order = above.flatten().sort(descending=True)
-    half = ranked.cumsum(0) <= 0.5 * ranked.sum()
-    count = min(int(half.sum()) + 1, len(ranked))
-    weights, at = ranked[:count] / ranked[:count].sum(), order[:count]
-    width = whole.shape[1]
-    x = float((weights * (at % width)).sum()) * full[1] / width
-    y = float((weights * (at // width)).sum()) * full[0] / whole.shape[0]
-    return {"share": count / whole.numel(), "x": round(x, 1), "y": round(y, 1)}
-
-
-def collect_facts(why: Explanation, image: str) -> dict[str, Any]:
-    """Collect what `--json` prints, NaN-free."""
-    rate = why.passes / why.seconds if why.seconds > 0 else None
-    budget = {"budget": why.budget, "passes_per_second": rate, "where": locate_evidence(why), "versions": why.versions}
-    found: dict[str, Any] = to_plain(why.summary() | {"image": image} | budget)
-    return found
-
-
-def to_plain(value: Any) -> Any:
-    """Turn a value into what JSON knows; numbers that are not finite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_plain(each) for each in value]
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
 
 
 def print_explanation(console: Console, why: Explanation, image: str, files: list[str]) -> None:
@@ -74,14 +17,14 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
         console.print(Text(f"  {name:<10}", "dim").append(text, style or "not dim"), soft_wrap=True, highlight=False)
 
     console.print(Text(image, "bold"), soft_wrap=True)
-    line("box", f"{why.box['name']}, {_lane(why.box)}, on {why.box['device']}")
-    line("it saw", f"{_seen(why)}: {why.box['preprocessing']}")
+    line("box", f"{why.box['name']}, {describe_backend(why.box)}, on {why.box['device']}")
+    line("it saw", f"{describe_seen(why)}: {why.box['preprocessing']}")
     console.print(_table(why))
     if why.target.index is None:
         line("target", f"{why.target.name}: {why.target.probability:+.3f}")
     for note in why.notes:
         line("NOTE", note, "bold yellow")
-    line("evidence", _evidence(why))
+    line("evidence", describe_evidence(why))
     rate = f", {why.passes / why.seconds:,.0f} a second" if why.seconds > 0 else ""
     line("cost", f"{why.called}: {why.passes:,} pass{'es' * (why.passes != 1)} in {why.seconds:.1f} s{rate}")
     if why.layers:
@@ -91,52 +34,15 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
         line("" if number else "files", file)
 
 
-def describe_stability(stability: float | None) -> str:
-    """Judge the rank agreement of the maps made from either half of the passes."""
-    if stability is None or not math.isfinite(stability):
-        return "not known for this method"
-    said = next(words for least, words in STEADY if stability >= least)
-    return f"{stability:.2f}, {said} (rank agreement of two half-maps; 1 is the same map twice)"
-
-
-def _evidence(why: Explanation) -> str:
-    found = locate_evidence(why)
-    if found is None:
-        return "none to be seen: the map is blank"
-    height, width = why.geometry.photograph
-    rows, columns = ("top", "middle", "bottom"), ("left", "centre", "right")
-    row, column = (min(int(3 * part), 2) for part in (found["y"] / height, found["x"] / width))
-    place = "in the middle" if (row, column) == (1, 1) else f"{rows[row]} {columns[column]}"
-    share = f"{found['share']:.0%}" if found["share"] >= 0.01 else "less than 1%"
-    return f"half of it lies in {share} of the picture, around ({found['x']:.0f}, {found['y']:.0f}), {place}"
-
-
 def _table(why: Explanation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(overflow="fold")
-    for told in why.top5:
-        aim = told.index == why.target.index
-        style = "bold" if aim else ""
-        table.add_row("  →" if aim else "", Text(f"{told.probability:.1%}", style), Text(told.name, style))
-    if why.target.index is not None and all(told.index != why.target.index for told in why.top5):
+    for score in why.top5:
+        explained = score.index == why.target.index
+        style = "bold" if explained else ""
+        table.add_row("  →" if explained else "", Text(f"{score.probability:.1%}", style), Text(score.name, style))
+    if why.target.index is not None and all(score.index != why.target.index for score in why.top5):
         table.add_row("  →", Text(f"{why.target.probability:.1%}", "bold"), Text(why.target.name, "bold"))
     return table
-
-
-def _lane(box: Mapping[str, Any]) -> str:
-    if box["backend"] == "exact":
-        refused = box["check"].get("refused")
-        return "exact passes" + (f" (a faster backend was tried, but {refused})" if refused else "")
-    speed = box["check"].get("speed-up")
-    found = f"{speed:.1f}× as fast, scores agree with exact" if speed else "as asked for, not held against exact"
-    return f"fast passes ({box['backend']}, {found})"
-
-
-def _seen(why: Explanation) -> str:
-    top, bottom, left, right = (round(each) for each in why.geometry.seen)
-    height, width = why.geometry.photograph
-    if top <= 0 and left <= 0 and bottom >= height and right >= width:
-        return f"all of the {width}×{height} photograph"
-    return f"columns {max(left, 0)}-{min(right, width)} and rows {max(top, 0)}-{min(bottom, height)} of {width}×{height}"

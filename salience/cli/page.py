@@ -12,10 +12,11 @@ from salience.cli import fit, train
 from salience.cli.bench import bench
 from salience.cli.compare import compare
 from salience.cli.export import export
-from salience.cli.listing import NEEDS, default
 from salience.cli.measure import measure
 from salience.cli.options import Options
 from salience.cli.report import report
+from salience.describe.methods import describe_need
+from salience.describe.settings import format_default
 
 HEAD = """# The command line
 
@@ -74,7 +75,7 @@ def text() -> str:
     for name in registry.list_names("methods"):
         cls = registry.find_method(name)
         own = [each for each in registry.list_settings(cls) if each.name not in Options.__dataclass_fields__]
-        parts.append(f"\n### Settings of {name}\n\nNeeds: {NEEDS[registry.need_of(cls).__name__]}.\n\n{_rows(own)}")
+        parts.append(f"\n### Settings of {name}\n\nNeeds: {describe_need(cls)}.\n\n{_rows(own)}")
     return "\n".join(parts)
 
 
@@ -91,7 +92,7 @@ def _options(command: Callable[..., int]) -> list[registry.Setting]:
 
 def _rows(settings: list[registry.Setting]) -> str:
     rows = [
-        f"| `--{each.name.replace('_', '-')}` | {default(each.default)} | {each.help.replace('|', ' or ')} |"
+        f"| `--{each.name.replace('_', '-')}` | {format_default(each.default)} | {each.help.replace('|', ' or ')} |"
         for each in settings
     ]
     return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows, ""])

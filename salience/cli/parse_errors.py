@@ -30,14 +30,15 @@ def translate(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
 
 
 def _option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
-    from salience import api, registry
+    from salience import registry
     from salience.cli import find_method
     from salience.cli.options import Options
+    from salience.tasks.choose_method import DEFAULT
 
     given = (problem.token.keyword or problem.token.value).lstrip("-").removeprefix("no-")
     if words[0] != "explain":
         return UnknownName.of("option", given, _known(words), f"see `salience {words[0]} --help`")
-    method = find_method(words) or str(api.DEFAULT["method"])
+    method = find_method(words) or str(DEFAULT["method"])
     settings = [each.name for each in registry.list_settings(registry.find_method(method))]
     known = sorted({name.replace("_", "-") for name in (*Options.__dataclass_fields__, *settings)})
     return UnknownName.of(f"setting of {method}", given, known, f"see `salience explain --method {method} --help`")

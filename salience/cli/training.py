@@ -11,7 +11,8 @@ from typing import Any
 
 from salience import registry
 from salience.cli.options import flags
-from salience.engine.training.loop import Row, Tell
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Tell
 
 SHOWN = ("loss", "ce", "area", "kl", "own", "others", "lerf", "morf", "average drop", "accuracy", "gini")
 HELD = ("road", "accuracy")  # in a row: held-out pictures were looked at

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from salience import api, registry
+from salience import registry
 from salience.boxes.torch import TorchBox
 from salience.errors import SettingError
 from salience.picture import Preparation
+from salience.tasks.choose_method import choose_method
 from salience.types import BatchedMethodProtocol, BlackBox
 
 
@@ -31,7 +32,7 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
         images = _images(inputs)
         asked = wrap_normalised(model, images, np.shape(inputs)[1]) if fixed is None else fixed
         images = images if fixed is None else _raw(fixed, images)
-        made = api.make_method(method, None, settings | {key: value for key, value in more.items() if key != "device"})
+        made = choose_method(method, None, settings | {key: value for key, value in more.items() if key != "device"})
         wanted = [int(each) for each in np.asarray(targets).reshape(-1)]
         if isinstance(made, BatchedMethodProtocol):
             maps = [found.saliency for found in made.many(asked, images.to(asked.device), wanted)]

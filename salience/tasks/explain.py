@@ -1,174 +1,153 @@
-"""From a box, a picture and a method to the record."""
+"""Explain pictures, and watch an explanation grow."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from PIL import Image as pil
 from torch import Tensor
 
 from salience import registry
-from salience.engine import maps, validate
-from salience.engine import target as aiming
-from salience.engine.query.ask import choose_backend, score_batch
-from salience.engine.query.budget import Budget
-from salience.engine.query.run import Run, resume_run
-from salience.errors import BoxError
-from salience.explanation import ClassScore, Explanation
-from salience.picture import Geometry, Picture, Preparation, read
-from salience.types import BatchedMethodProtocol, BlackBox, Estimate, GreyBox, Image, OpenBox, Sampler, Target
+from salience.engine.query import allocator
+from salience.engine.query.run import Progress
+from salience.errors import SettingError
+from salience.explanation import Explanation
+from salience.picture import Picture
+from salience.tasks.choose_method import choose_method
+from salience.tasks.explain_many import explain_pictures, explain_targets
+from salience.tasks.explain_one import explain_steps, take_last
+
+Source = Picture | str | Path | bytes | bytearray | pil.Image | np.ndarray[Any, Any]
+"""One picture; a tensor may be one (3 h w) or a batch of them (n 3 h w)."""
+Choice = str | int | tuple[int | str, int | str] | Callable[[Any], Any] | None
+"""What is explained: "predicted" (or None), "runner-up", an index, a class name, a contrast, a function of the scores."""
 
 
-def take_last(found: Iterator[Explanation]) -> Explanation:
-    """Go to the end."""
-    return deque(found, maxlen=1)[0]
-
-
-def explain_steps(
-    box: BlackBox,
-    source: Any,
-    method: Any,
+@overload
+def explain(
+    box: Any,
+    image: Source,
+    method: Any = None,
     *,
-    target: Any,
-    budget: Any,
-    batch: int | None,
-    progress: Any,
+    target: Choice = None,
+    budget: Any = None,
+    seed: int | None = None,
     tolerance: float | None = None,
-) -> Iterator[Explanation]:
-    """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
-    validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
-    run = Run(Budget.of(budget), batch, progress)
-    case = prepare_pictures(box, [source], method, [target], run)[0]
-    found = _watch(method, box, case)
-    trace: list[tuple[int, float | None]] = []  # passes, stability
-    began = time.perf_counter()
-    while True:
-        with resume_run(run):
-            one = next(found, None)
-        if one is None:
-            return
-        if isinstance(method, Sampler):
-            trace += [(run.passes, one.stability)] if not trace or run.passes > trace[-1][0] else []
-            one = replace(one, evidence={**one.evidence, "trace": list(trace)})
-        yield case.record(one, run.passes, time.perf_counter() - began)
-        if tolerance is not None and _still(trace, tolerance):
-            return
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Explanation: ...
+@overload
+def explain(
+    box: Any,
+    image: list[Any] | tuple[Any, ...],
+    method: Any = None,
+    *,
+    target: Choice | list[Any] = None,
+    budget: Any = None,
+    seed: int | None = None,
+    tolerance: float | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> list[Explanation]: ...
+@overload
+def explain(
+    box: Any,
+    image: Source | Tensor,
+    method: Any = None,
+    *,
+    target: list[Any],
+    budget: Any = None,
+    seed: int | None = None,
+    tolerance: float | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> list[Explanation]: ...
+@overload
+def explain(
+    box: Any,
+    image: Tensor,
+    method: Any = None,
+    *,
+    target: Choice = None,
+    budget: Any = None,
+    seed: int | None = None,
+    tolerance: float | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Explanation | list[Explanation]: ...
+def explain(
+    box: Any,
+    image: Any,
+    method: Any = None,
+    *,
+    target: Any = None,
+    budget: Any = None,
+    seed: int | None = None,
+    tolerance: float | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Explanation | list[Explanation]:
+    """Explain one picture, or a list of pictures or a batch tensor `(n 3 h w)`, which gives a list.
 
+    `box` and `image` are whatever `load` and `picture.read` take. `method` is a name or a method object; `settings`
+    are its fields. `target` is None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
+    function of the probabilities. A list of targets is one for each of several pictures, or several for one picture,
+    which then share what passes they can. `budget` is 2000, "2000 passes" or "10s", for each map. `tolerance` stops a
+    method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 
-def _still(trace: list[tuple[int, float | None]], tolerance: float) -> bool:
-    """Say whether the halves agreed well enough twice in a row: once may be luck."""
-    return len(trace) > 1 and all(stable is not None and stable >= 1 - tolerance for _, stable in trace[-2:])
+    Pictures of a list share batches, unless `batch` or a budget in seconds is given.
 
+    Returns an `Explanation`, or a list of them in the order of the pictures or targets.
 
-@dataclass(frozen=True)
-class PreparedPicture:
-    """A picture and a target, ready to be explained."""
-
-    box: BlackBox
-    image: Image
-    target: Target
-    known: dict[str, Any]  # what the record says of it beforehand
-
-    def record(self, found: Estimate, passes: int, seconds: float) -> Explanation:
-        """Make the record of what was found."""
-        return Explanation(
-            box=_describe_box(self.box),
-            saliency=found.saliency.detach().float().cpu(),
-            error=None if found.error is None else found.error.detach().float().cpu(),
-            passes=passes if found.passes is None else found.passes,
-            seconds=seconds,
-            stability=found.stability,
-            notes=(*found.notes, *maps.find_flaws(found.saliency)),
-            evidence=found.evidence,
-            **self.known,
-        )
-
-
-def prepare_pictures(
-    box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: Run
-) -> list[PreparedPicture]:
-    """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
-    _expect_access(box, method)
-    shown = [read(source) for source in sources]
-    prepared = [fit_picture(box, picture) for picture in shown]
-    with resume_run(run):
-        if registry.need_of(type(method)) is not OpenBox:  # those may never ask for more than a reading
-            choose_backend(box, prepared[0][0])
-        images = torch.stack([image for image, _ in prepared]).to(box.device)
-        rows = score_batch(box, images).float().cpu()
-    run.passes = 0  # the prediction is not the method's expense
-    made = _provenance(method) | {"budget": str(run.budget)}
-    found = []
-    for number, target in enumerate(wanted):
-        at = min(number, len(shown) - 1)
-        aim = aiming.resolve(target, rows[at].tolist(), box.classes)
-        known = _score_classes(rows[at], aim, box) | made | {"geometry": prepared[at][1]}
-        found.append(PreparedPicture(box, images[at], aim, known | {"image": shown[at].name, "encoded": shown[at].encoded}))
-    return found
-
-
-def _watch(method: Any, box: BlackBox, case: PreparedPicture) -> Iterator[Estimate]:
-    if isinstance(method, Sampler):
-        yield from method.watch(box, case.image, case.target)
-    elif isinstance(method, BatchedMethodProtocol):
-        yield from method.many(box, case.image[None], [case.target])
+    >>> red = torch.tensor([0.9, 0.1, 0.1])[:, None, None].expand(3, 32, 32)
+    >>> explain("toy:colour", red, "occlusion", window=16, stride=16).target.name
+    'red'
+    >>> [why.target.name for why in explain("toy:colour", red, "gradient", target=["red", "blue"])]
+    ['red', 'blue']
+    """
+    box, chosen = registry.open_box(box), choose_method(method, seed, settings)
+    how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
+    explained: Explanation | list[Explanation]
+    if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
+        targets = target if isinstance(target, list) else [target] * len(image)
+        if len(targets) != len(image):
+            raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(targets)}")
+        explained = explain_pictures(box, list(image), chosen, targets, **how)
+    elif isinstance(target, list):
+        explained = explain_targets(box, image, chosen, target, **how)
     else:
-        yield Estimate(method(box, case.image, case.target))
+        explained = take_last(explain_steps(box, image, chosen, target=target, **how))
+    allocator.release_memory()
+    return explained
 
 
-def _expect_access(box: BlackBox, method: Any) -> None:
-    needed = registry.need_of(type(method))
-    if not isinstance(box, needed):
-        has = "gradients" if needed is OpenBox else "inner layers"
-        raise BoxError(
-            f"expected a box with {has} for {registry.name_of(method)}, got {box.name}: choose a black-box method"
-        )
+def watch(
+    box: Any,
+    image: Source | Tensor,
+    method: Any = None,
+    *,
+    target: Choice = None,
+    budget: Any = None,
+    seed: int | None = None,
+    tolerance: float | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Iterator[Explanation]:
+    """Yield the explanation as it grows; stop whenever it is good enough. The last one is what `explain` returns.
 
-
-def _score_classes(row: Float[Tensor, " k"], aim: Target, box: BlackBox) -> dict[str, Any]:
-    clean = float(aiming.pick(aim, row[None])[0])
-    likely = row.topk(min(5, len(row)))
-    top5 = tuple(
-        ClassScore(int(k), box.classes[k], float(p)) for p, k in zip(likely.values, likely.indices.tolist(), strict=True)
-    )
-    index = aim if isinstance(aim, int) else None
-    return {"target": ClassScore(index, aiming.describe(aim, box.classes), clean), "top5": top5}
-
-
-def _provenance(method: Any) -> dict[str, Any]:
-    return {
-        "method": registry.name_of(method),
-        "settings": asdict(method),
-        "seed": getattr(method, "seed", None),
-        "versions": dict(_versions()),
-    }
-
-
-@cache
-def _versions() -> Mapping[str, str]:
-    return {name: version(name) for name in ("salience", "torch", "numpy", "pillow")}
-
-
-def fit_picture(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
-    """Prepare a picture as the box wants it."""
-    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
-    return prepare(picture)
-
-
-def _describe_box(box: BlackBox) -> dict[str, Any]:
-    return {
-        "name": box.name,
-        "fingerprint": box.fingerprint,
-        "backend": box.backend,
-        "check": getattr(box, "check", {}),
-        "preprocessing": str(getattr(box, "preparation", "none")),
-        "device": str(box.device),
-        "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
-    }
+    >>> image = torch.rand(3, 32, 32)
+    >>> [why.passes for why in watch("toy:colour", image, "rise", budget=128, batch=64)]
+    """
+    box, chosen = registry.open_box(box), choose_method(method, seed, settings)
+    how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
+    return explain_steps(box, image, chosen, target=target, **how)

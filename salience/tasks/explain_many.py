@@ -19,7 +19,8 @@ from salience.engine.query.budget import Budget
 from salience.engine.query.run import Progress, Run, resume_run
 from salience.engine.query.score_cache import share_scores
 from salience.explanation import Explanation
-from salience.tasks.explain import PreparedPicture, explain_steps, prepare_pictures, take_last
+from salience.tasks.explain_one import explain_steps, take_last
+from salience.tasks.prepare import PreparedPicture, prepare_pictures
 from salience.types import BatchedMethodProtocol, BlackBox, Sampler
 
 AT_ONCE = 32  # pictures that are read, prepared and scored together

@@ -1,17 +1,20 @@
-"""From a case and measures to figures: each stamped with its protocol and what it cost."""
+"""Measure an explanation: each figure stamped with its protocol and what it cost."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from salience import registry
-from salience.case import Better, Case, Explain, Measure
-from salience.engine.query.run import current, start_run
-from salience.errors import SettingError
-from salience.types import BlackBox, Image, Map, OpenBox, Target
+from salience.case import Better, Case, Measure, Sample
+from salience.engine.query.budget import Budget
+from salience.engine.query.run import start_run
+from salience.errors import BoxError, SettingError
+from salience.explanation import Explanation
+from salience.tasks.assemble_case import assemble_case
+from salience.types import OpenBox, Target
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,51 @@ class Measurement:
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+def measure(
+    box: Any,
+    why: Explanation,
+    measures: Sequence[Any],
+    *,
+    target: Target | None = None,
+    truth: Any = None,
+    batch: int | None = None,
+) -> list[Measurement]:
+    """Measure an explanation: one figure a measure, each stamped with its protocol.
+
+    `measures` are specs like "deletion", "average-drop/sise-15" or "sparsity/gini" (`salience list measures`), or
+    measure objects. `truth` is where the object is: a mask of the photograph's size, white on black, as anything that
+    `picture.read` takes. `target` is needed only where the explanation is of a contrast or a function. Raises
+    SettingError where a measure needs something that is not there, BoxError for another box than the one explained.
+
+    >>> import torch
+    >>> from salience import explain
+    >>> why = explain("toy:colour", torch.rand(3, 32, 32), "occlusion", window=8, stride=8)
+    >>> [(each.protocol, each.better) for each in measure("toy:colour", why, ["sparsity", "deletion"])]
+    """
+    box = registry.open_box(box)
+    if box.fingerprint != why.box["fingerprint"]:
+        raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
+    target = why.target.index if target is None else target
+    if target is None:
+        raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
+    method = registry.make_method(why.method, **why.settings)
+    budget = None if why.budget == str(Budget()) else why.budget
+    sample = Sample(why.image, why.picture, mask=truth)
+    case = assemble_case(box, why, sample, target, method, budget=budget, batch=batch)
+    return [measure_case(case, each, batch) for each in make_measures(measures)]
+
+
 def make_measures(specs: Sequence[Any]) -> list[Measure]:
-    """Make measures of their specs, each once."""
-    made = [registry.make_measure(each) for each in specs]
-    twice = {each for each in map(registry.stamp, made) if [registry.stamp(one) for one in made].count(each) > 1}
+    """Make measures of their specs, each once.
+
+    >>> [registry.stamp(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
+    """
+    measures = [registry.make_measure(spec) for spec in specs]
+    stamps = [registry.stamp(each) for each in measures]
+    twice = {stamp for stamp in stamps if stamps.count(stamp) > 1}
     if twice:
         raise SettingError(f"expected each measure once, got {', '.join(sorted(twice))} twice: leave one out")
-    return made
+    return measures
 
 
 def find_missing(measure: Measure, case: Case) -> str | None:
@@ -53,22 +94,6 @@ def measure_case(case: Case, measure: Measure, batch: int | None = None) -> Meas
         raise SettingError(f"expected {missing} for {registry.stamp(measure)}, got none: leave the measure out")
     began = time.perf_counter()
     with start_run(batch=batch) as run:
-        found = measure(case)
+        result = measure(case)
     seconds = time.perf_counter() - began
-    return Measurement(registry.stamp(measure), float(found.value), measure.better, run.passes, seconds, found.evidence)
-
-
-def make_explain(method: Any, budget: Any, batch: int | None) -> Explain:
-    """Make the function that asks a method once more; its passes count as the measure's."""
-
-    def explain(box: BlackBox, image: Image, target: Target, seed: int | None) -> Map:
-        seeded = any(each.name == "seed" for each in registry.list_settings(type(method)))
-        changed = replace(method, seed=seed) if seeded and seed is not None else method
-        outer = current.get()
-        with start_run(budget, batch) as run:
-            saliency: Map = changed(box, image, target)
-        if outer is not None:
-            outer.count(run.passes)
-        return saliency.detach()
-
-    return explain
+    return Measurement(registry.stamp(measure), float(result.value), measure.better, run.passes, seconds, result.evidence)

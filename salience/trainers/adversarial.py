@@ -8,7 +8,7 @@ from typing import Annotated
 from torch import Tensor
 from typing_extensions import Doc
 
-from salience.engine.training.loop import Row
+from salience.engine.training.history import Row
 from salience.trainers._classifier import training
 from salience.trainers._classifier.attack import Attack
 from salience.trainers._classifier.loss import Step, cross_entropy

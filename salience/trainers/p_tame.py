@@ -16,7 +16,8 @@ from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
 from salience.engine.training import explainer
 from salience.engine.training.features import OWN, FeatureSource, open_source, register_object
-from salience.engine.training.loop import Loop, Row, Tell, train
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.network import make_network
 from salience.errors import BoxError, SettingError
 from salience.explanation import write_whole

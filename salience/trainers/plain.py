@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from salience.engine.training.loop import Row
+from salience.engine.training.history import Row
 from salience.trainers._classifier import training
 from salience.trainers._classifier.loss import Step, cross_entropy
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from salience.engine import validate
-from salience.engine.training.loop import Row
+from salience.engine.training.history import Row
 from salience.trainers._classifier import training
 from salience.trainers._classifier.attack_mask import attack_mask, expect_share
 from salience.trainers._classifier.gradients import label_gradients

@@ -11,7 +11,7 @@ from typing_extensions import Doc
 
 from salience import registry
 from salience.engine import validate
-from salience.engine.training.loop import Row
+from salience.engine.training.history import Row
 from salience.errors import SettingError
 from salience.trainers._classifier import training
 from salience.trainers._classifier.attack import Attack, Norm

@@ -9,19 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import salience
 from salience import registry
 from salience.picture import read
+from salience.types import BlackBox
 from tests.helpers import apart, noise
 
 
 @pytest.fixture(scope="module")
-def box() -> salience.api.BlackBox:
+def box() -> BlackBox:
     """Load it once."""
     return registry.open_box("default", backend="exact")
 
 
-def test_it_is_timms_network_with_the_published_weights(box: salience.api.BlackBox, data: Path) -> None:
+def test_it_is_timms_network_with_the_published_weights(box: BlackBox, data: Path) -> None:
     """Names of tensors were translated by their order, so the logits are compared with another copy's."""
     import timm
 
@@ -34,7 +34,7 @@ def test_it_is_timms_network_with_the_published_weights(box: salience.api.BlackB
         assert apart(box.logits(images), known) < 0.05 * float(known.std())
 
 
-def test_it_recognises_photographs(box: salience.api.BlackBox, data: Path) -> None:
+def test_it_recognises_photographs(box: BlackBox, data: Path) -> None:
     """90 % of the 200 pictures are documented; of 60 of them chance leaves 85."""
     with (data / "images" / "index.csv").open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))[::3][:60]
@@ -45,13 +45,13 @@ def test_it_recognises_photographs(box: salience.api.BlackBox, data: Path) -> No
     assert right / len(rows) >= 0.85
 
 
-def test_its_classes_have_imagenets_names(box: salience.api.BlackBox) -> None:
+def test_its_classes_have_imagenets_names(box: BlackBox) -> None:
     """In ImageNet's order."""
     assert len(box.classes) == 1000
     assert [box.classes[k].split(",")[0] for k in (0, 207, 999)] == ["tench", "golden retriever", "toilet tissue"]
 
 
-def test_it_shows_a_layer_at_each_resolution(box: salience.api.BlackBox) -> None:
+def test_it_shows_a_layer_at_each_resolution(box: BlackBox) -> None:
     """From 112 pixels down to 7."""
     found = box.activations(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
     assert [each.shape[-1] for each in found.values()] == [112, 56, 28, 14, 7]

@@ -6,7 +6,6 @@ exactly: a checkpoint holds weights, optimiser, schedule and random states, and 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -22,10 +21,10 @@ from typing_extensions import Doc
 
 from salience.engine import validate
 from salience.engine.training.folder_lock import lock_folder
+from salience.engine.training.history import History, Row
 from salience.engine.training.sample_order import OrderedSample, list_samples
 from salience.errors import RecordError, SettingError
 
-Row = dict[str, float]
 Tell = Callable[[int, int, Row], None]
 """Called after every step with its number, how many there will be, and its figures."""
 
@@ -180,25 +179,6 @@ def _resume(accelerator: Any, out: Path) -> int:
 def _has_stalled(rows: Sequence[Row], watched: str, patience: int | None) -> bool:
     figures = [row[watched] for row in rows if watched in row]
     return patience is not None and len(figures) > patience and max(figures[-patience:]) <= max(figures[:-patience])
-
-
-class History:
-    """A row of figures a step, in a file that grows; what came after the checkpoint is dropped and made again."""
-
-    def __init__(self, path: Path, done: int, *, main: bool) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.path, self.main, self.rows = path, main, [json.loads(line) for line in lines[:done]]
-        if main:
-            part = path.with_suffix(".part")
-            part.write_text("".join(f"{line}\n" for line in lines[:done]), encoding="utf-8")
-            part.replace(path)
-
-    def add(self, row: Row) -> None:
-        """Write a row down."""
-        self.rows.append(row)
-        if self.main:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
 
 
 def _plain(value: object) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from salience.engine.training.loop import Row
+from salience.engine.training.history import Row
 from salience.engine.training.modes import evaluating
 from salience.errors import SettingError
 

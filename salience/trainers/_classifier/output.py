@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salience import registry
-from salience.engine.training.loop import Loop, Row
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Loop
 from salience.explanation import write_whole
 from salience.trainers._classifier.split import Split
 

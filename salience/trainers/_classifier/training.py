@@ -18,7 +18,8 @@ from salience.engine.query.ask import choose_backend
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
 from salience.engine.training import modes
-from salience.engine.training.loop import Loop, Row, Tell, train
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.sample_order import OrderedSample
 from salience.errors import BoxError
 from salience.trainers._classifier.gradients import label_gradients

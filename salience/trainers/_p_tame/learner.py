@@ -20,7 +20,8 @@ from salience.engine.query import loop
 from salience.engine.query.score_cache import share_scores
 from salience.engine.training.explainer import stretch
 from salience.engine.training.features import CachedFeatures, FeatureSource
-from salience.engine.training.loop import Loop, Row
+from salience.engine.training.history import Row
+from salience.engine.training.loop import Loop
 from salience.engine.training.sample_order import OrderedSample
 from salience.trainers._p_tame import losses
 from salience.trainers._p_tame.split import Split

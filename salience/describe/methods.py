@@ -1,0 +1,37 @@
+"""What a method needs, its manual and its settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from salience import registry
+from salience.describe.settings import describe_settings
+
+NEEDS = {"BlackBox": "any box", "GreyBox": "inner layers", "OpenBox": "gradients"}
+
+
+def describe_method(name: str) -> dict[str, Any]:
+    """Describe a method in plain values.
+
+    >>> facts = describe_method("occlusion")
+    >>> facts["needs"], [setting["name"] for setting in facts["settings"]]
+    """
+    cls = registry.find_method(name)
+    manual = inspect.getdoc(cls) or ""
+    return {
+        "name": registry.name_of(cls),
+        "needs": describe_need(cls),
+        "about": manual.split("\n")[0],
+        "source": (inspect.getdoc(inspect.getmodule(cls)) or "").split("\n")[0],
+        "manual": manual,
+        "settings": describe_settings(cls),
+    }
+
+
+def describe_need(cls: type[Any]) -> str:
+    """Say what a class of methods needs of a box.
+
+    >>> describe_need(registry.find_method("grad-cam"))
+    """
+    return NEEDS[registry.need_of(cls).__name__]

@@ -1,0 +1,55 @@
+"""An explanation as the case that measures look at: the one place that assembles it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from salience.case import Case, Cost, Explain, Sample
+from salience.engine.query.run import current, start_run
+from salience.explanation import Explanation
+from salience.picture import read
+from salience.tasks.choose_method import has_seed
+from salience.tasks.prepare import fit_picture
+from salience.tasks.truth import make_truth
+from salience.types import BlackBox, Image, Map, Target
+
+
+def assemble_case(
+    box: BlackBox,
+    why: Explanation,
+    sample: Sample,
+    target: Target,
+    method: Any,
+    *,
+    budget: Any = None,
+    batch: int | None = None,
+    memory: int | None = None,
+) -> Case:
+    """Prepare the picture again, bring the truth to the image's size, and give what asks the method once more."""
+    image, geometry = fit_picture(box, read(sample.picture))
+    truth = make_truth(sample, geometry)
+    return Case(
+        box,
+        image.to(box.device),
+        target,
+        why.saliency.to(box.device),
+        None if truth is None else truth.to(box.device),
+        make_explain(method, budget, batch),
+        Cost(why.passes, why.seconds, memory),
+    )
+
+
+def make_explain(method: Any, budget: Any, batch: int | None) -> Explain:
+    """Make the function that asks a method once more; its passes count as the measure's."""
+
+    def explain(box: BlackBox, image: Image, target: Target, seed: int | None) -> Map:
+        seeded = replace(method, seed=seed) if seed is not None and has_seed(type(method)) else method
+        outer = current.get()
+        with start_run(budget, batch) as run:
+            saliency: Map = seeded(box, image, target)
+        if outer is not None:
+            outer.count(run.passes)
+        return saliency.detach()
+
+    return explain

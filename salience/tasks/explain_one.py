@@ -1,0 +1,70 @@
+"""From a box, a picture and a method to the record, as it grows."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from salience.engine import validate
+from salience.engine.query.budget import Budget
+from salience.engine.query.run import Run, resume_run
+from salience.explanation import Explanation
+from salience.tasks.prepare import PreparedPicture, prepare_pictures
+from salience.types import BatchedMethodProtocol, BlackBox, Estimate, Sampler
+
+
+def take_last(steps: Iterator[Explanation]) -> Explanation:
+    """Go to the end.
+
+    >>> take_last(iter([1, 2, 3]))
+    3
+    """
+    return deque(steps, maxlen=1)[0]
+
+
+def explain_steps(
+    box: BlackBox,
+    source: Any,
+    method: Any,
+    *,
+    target: Any,
+    budget: Any,
+    batch: int | None,
+    progress: Any,
+    tolerance: float | None = None,
+) -> Iterator[Explanation]:
+    """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
+    validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
+    run = Run(Budget.of(budget), batch, progress)
+    picture = prepare_pictures(box, [source], method, [target], run)[0]
+    estimates = _estimate(method, box, picture)
+    trace: list[tuple[int, float | None]] = []  # passes, stability
+    began = time.perf_counter()
+    while True:
+        with resume_run(run):
+            estimate = next(estimates, None)
+        if estimate is None:
+            return
+        if isinstance(method, Sampler):
+            trace += [(run.passes, estimate.stability)] if not trace or run.passes > trace[-1][0] else []
+            estimate = replace(estimate, evidence={**estimate.evidence, "trace": list(trace)})
+        yield picture.record(estimate, run.passes, time.perf_counter() - began)
+        if tolerance is not None and _is_stable(trace, tolerance):
+            return
+
+
+def _estimate(method: Any, box: BlackBox, picture: PreparedPicture) -> Iterator[Estimate]:
+    if isinstance(method, Sampler):
+        yield from method.watch(box, picture.image, picture.target)
+    elif isinstance(method, BatchedMethodProtocol):
+        yield from method.many(box, picture.image[None], [picture.target])
+    else:
+        yield Estimate(method(box, picture.image, picture.target))
+
+
+def _is_stable(trace: list[tuple[int, float | None]], tolerance: float) -> bool:
+    """Say whether the halves agreed well enough twice in a row: once may be luck."""
+    return len(trace) > 1 and all(stability is not None and stability >= 1 - tolerance for _, stability in trace[-2:])

@@ -1,0 +1,122 @@
+"""A picture read and prepared, its target found, and what the record says of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from salience import registry
+from salience.engine import maps
+from salience.engine import target as targets
+from salience.engine.query.ask import choose_backend, score_batch
+from salience.engine.query.run import Run, resume_run
+from salience.errors import BoxError
+from salience.explanation import ClassScore, Explanation
+from salience.picture import Geometry, Picture, Preparation, read
+from salience.types import BlackBox, Estimate, GreyBox, Image, OpenBox, Target
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture and a target, ready to be explained."""
+
+    box: BlackBox
+    image: Image
+    target: Target
+    known: dict[str, Any]  # what the record says of it beforehand
+
+    def record(self, estimate: Estimate, passes: int, seconds: float) -> Explanation:
+        """Make the record of an estimate."""
+        return Explanation(
+            box=_describe_box(self.box),
+            saliency=estimate.saliency.detach().float().cpu(),
+            error=None if estimate.error is None else estimate.error.detach().float().cpu(),
+            passes=passes if estimate.passes is None else estimate.passes,
+            seconds=seconds,
+            stability=estimate.stability,
+            notes=(*estimate.notes, *maps.find_flaws(estimate.saliency)),
+            evidence=estimate.evidence,
+            **self.known,
+        )
+
+
+def prepare_pictures(
+    box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: Run
+) -> list[PreparedPicture]:
+    """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
+    _expect_access(box, method)
+    pictures = [read(source) for source in sources]
+    prepared = [fit_picture(box, picture) for picture in pictures]
+    with resume_run(run):
+        if registry.need_of(type(method)) is not OpenBox:  # those may never ask for more than a reading
+            choose_backend(box, prepared[0][0])
+        images = torch.stack([image for image, _ in prepared]).to(box.device)
+        rows = score_batch(box, images).float().cpu()
+    run.passes = 0  # the prediction is not the method's expense
+    provenance = _provenance(method) | {"budget": str(run.budget)}
+    ready = []
+    for number, target in enumerate(wanted):
+        at = min(number, len(pictures) - 1)
+        resolved = targets.resolve(target, rows[at].tolist(), box.classes)
+        known = _score_classes(rows[at], resolved, box) | provenance | {"geometry": prepared[at][1]}
+        known |= {"image": pictures[at].name, "encoded": pictures[at].encoded}
+        ready.append(PreparedPicture(box, images[at], resolved, known))
+    return ready
+
+
+def _expect_access(box: BlackBox, method: Any) -> None:
+    needed = registry.need_of(type(method))
+    if not isinstance(box, needed):
+        has = "gradients" if needed is OpenBox else "inner layers"
+        raise BoxError(
+            f"expected a box with {has} for {registry.name_of(method)}, got {box.name}: choose a black-box method"
+        )
+
+
+def _score_classes(row: Float[Tensor, " k"], target: Target, box: BlackBox) -> dict[str, Any]:
+    score = float(targets.pick(target, row[None])[0])
+    likely = row.topk(min(5, len(row)))
+    top5 = tuple(
+        ClassScore(int(k), box.classes[k], float(p)) for p, k in zip(likely.values, likely.indices.tolist(), strict=True)
+    )
+    index = target if isinstance(target, int) else None
+    return {"target": ClassScore(index, targets.describe(target, box.classes), score), "top5": top5}
+
+
+def _provenance(method: Any) -> dict[str, Any]:
+    return {
+        "method": registry.name_of(method),
+        "settings": asdict(method),
+        "seed": getattr(method, "seed", None),
+        "versions": dict(_versions()),
+    }
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return {name: version(name) for name in ("salience", "torch", "numpy", "pillow")}
+
+
+def fit_picture(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
+    """Prepare a picture as the box wants it."""
+    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+    return prepare(picture)
+
+
+def _describe_box(box: BlackBox) -> dict[str, Any]:
+    return {
+        "name": box.name,
+        "fingerprint": box.fingerprint,
+        "backend": box.backend,
+        "check": getattr(box, "check", {}),
+        "preprocessing": str(getattr(box, "preparation", "none")),
+        "device": str(box.device),
+        "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
+    }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import salience
 from salience import registry
 from salience.boxes import toy
+from salience.boxes.torch import TorchBox
 from salience.engine.query.run import current
 from salience.errors import BoxError, BudgetError, RecordError, SettingError, UnknownName
 from salience.explanation import Explanation, write_whole

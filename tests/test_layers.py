@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 import salience
 
@@ -41,6 +40,14 @@ LATE = {
     "quantus",
 }  # seconds to import, or extras
 FILES = sorted(ROOT.rglob("*.py"))
+# Which rooms of the engine a room may import; the helpers beside them, all may.
+ROOMS = {
+    "perturb": (),
+    "estimate": ("perturb",),
+    "query": ("perturb",),
+    "inside": ("query", "perturb"),
+    "training": ("inside", "query", "perturb"),
+}
 
 
 def part(file: Path) -> str:
@@ -67,6 +74,16 @@ def imported(tree: ast.AST) -> list[tuple[int, str]]:
     return found
 
 
+def imported_names(tree: ast.AST) -> list[tuple[int, str]]:
+    """List what is imported by its whole name, whether this is a module or not."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            before = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            found += [(node.lineno, f"{before}{each.name}") for each in node.names]
+    return found
+
+
 def for_types_only(tree: ast.AST) -> set[int]:
     """Return the lines that only the type checker reads."""
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
@@ -78,11 +95,8 @@ def names_of(file: Path) -> tuple[ast.Module, str]:
     return ast.parse(file.read_text(encoding="utf-8")), str(file.relative_to(ROOT.parent))
 
 
-@pytest.mark.parametrize(
-    "file", [each for each in FILES if part(each) != "__init__"], ids=lambda each: str(each.relative_to(ROOT))
-)
-def test_a_file_imports_from_below_and_from_its_own_folder_only(file: Path) -> None:
-    """A method does not know the boxes, a measure does not know the methods, and nothing knows the surfaces."""
+def find_wrong_imports(file: Path) -> Iterator[str]:
+    """Yield the lines of a file that import what does not lie below it."""
     tree, where = names_of(file)
     own, only_types = part(file), for_types_only(tree)
     for line, module in imported(tree):
@@ -93,12 +107,34 @@ def test_a_file_imports_from_below_and_from_its_own_folder_only(file: Path) -> N
             continue
         within = (own, other) in {("explanation", "picture"), ("registry", "types"), ("case", "types"), ("case", "errors")}
         lazy = (own, other) == ("explanation", "draw")  # `why.plot()` asks for the drawing when it is wanted
-        assert level(other) < level(own) or within or lazy, f"{where}:{line} {own} may not import {other}"
+        if not (level(other) < level(own) or within or lazy):
+            yield f"{where}:{line} {own} may not import {other}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda each: str(each.relative_to(ROOT)))
-def test_slow_or_extra_packages_are_imported_late(file: Path) -> None:
-    """`import salience` stays quick, and works without the extras."""
+def test_a_file_imports_from_below_and_from_its_own_folder_only() -> None:
+    """A method does not know the boxes, a measure does not know the methods, and nothing knows the surfaces."""
+    assert [each for file in FILES if part(file) != "__init__" for each in find_wrong_imports(file)] == []
+
+
+def find_wrong_arrows(file: Path) -> Iterator[str]:
+    """Yield the lines of a file of the engine that import a room which is not below its own."""
+    tree, where = names_of(file)
+    inner = file.relative_to(ROOT / "engine").parts
+    own, only_types = inner[0] if len(inner) > 1 else "", for_types_only(tree)
+    for line, module in imported_names(tree):
+        parts = module.split(".")
+        if parts[:2] == ["salience", "engine"] and len(parts) > 2 and parts[2] in ROOMS and line not in only_types:
+            if parts[2] != own and parts[2] not in ROOMS.get(own, ()):
+                yield f"{where}:{line} engine/{own} may not import engine/{parts[2]}"
+
+
+def test_rooms_of_the_engine_import_one_another_in_one_direction() -> None:
+    """What lies in no room is a helper of all of them and knows none."""
+    assert [each for file in FILES if part(file) == "engine" for each in find_wrong_arrows(file)] == []
+
+
+def find_early_imports(file: Path) -> Iterator[str]:
+    """Yield the lines of a file that import what is slow or optional before it is used."""
     tree, where = names_of(file)
     only_types = for_types_only(tree)
     for node in tree.body:
@@ -106,7 +142,12 @@ def test_slow_or_extra_packages_are_imported_late(file: Path) -> None:
             top = module.split(".")[0]
             adapter = part(file) == "interop" and file.stem == top  # who asks for it has it
             if top in LATE and not adapter and line not in only_types:
-                pytest.fail(f"{where}:{line} imports {module} at module level: import it where it is used")
+                yield f"{where}:{line} imports {module} at module level: import it where it is used"
+
+
+def test_slow_or_extra_packages_are_imported_late() -> None:
+    """`import salience` stays quick, and works without the extras."""
+    assert [each for file in FILES for each in find_early_imports(file)] == []
 
 
 def test_every_part_has_a_level() -> None:

@@ -11,6 +11,7 @@ import torch
 from salience.engine.estimate import jackknife, moments
 from salience.engine.perturb import masks
 from salience.engine.perturb.designs import Design
+from salience.types import Estimate
 from tests.helpers import noise, same
 
 SIZE, KEEP = (6, 7), 0.5
@@ -25,7 +26,7 @@ def sample(count: int, seed: int = 0, design: Design = "independent") -> tuple[t
     return drawn, (drawn * weights).sum((1, 2)) / 20 + drawn[:, 1, 1] * drawn[:, 4, 5]
 
 
-def found(name: str, count: int, seed: int, design: Design, batch: int = 10_000) -> jackknife.Found:
+def found(name: str, count: int, seed: int, design: Design, batch: int = 10_000) -> Estimate:
     """Fold everything."""
     seen = jackknife.group_estimators(name, SIZE, KEEP, 3, design)
     drawn, scores = sample(count, seed, design)

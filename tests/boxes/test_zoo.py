@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from salience import registry
+from salience.boxes.timm import labels
+from salience.boxes.torch import TorchBox
 from salience.picture import read
 from salience.types import BlackBox
 from tests.helpers import apart, noise
@@ -32,6 +35,31 @@ def test_it_is_timms_network_with_the_published_weights(box: BlackBox, data: Pat
     with torch.no_grad():
         known = net.eval()((images - 0.5) / 0.5)
         assert apart(box.logits(images), known) < 0.05 * float(known.std())
+
+
+@pytest.mark.parametrize("size", [(224, 224), (199, 66)])
+def test_it_answers_bit_for_bit_as_timms_network_does(box: BlackBox, size: tuple[int, int]) -> None:
+    """It is written out here so that timm, which takes longer to import than torch, need not be imported."""
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0")
+    net.load_state_dict(box.module.state_dict())
+    images = noise(2, 3, *size, dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.equal(box.module.eval()(images), net.eval()(images))
+    net.train()
+    assert torch.equal(deepcopy(box.module).train()(images), net(images))
+
+
+def test_its_layers_and_weights_are_called_as_in_timm(box: BlackBox) -> None:
+    """Records name layers, and the fingerprint is of names and weights: those of older records stay true."""
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0")
+    net.load_state_dict(box.module.state_dict())
+    other = TorchBox(net, box.preparation, labels(net), backend="exact")
+    assert box.fingerprint == other.fingerprint == "4540c69ea0661d6f"
+    assert (box.layer_info(), box.list_weighted(), box.classes) == (other.layer_info(), other.list_weighted(), other.classes)
 
 
 def test_it_recognises_photographs(box: BlackBox, data: Path) -> None:

@@ -39,7 +39,7 @@ from salience.types import OpenBox
 OURS, EXACT = "salience", "salience, as peers run"
 OWN = {  # backend and batch
     OURS: ("auto", None),
-    "salience, one by one in bfloat16": ("channels-last bfloat16", 1),
+    "salience, one by one in bfloat16": ("torch bfloat16", 1),
     "salience, one by one": ("exact", 1),
     EXACT: ("exact", 32),
 }

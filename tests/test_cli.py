@@ -81,7 +81,7 @@ def test_explain_says_where_the_evidence_lies(photo: str, tmp_path: Path, capsys
         ("exact", {}, "exact passes"),
         ("exact", {"refused": "it is no faster"}, "exact passes (a faster backend was tried, but it is no faster)"),
         ("openvino", {"speed-up": 2.04}, "fast passes (openvino, 2.0× as fast, scores agree with exact)"),
-        ("channels-last", {}, "fast passes (channels-last, as asked for, not held against exact)"),
+        ("torch channels-last", {}, "fast passes (torch channels-last, as asked for, not held against exact)"),
     ],
 )
 def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(backend: str, check: dict[str, Any], said: str) -> None:

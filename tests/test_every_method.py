@@ -315,7 +315,7 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "channels last": lambda: wrap(ChannelsLast(), size=SIDE),
     "function": lambda: registry.open_box(as_numpy, size=SIDE, takes="numpy"),
     "chosen backend": lambda: wrap(toy.Colour(), size=SIDE, backend="auto"),
-    "bfloat16 backend": lambda: wrap(toy.Colour(), size=SIDE, backend="channels-last bfloat16"),
+    "bfloat16 backend": lambda: wrap(toy.Colour(), size=SIDE, backend="torch bfloat16"),
     "onnx file": in_a_file,
     "openvino backend": lambda: wrap(toy.Colour(), size=SIDE, backend="openvino"),
 }

@@ -70,9 +70,9 @@ class Both:
 def test_who_reads_gradients_alone_does_not_wait_for_a_lane() -> None:
     """Whoever makes passes too does, and the record names the backend that they were made in."""
     box = toy.load("colour", backend="auto")
-    box.choose_backend = lambda images: box.__dict__.update(backend_chosen=True, backend="channels-last")
+    box.choose_backend = lambda images: box.__dict__.update(backend_chosen=True, backend="torch channels-last")
     assert (why(box, method="grad-cam").box["backend"], box.backend_chosen) == ("exact", False)
-    assert why(box, method=Both()).box["backend"] == "channels-last"
+    assert why(box, method=Both()).box["backend"] == "torch channels-last"
 
 
 def test_the_record_says_what_was_explained_and_how() -> None:

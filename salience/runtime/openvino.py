@@ -40,7 +40,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError as problem:
-        raise BoxError("expected the package openvino, got none: install salience[openvino]") from problem
+        raise BoxError("expected the package openvino, got none: install openvino") from problem
     finally:
         if silent:
             del sys.modules["openvino_telemetry"]

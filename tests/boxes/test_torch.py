@@ -199,11 +199,12 @@ class Rounds(nn.Module):
         return (flat @ flat.new_full((192, 3), 0.01).cumsum(0)).float().mul(100).frac() * 10
 
 
-@pytest.mark.parametrize("backend", ["channels-last bfloat16", "channels-last float16"])
+@pytest.mark.parametrize("backend", ["torch bfloat16", "torch float16"])
 def test_a_lane_that_disagrees_is_refused_however_fast(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A faster backend must agree with exact on the check images; what was found is kept."""
     clock = [0.0]
     monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: True)
     monkeypatch.setattr(backends, "list_backends", lambda _: (backend, "exact"))
     box = box_of(Rounds())
 
@@ -218,24 +219,59 @@ def test_a_lane_that_disagrees_is_refused_however_fast(backend: str, monkeypatch
     assert check["mean difference"] > backends.TOLERANCE or check["rank agreement"] < backends.AGREEMENT
 
 
-@pytest.mark.parametrize(
-    ("slow", "backend"), [("exact", "channels-last bfloat16"), ("channels-last bfloat16", "channels-last"), ("", "exact")]
-)
-def test_among_lanes_that_agree_the_first_that_is_faster_is_chosen(
-    slow: str, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A refusal is then for speed only, and is said."""
-    clock = [0.0]
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, list[float]]) -> tuple[Any, list[str]]:
+    """Make scores of backends that take these seconds a pass, call after call, and a list of the turns that were taken."""
+    clock, asked = [0.0], list[str]()
     monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: True)
 
-    def score(images: Tensor, asked: str) -> Tensor:
-        order = {"exact": 2.0, "channels-last bfloat16": 1.0, "channels-last": 1.5} if slow else {"exact": 1.0}
-        clock[0] += 3.0 if asked == slow else order.get(asked, 2.0)
+    def score(images: Tensor, backend: str) -> Tensor:
+        turn = asked.count(backend) // 2  # in two parts
+        asked.append(backend)
+        clock[0] += seconds[backend][turn % len(seconds[backend])] * len(images)
         return images.mean((2, 3)).softmax(1)
 
-    chosen, check = backends.choose(score, noise(16, 3, 4, 4, dtype=torch.float32))
+    return score, asked
+
+
+CHECKED = noise(16, 3, 4, 4, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("half", "float32", "backend"),
+    [(1.0, 1.5, "torch bfloat16"), (1.5, 1.0, "torch channels-last"), (2.2, 2.1, "exact"), (1.97, 1.99, "exact")],
+)
+def test_among_backends_that_agree_the_fastest_is_chosen(
+    half: float, float32: float, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen bits are no faster where a processor has none; exact stays where nothing is clearly faster."""
+    seconds = {"exact": [0.2], "torch bfloat16": [half / 10], "torch channels-last": [float32 / 10]}
+    chosen, check = backends.choose(timed(monkeypatch, seconds)[0], CHECKED, list(seconds))
     assert chosen == backend
-    assert check.get("refused") == (None if slow else "it is no faster")
+    assert check.get("refused") == (None if backend != "exact" else "it is no faster")
+    assert check["passes a second"] == pytest.approx(10 / min(half, float32, 2.0) if backend != "exact" else 5)
+
+
+def test_backends_take_turns_until_the_ranking_is_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is far slower has one turn; of near ones the median of many counts, and one slow turn of the fastest nothing."""
+    near = {"exact": [0.08], "torch bfloat16": [0.010, 0.015, 0.010], "torch channels-last": [0.011]}
+    score, asked = timed(monkeypatch, near)
+    monkeypatch.setattr(backends, "SECONDS", 60)
+    assert backends.choose(score, CHECKED, list(near))[0] == "torch bfloat16"
+    assert asked.count("exact") == 2
+    assert asked.count("torch bfloat16") == asked.count("torch channels-last") == 2 * backends.TURNS
+    score, asked = timed(monkeypatch, near)
+    monkeypatch.setattr(backends, "SECONDS", 0.0)
+    assert backends.choose(score, CHECKED, list(near))[0] == "torch bfloat16"
+    assert len(asked) == 6  # the time is spent after a turn of each
+
+
+def test_a_processor_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch imitates it there, and one pass may take as long as all others."""
+    score, _ = timed(monkeypatch, {"exact": [0.2], "torch channels-last": [0.1]})
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: False)
+    check = backends.choose(score, CHECKED, ["torch bfloat16", "torch channels-last", "exact"])[1]
+    assert check["tried"] == {"torch bfloat16": backends.NO_BFLOAT16, "torch channels-last": pytest.approx(2)}
 
 
 def test_a_lane_that_does_not_run_is_passed_over() -> None:
@@ -258,20 +294,22 @@ def test_a_lane_is_chosen_once_and_kept() -> None:
     found, box.check = box.backend, {"kept": True}
     choose_backend(box, IMAGES[1])
     assert (box.backend, box.check) == (found, {"kept": True})
-    given = box_of(network(), backend="channels-last")
+    given = box_of(network(), backend="torch channels-last")
     choose_backend(given, IMAGES[0])
-    assert (given.backend, given.check) == ("channels-last", {})
+    assert (given.backend, given.check) == ("torch channels-last", {})
 
 
-@pytest.mark.parametrize("backend", ["channels-last", "channels-last bfloat16"])
+@pytest.mark.parametrize("backend", ["torch channels-last", "torch bfloat16"])
 def test_a_lane_agrees_with_exact(backend: str) -> None:
     """Memory order changes nothing but the last digits, sixteen bits a little more."""
     exact = box_of(network())(IMAGES)
-    assert apart(box_of(network(), backend=backend)(IMAGES), exact) < (1e-5 if backend == "channels-last" else 0.02)
-    assert apart(box_of(network(), backend=backend)(IMAGES.double()), exact) < (1e-5 if backend == "channels-last" else 0.02)
+    assert apart(box_of(network(), backend=backend)(IMAGES), exact) < (1e-5 if backend == "torch channels-last" else 0.02)
+    assert apart(box_of(network(), backend=backend)(IMAGES.double()), exact) < (
+        1e-5 if backend == "torch channels-last" else 0.02
+    )
 
 
-@pytest.mark.parametrize("backend", ["torch.compile", "torch.compile bfloat16"])
+@pytest.mark.parametrize("backend", ["torch compile", "torch compile bfloat16"])
 def test_what_torch_compiles_answers_as_the_module_does(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For batches of any size, with weights as they are now; what looks inside reads the module. `auto` leaves it alone."""
     made, compiled = list[nn.Module](), torch.compile
@@ -281,7 +319,7 @@ def test_what_torch_compiles_answers_as_the_module_does(backend: str, monkeypatc
         return compiled(module, backend="aot_eager")
 
     monkeypatch.setattr(torch, "compile", quick)
-    module, near = network(), 1e-5 if backend == "torch.compile" else 0.02
+    module, near = network(), 1e-5 if backend == "torch compile" else 0.02
     box, exact = box_of(module, backend=backend), box_of(module)
     for count in (4, 3, 1):
         assert apart(box(IMAGES[:count]), exact(IMAGES[:count])) < near
@@ -291,17 +329,15 @@ def test_what_torch_compiles_answers_as_the_module_does(backend: str, monkeypatc
     one, other = (each.differentiate(IMAGES, None, ["image"]).gradients["image"] for each in (box, exact))
     assert same(one, other, 1e-6)
     assert made == [module]
-    assert box.reinitialise((), seed=0).backend == backend.replace("torch.compile", "channels-last")
+    assert box.reinitialise((), seed=0).backend == ("torch bfloat16" if "bf" in backend else "torch channels-last")
     assert not any("compile" in each for each in backends.list_backends(torch.device("cpu")))
 
 
 def test_without_openvino_its_lanes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """And who asks for one learns what to install."""
     monkeypatch.setattr(backends, "find_spec", lambda _: None)
-    assert backends.list_backends(torch.device("cpu")) == ("channels-last bfloat16", "channels-last", "exact")
-    with pytest.raises(
-        BoxError, match=r"expected the package openvino for backend 'openvino', got none: install salience\[openvino\]"
-    ):
+    assert backends.list_backends(torch.device("cpu")) == ("torch bfloat16", "torch channels-last", "exact")
+    with pytest.raises(BoxError, match="expected the package openvino for backend 'openvino', got none: install openvino"):
         box_of(network(), backend="openvino")
 
 

@@ -152,10 +152,10 @@ def test_a_run_goes_on_in_the_lane_that_it_began_in(tmp_path: Path) -> None:
     loop = replace(SHORT, steps=2)
     PTame(**TINY).fit(toy.load("colour"), scenes(), out=tmp_path, loop=loop)
     file = tmp_path / "run.json"
-    file.write_text(file.read_text().replace('"backend": "exact"', '"backend": "channels-last"'))
+    file.write_text(file.read_text().replace('"backend": "exact"', '"backend": "torch channels-last"'))
     box = toy.load("colour", backend="auto")
     PTame(**TINY).fit(box, scenes(), out=tmp_path, loop=loop)
-    assert box.backend == "channels-last"
+    assert box.backend == "torch channels-last"
 
 
 def test_a_mask_that_hides_nothing_leaves_the_box_its_answer() -> None:

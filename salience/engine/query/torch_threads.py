@@ -34,7 +34,7 @@ def scope() -> Iterator[None]:
     finally:
         _scope.depth -= 1
         if _scope.depth == 0:
-            _restore()
+            restore()
 
 
 def use_one() -> None:
@@ -75,17 +75,18 @@ def use_all() -> Iterator[None]:
             _limit()
 
 
+def restore() -> None:
+    """Let torch have its threads again, until it is limited the next time."""
+    with _lock:
+        if get_ident() not in _limited:
+            return
+        _limited.discard(get_ident())
+    torch.set_num_threads(_all)
+
+
 def _limit() -> None:
     """Limit this thread of Python alone: those yet to come would else begin with what was set last, by whomever."""
     torch.set_num_threads(1)
     other = Thread(target=torch.set_num_threads, args=(_all,))
     other.start()
     other.join()
-
-
-def _restore() -> None:
-    with _lock:
-        if get_ident() not in _limited:
-            return
-        _limited.discard(get_ident())
-    torch.set_num_threads(_all)

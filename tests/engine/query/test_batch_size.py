@@ -118,7 +118,7 @@ def test_it_is_remembered_for_each_box_and_lane_while_the_box_lives() -> None:
     box = toy.load("colour")
     first = BatchSize.of(box)
     assert BatchSize.of(box) is first
-    box.backend = "channels-last"
+    box.backend = "torch channels-last"
     assert BatchSize.of(box) is not first
     known = len(BatchSize._known)
     del box, first

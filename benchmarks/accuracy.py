@@ -20,10 +20,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--boxes", nargs="*", default=["efficientnet-lite0", "vit-tiny", "mobilenet-v2"])
     given = options.parse_args()
-    print(table.heading(None, "top-1 / top-5 in per cent"))
+    print(table.format_heading(None, "top-1 / top-5 in per cent"))
     print("| box | backend | images (200) | localisation/imagenette (200) | localisation/coco (77) |\n|---|---|---|---|---|")
-    samples = [(data.needed() / "images" / row["file"], (int(row["class_index"]),)) for row in data.rows("images/index.csv")]
-    sets = [samples, *([(each.file, each.classes) for each in data.cases(name)] for name in ("imagenette", "coco"))]
+    samples = [
+        (data.expect_folder() / "images" / row["file"], (int(row["class_index"]),))
+        for row in data.read_table("images/index.csv")
+    ]
+    sets = [samples, *([(each.file, each.classes) for each in data.read_cases(name)] for name in ("imagenette", "coco"))]
     for name in given.boxes:
         for backend in ("exact", "auto"):
             box = data.BOXES[name](backend)

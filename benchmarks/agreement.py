@@ -25,9 +25,9 @@ def main() -> None:
     options.add_argument("--masks", type=int, default=400)
     options.add_argument("--boxes", nargs="*", default=["efficientnet-lite0", "vit-tiny", "mobilenet-v2"])
     given = options.parse_args()
-    chosen = random.Random(5).sample(data.photographs(), given.pictures)
+    chosen = random.Random(5).sample(data.list_photographs(), given.pictures)
     methods = {f"RISE (centred), {given.masks} masks": Rise(given.masks, estimator="centred"), "occlusion": Occlusion()}
-    print(table.heading(None, f"N = {len(chosen)} photographs"))
+    print(table.format_heading(None, f"N = {len(chosen)} photographs"))
     print("| box | backend | check: mean difference | check: rank agreement | method | maps' ρ, mean | maps' ρ, least |")
     print("|---" * 7 + "|")
     for name in given.boxes:

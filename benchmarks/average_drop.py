@@ -30,24 +30,24 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     given = options.parse_args()
     box = data.BOXES[given.box]()
-    pool = data.recognised(data.drawn(data.cases("imagenette"), 200), box)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases("imagenette"), 200), box)
     chosen = list(itertools.islice(pool, given.pictures))
-    measures = [measure for name in NAMES for measure in protocols(name)]
+    measures = [measure for name in NAMES for measure in list_protocols(name)]
     values: dict[str, list[float]] = {registry.stamp(each): [] for each in measures}
     for _, image, truth, top in track(chosen, "pictures"):
         case = Case(box, image, top, registry.make_method("grad-cam")(box, image, top), truth)
         for measure in measures:
             figure = measure_case(case, measure)
             values[figure.protocol].append(figure.value)
-    print(table.heading(box, f"Grad-CAM, predicted class, {len(chosen)} pictures"))
+    print(table.format_heading(box, f"Grad-CAM, predicted class, {len(chosen)} pictures"))
     print("| measure | better | mean | N |\n|---|---|---|---|")
     for measure in measures:
         found = [each for each in values[registry.stamp(measure)] if not math.isnan(each)]
-        mean = f"{sum(found) / len(found):.3f} ± {table.interval(found):.3f}" if found else "not defined"
+        mean = f"{sum(found) / len(found):.3f} ± {table.half_interval(found):.3f}" if found else "not defined"
         print(f"| {registry.stamp(measure)} | {measure.better} | {mean} | {len(found)} |")
 
 
-def protocols(name: str) -> list[Measure]:
+def list_protocols(name: str) -> list[Measure]:
     """Make a measure by each of its protocols."""
     (protocol, *_) = registry.list_settings(type(registry.make_measure(name)))
     return [registry.make_measure(f"{name}/{each}") for each in get_args(protocol.type)]

@@ -1,7 +1,7 @@
 """Does the backend touch the quality? The leaderboard in exact and auto: `python -m benchmarks.backend_quality`.
 
 Runs the grid of `benchmarks/leaderboard.toml` twice, each into a folder of its own that a later call goes on with. For
-every column it says how far the means of a method come apart at most, and that as a share of half the interval which
+every column it says how far the means of a method differ at most, and that as a share of half the interval which
 the mean in exact has: below 1, nobody who reads the table could tell. `--pictures` as many as the leaderboard's, or fewer.
 """
 
@@ -32,12 +32,12 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
     for backend in BACKENDS:
-        made = grid.of(asked(backend, given.boxes.split(","), given.data, given.pictures))
+        made = grid.of(make_grid(backend, given.boxes.split(","), given.data, given.pictures))
         run(made, made.cells, given.out / backend, workers=given.workers)
-    told(given.out)
+    print_differences(given.out)
 
 
-def asked(backend: str, boxes: list[str], data: str, pictures: int) -> dict[str, Any]:
+def make_grid(backend: str, boxes: list[str], data: str, pictures: int) -> dict[str, Any]:
     """Change the leaderboard's grid: one set of data, some boxes, all in a backend."""
     raw = tomllib.loads(LEADERBOARD.read_text(encoding="utf-8"))
     raw["boxes"] = {label: {"spec": raw["boxes"][label], "backend": backend} for label in boxes}
@@ -49,7 +49,7 @@ def asked(backend: str, boxes: list[str], data: str, pictures: int) -> dict[str,
     return raw
 
 
-def told(out: Path) -> None:
+def print_differences(out: Path) -> None:
     """Print a row a column of the leaderboard."""
     exact, auto = (rows.read_rows(out / backend) for backend in BACKENDS)
     halves = {
@@ -64,15 +64,19 @@ def told(out: Path) -> None:
         box: sorted({row["backend"] for row in auto.select(["box", "backend"]).to_pylist() if row["box"] == box})
         for box in {kind[0] for kind in found}
     }
-    print(table.heading(None, "; ".join(f"{box}: exact and {', '.join(names)}" for box, names in sorted(backends.items()))))
+    print(
+        table.format_heading(
+            None, "; ".join(f"{box}: exact and {', '.join(names)}" for box, names in sorted(backends.items()))
+        )
+    )
     print("| box | data | measure | N | methods | differ at most by | of half the interval | by more than it | and surely |")
     print("|---" * 9 + "|")
     for (box, data, measure), changes in sorted(found.items()):
-        apart = [abs(each.gap.mean) for each in changes]
-        shares = [gap / max(halves[each.kind], 1e-12) if gap else 0.0 for gap, each in zip(apart, changes, strict=True)]
+        gaps = [abs(each.gap.mean) for each in changes]
+        shares = [gap / max(halves[each.kind], 1e-12) if gap else 0.0 for gap, each in zip(gaps, changes, strict=True)]
         count, surely = max(each.gap.n for each in changes), sum(each.gap.sure for each in changes)
         beyond = [each.kind.method for each, share in zip(changes, shares, strict=True) if share > 1]
-        cells = [f"{len(changes)}", f"{max(apart):.4f}", f"{max(shares):.2f}", ", ".join(beyond) or "none", f"{surely}"]
+        cells = [f"{len(changes)}", f"{max(gaps):.4f}", f"{max(shares):.2f}", ", ".join(beyond) or "none", f"{surely}"]
         print(f"| {box} | {data} | {measure} | {count} | {' | '.join(cells)} |")
 
 

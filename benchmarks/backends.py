@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks import data, table
-from benchmarks.speed import bare, photograph, settled
+from benchmarks.speed import choose_batch_size, open_photograph, time_passes
 from salience.boxes.torch import TorchBox
 from salience.engine.perturb import masks
 from salience.engine.query import allocator
@@ -39,26 +39,26 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     allocator.keep_freed_memory()
-    print(table.heading(None, f"a photograph seen through {given.images} masks, {given.rounds} rounds"))
+    print(table.format_heading(None, f"a photograph seen through {given.images} masks, {given.rounds} rounds"))
     print(f"| box | backend | batch | images a second | beside {HALF} | largest difference from exact | seconds to make |")
     print("|---" * 7 + "|")
     for name in given.boxes:
         box = data.BOXES[name]("exact")
-        rows(box, seen(box, given.images), given)
+        print_rows(box, make_images(box, given.images), given)
 
 
-def seen(box: TorchBox, count: int) -> torch.Tensor:
+def make_images(box: TorchBox, count: int) -> torch.Tensor:
     """Return a photograph seen through masks, as methods show it."""
-    image = photograph(box)
+    image = open_photograph(box)
     lot = next(masks.sample_grids(count, box.size, 7, 0.5, seed=0))
     mean = torch.tensor(box.mean)[:, None, None]
     return mean + lot.rasterise(image)[:, None] * (image - mean)
 
 
-def rows(box: TorchBox, images: torch.Tensor, given: argparse.Namespace) -> None:
+def print_rows(box: TorchBox, images: torch.Tensor, given: argparse.Namespace) -> None:
     """Print the backends of a box, the fastest first, and RISE in that one."""
     clock = time.process_time if given.threads == 1 else time.perf_counter
-    image, exact, made, names = photograph(box), box(images), {}, backends.list_backends(box.device)
+    image, exact, made, names = open_photograph(box), box(images), {}, backends.list_backends(box.device)
     for backend in names:
         began = clock()
         box.backend = backend
@@ -68,7 +68,7 @@ def rows(box: TorchBox, images: torch.Tensor, given: argparse.Namespace) -> None
     for _ in range(given.rounds):
         for (backend, batch), found in rates.items():
             box.backend = backend
-            found.append(len(images) / bare(box, image, batch, len(images), clock=clock))
+            found.append(len(images) / time_passes(box, image, batch, len(images), clock=clock))
     best = {backend: max((median(rates[backend, batch]), batch) for batch in given.batches) for backend in names}
     ordered = sorted(best.items(), key=lambda each: -each[1][0])
     for backend, (rate, batch) in ordered:
@@ -79,10 +79,10 @@ def rows(box: TorchBox, images: torch.Tensor, given: argparse.Namespace) -> None
             f"| {box.name} | {backend} | {batch} | {rate:.1f} | {beside} | {apart:.1e} | {made[backend]:.1f} |", flush=True
         )
     box.backend, batch = ordered[0][0], ordered[0][1][1]
-    settled(box, image)
+    choose_batch_size(box, image)
     pairs = []
     for _ in range(given.rounds):
-        most = bare(box, image, batch, given.masks, clock=clock)
+        most = time_passes(box, image, batch, given.masks, clock=clock)
         began = clock()
         with start_run():
             Rise(masks=given.masks)(box, image, 0)

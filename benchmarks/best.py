@@ -55,7 +55,7 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     given = options.parse_args()
     box = data.BOXES[given.box]()
-    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 277, seed=2), box)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases("imagenette", "coco"), 277, seed=2), box)
     chosen = list(itertools.islice(pool, given.pictures))
     rows: dict[str, list[dict[str, float]]] = {}
     for _, image, truth, top in track(chosen, "pictures"):
@@ -76,8 +76,8 @@ def main() -> None:
                 "passes": run.passes,
             }
             rows.setdefault(name, []).append(row)
-    print(table.heading(box, f"N = {len(chosen)} pictures with boxes, budget {given.passes} passes"))
-    print(table.markdown(rows, lead="method"))
+    print(table.format_heading(box, f"N = {len(chosen)} pictures with boxes, budget {given.passes} passes"))
+    print(table.format_rows(rows, lead="method"))
 
 
 if __name__ == "__main__":

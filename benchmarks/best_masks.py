@@ -24,7 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks import best_masks_table, data
-from benchmarks.sise import read
+from benchmarks.sise import read_rows
 from salience import registry
 from salience.bench.controls import CentreGaussian
 from salience.draw.page import page, say, show
@@ -62,31 +62,31 @@ def main() -> None:
     given = options.parse_args()
     if not given.table:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        make(given)
-    best_masks_table.show(read(given.out))
+        append_rows(given)
+    best_masks_table.print_tables(read_rows(given.out))
 
 
-def make(given: argparse.Namespace) -> None:
+def append_rows(given: argparse.Namespace) -> None:
     """Append a line for each picture that has none yet."""
-    there = {(row["box"], row["picture"], row["budget"]) for row in read(given.out)}
+    there = {(row["box"], row["picture"], row["budget"]) for row in read_rows(given.out)}
     box = data.BOXES[given.box]()
     sources = ("imagenette",) if given.box == "vgg16" else ("imagenette", "coco")
-    pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=13), box)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases(*sources), 277, seed=13), box)
     for case, image, _, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
         about = {"box": box.name, "picture": case.file.stem, "budget": given.budget}
         if tuple(about.values()) in there:
             continue
-        best, found, passes = explained(box, image, top, given.budget)
+        best, found, passes = explain_all(box, image, top, given.budget)
         found["random 7×7"] = maps.resize(torch.rand(7, 7, generator=seeding.generator(0, case.file.stem)), box.size)
         found["centre"] = CentreGaussian()(box, image, top)
-        row = about | {"backend": box.backend, "passes": passes} | measured(box, image, top, best, found)
+        row = about | {"backend": box.backend, "passes": passes} | measure_masks(box, image, top, best, found)
         with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
             file.write(json.dumps(row) + "\n")
         if given.sheet:
-            strip(given.sheet / f"{case.file.stem}.png", box, image, best, found, row)
+            draw_strip(given.sheet / f"{case.file.stem}.png", box, image, best, found, row)
 
 
-def explained(box: BlackBox, image: Image, top: int, budget: int) -> tuple[dict[str, Map], dict[str, Map], dict[str, int]]:
+def explain_all(box: BlackBox, image: Image, top: int, budget: int) -> tuple[dict[str, Map], dict[str, Map], dict[str, int]]:
     """Return the best mask of each search, all maps, and what each took."""
     best: dict[str, Map] = {}
     found: dict[str, Map] = {}
@@ -105,29 +105,29 @@ def explained(box: BlackBox, image: Image, top: int, budget: int) -> tuple[dict[
     return best, found, passes
 
 
-def measured(box: BlackBox, image: Image, top: int, best: dict[str, Map], found: dict[str, Map]) -> dict[str, Any]:
+def measure_masks(box: BlackBox, image: Image, top: int, best: dict[str, Map], found: dict[str, Map]) -> dict[str, Any]:
     """Score the picture through each best mask, and through each map cut at their areas and down the ladder."""
     areas = [float(mask.double().mean()) for mask in best.values()]
     shares = [*areas, *best_masks_table.LADDER]
-    kept = asked(box, image, top, torch.stack([torch.ones_like(image[0]), *best.values()]))
+    kept = score_shown(box, image, top, torch.stack([torch.ones_like(image[0]), *best.values()]))
     veils = torch.tensor(shares)[:, None, None].expand(-1, *image.shape[1:])
     return {
         "whole": kept[0],
         "best": {name: (area, score) for name, area, score in zip(best, areas, kept[1:], strict=True)},
-        "cuts": {name: asked(box, image, top, cut(saliency, shares)) for name, saliency in found.items()}
-        | {"veil": asked(box, image, top, veils)},
+        "cuts": {name: score_shown(box, image, top, cut(saliency, shares)) for name, saliency in found.items()}
+        | {"veil": score_shown(box, image, top, veils)},
     }
 
 
-def asked(box: BlackBox, image: Image, top: int, shown: Masks) -> list[float]:
+def score_shown(box: BlackBox, image: Image, top: int, shown: Masks) -> list[float]:
     """Score the picture through masks; the sign is negative where another class is ahead."""
 
     def signed(probabilities: Probabilities) -> Scores:
         return probabilities[:, top] * (2 * (probabilities.argmax(1) == top) - 1)
 
-    behind = fill.make_fill(DeCam().fill, box, image)
+    baseline = fill.make_fill(DeCam().fill, box, image)
     with start_run(batch=8):
-        scores = [part.cpu() for _, _, part in loop.score_masked(box, image, signed, [masks.FullMasks(shown)], behind)]
+        scores = [part.cpu() for _, _, part in loop.score_masked(box, image, signed, [masks.FullMasks(shown)], baseline)]
     return [round(each, 6) for each in torch.cat(scores).tolist()]
 
 
@@ -138,7 +138,9 @@ def cut(saliency: Map, shares: list[float]) -> Float[Tensor, "n h w"]:
     return torch.stack([place < round(share * len(order)) for share in shares]).float()
 
 
-def strip(file: Path, box: BlackBox, image: Image, best: dict[str, Map], found: dict[str, Map], row: dict[str, Any]) -> None:
+def draw_strip(
+    file: Path, box: BlackBox, image: Image, best: dict[str, Map], found: dict[str, Map], row: dict[str, Any]
+) -> None:
     """Draw the picture, the best masks of evolution, and maps cut at the area of the grid's."""
     size, areas = 200, [row["best"][name][0] for name in best]
     panels = [("picture", torch.ones_like(image[0]), 1.0, row["whole"])]
@@ -147,10 +149,10 @@ def strip(file: Path, box: BlackBox, image: Image, best: dict[str, Map], found: 
         words = "grid, cut" if name.endswith("m*") else name
         panels.append((words, cut(found[name], areas[:1])[0], areas[0], row["cuts"][name][0]))
     figure, axes = page((size + 10) * len(panels) + 10, size + 60)
-    behind = fill.make_fill(DeCam().fill, box, image)
+    baseline = fill.make_fill(DeCam().fill, box, image)
     for number, (name, mask, area, score) in enumerate(panels):
         left = 10 + number * (size + 10)
-        seen = torch.lerp(behind, image, mask).clamp(0, 1).permute(1, 2, 0)
+        seen = torch.lerp(baseline, image, mask).clamp(0, 1).permute(1, 2, 0)
         say(axes, name, left, 8, size, 14, weight="bold")
         show(axes, seen.numpy(), left, 28, size, size)
         say(axes, f"{area:.0%} shown, {abs(score):.3f}{'' if score > 0 else ', not first'}", left, size + 34, size, 13)

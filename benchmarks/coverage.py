@@ -55,32 +55,34 @@ def main() -> None:
     wanted = [each for each in METHODS if each not in given.but.split(";")]
     box = (SMALL | data.BOXES)[given.box]()
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for image, top in track(list(itertools.islice(pictures(box), given.pictures)), "pictures"):
+    for image, top in track(list(itertools.islice(iterate_pictures(box), given.pictures)), "pictures"):
         with share_scores():  # RISE's estimators share their masks
             for name in wanted:
-                rows[name].append(held(box, image, top, name, given))
+                rows[name].append(measure_coverage(box, image, top, name, given))
     words = f"{given.masks:,} masks against {given.reference:,}; N = {given.pictures} pictures × {given.seeds} seeds"
-    print(table.heading(box, words))
-    print(table.markdown(rows, lead="method"))
+    print(table.format_heading(box, words))
+    print(table.format_rows(rows, lead="method"))
 
 
-def pictures(box: BlackBox) -> Iterator[tuple[Image, int]]:
+def iterate_pictures(box: BlackBox) -> Iterator[tuple[Image, int]]:
     """Give pictures with the class that the box finds in them."""
     if box.name in SMALL:
-        for image in (small.mnist_pictures if "mnist" in box.name else small.cifar_pictures)(40)[0]:
+        for image in (small.read_mnist_pictures if "mnist" in box.name else small.read_cifar_pictures)(40)[0]:
             yield image, int(box(image[None])[0].argmax())
     else:
-        for _, image, _, top in data.recognised(data.drawn(data.cases("imagenette", "coco"), 277, seed=3), box):
+        for _, image, _, top in data.iterate_recognised(
+            data.sample_cases(data.read_cases("imagenette", "coco"), 277, seed=3), box
+        ):
             yield image, top
 
 
-def held(box: BlackBox, image: Image, top: int, name: str, given: argparse.Namespace) -> dict[str, float]:
+def measure_coverage(box: BlackBox, image: Image, top: int, name: str, given: argparse.Namespace) -> dict[str, float]:
     """Compare the maps of some seeds with the reference of another."""
     plain = "rise, centred" if name.startswith("rise, centred") else name
-    truth = found(box, image, top, plain, given.reference, seed=10**6)
+    truth = run_method(box, image, top, plain, given.reference, seed=10**6)
     inside, squares, errors = [], [], []
     for seed in range(given.seeds):
-        one = found(box, image, top, name, given.masks, seed)
+        one = run_method(box, image, top, name, given.masks, seed)
         error = sum(each.error.square() for each in (one, truth) if each.error is not None)
         error, off = torch.as_tensor(error).sqrt(), (one.saliency - truth.saliency).abs()
         inside.append((off < 1.96 * error).float().mean())
@@ -90,7 +92,7 @@ def held(box: BlackBox, image: Image, top: int, name: str, given: argparse.Names
     return {"held": float(torch.stack(inside).mean()), "error / distance": float(ratio.sqrt())}
 
 
-def found(box: BlackBox, image: Image, top: int, name: str, masks: int, seed: int) -> Estimate:
+def run_method(box: BlackBox, image: Image, top: int, name: str, masks: int, seed: int) -> Estimate:
     """Run one method to its end."""
     method, settings = METHODS[name]
     with start_run(masks, 64 if image.shape[-1] < 64 else 8):

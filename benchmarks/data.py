@@ -23,15 +23,15 @@ from salience.runtime.module import read_weights
 from salience.types import BlackBox, Image, Region
 
 
-def folder() -> Path | None:
+def find_folder() -> Path | None:
     """Return the data folder: `SALIENCE_DATA`, or `../shared/data` where it exists."""
     path = Path(os.environ.get("SALIENCE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     return path if (path / "models").is_dir() else None
 
 
-def needed() -> Path:
+def expect_folder() -> Path:
     """Return the data folder or say that it is missing."""
-    path = folder()
+    path = find_folder()
     if path is None:
         raise SystemExit("expected the data folder, got none: set SALIENCE_DATA")
     return path
@@ -40,27 +40,29 @@ def needed() -> Path:
 def vit_tiny(backend: str = "auto") -> BlackBox:
     """ViT-tiny on ImageNet, 16-pixel patches."""
     return registry.open_box(
-        "timm:vit_tiny_patch16_224", weights=weights("vit_tiny_patch16_224.fp16"), resize=248, backend=backend
+        "timm:vit_tiny_patch16_224", weights=find_weights("vit_tiny_patch16_224.fp16"), resize=248, backend=backend
     )
 
 
 def mobilenet_v2(backend: str = "auto") -> BlackBox:
     """MobileNetV2 on ImageNet, from Coral's TensorFlow Lite file."""
     how = {"resize": 256, "size": 224, "filter": "bilinear", "mean": 0.5, "std": 0.5, "pad_type": "same"}
-    return registry.open_box("timm:mobilenetv2_100", weights=weights("mobilenetv2_100_same.fp16"), backend=backend, **how)
+    return registry.open_box(
+        "timm:mobilenetv2_100", weights=find_weights("mobilenetv2_100_same.fp16"), backend=backend, **how
+    )
 
 
 def efficientnet_lite2(backend: str = "auto") -> BlackBox:
     """EfficientNet-Lite2 on ImageNet, at 260 pixels."""
     how = {"resize": 292, "size": 260, "filter": "bicubic", "mean": 0.5, "std": 0.5}
     return registry.open_box(
-        "timm:tf_efficientnet_lite2", weights=weights("tf_efficientnet_lite2.fp16"), backend=backend, **how
+        "timm:tf_efficientnet_lite2", weights=find_weights("tf_efficientnet_lite2.fp16"), backend=backend, **how
     )
 
 
 def vgg16(backend: str = "auto") -> BlackBox:
     """VGG-16 with global average pooling on the ten Imagenette classes."""
-    names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/imagenette_boxes.csv")}
+    names = {int(r["class_index"]): r["class_name"] for r in read_table("localisation/imagenette_boxes.csv")}
     return TorchBox(_vgg(10), VGG, [names[index] for index in sorted(names)], name="vgg16-imagenette", backend=backend)
 
 
@@ -70,9 +72,9 @@ def vgg16_steel(backend: str = "auto") -> BlackBox:
 
     net = _vgg(10)
     net.classifier = nn.Linear(512, 6)
-    head = {k.removeprefix("classifier."): v for k, v in load_file(weights("vgg16_gap_head_neu_det")).items()}
+    head = {k.removeprefix("classifier."): v for k, v in load_file(find_weights("vgg16_gap_head_neu_det")).items()}
     net.classifier.load_state_dict(head, strict=True)
-    names = {int(r["class_index"]): r["class_name"] for r in rows("localisation/neu_det_boxes.csv")}
+    names = {int(r["class_index"]): r["class_name"] for r in read_table("localisation/neu_det_boxes.csv")}
     return TorchBox(net, VGG, [names[index] for index in sorted(names)], name="vgg16-steel", backend=backend)
 
 
@@ -85,7 +87,7 @@ def _vgg(classes: int) -> nn.Module:
     net = models.vgg16(weights=None)
     net.avgpool = nn.AdaptiveAvgPool2d(1)
     net.classifier = nn.Linear(512, classes)
-    read_weights(net, weights("vgg16_gap_imagenette.fp16"))
+    read_weights(net, find_weights("vgg16_gap_imagenette.fp16"))
     return net
 
 
@@ -127,55 +129,55 @@ class Case:
         return image, geometry.project(truth) > 0.5
 
 
-def cases(*sources: str) -> list[Case]:
+def read_cases(*sources: str) -> list[Case]:
     """Read pictures with boxes: "imagenette" (200 of ImageNet's validation set), "coco" (77), "neu_det" (240, steel)."""
     found: dict[Path, Case] = {}
     for source in sources or ("imagenette", "coco"):
-        for row in rows(f"localisation/{source}_boxes.csv"):
-            file = needed() / "localisation" / source / Path(row["file"]).name
+        for row in read_table(f"localisation/{source}_boxes.csv"):
+            file = expect_folder() / "localisation" / source / Path(row["file"]).name
             answers = row["imagenet_indices"] if source == "coco" else row["class_index"]
             if source == "neu_det" and row["box_class_name"] != row["class_name"]:
                 continue
             corners = tuple(int(float(row[key])) for key in ("xmin", "ymin", "xmax", "ymax"))
             known = found.get(file)
             boxes = (*(known.boxes if known else ()), corners)
-            mask = needed() / "localisation" / row["mask_file"] if row.get("mask_file") else None
+            mask = expect_folder() / "localisation" / row["mask_file"] if row.get("mask_file") else None
             found[file] = Case(file, tuple(int(each) for each in answers.split(";")), boxes, mask)
     return list(found.values())
 
 
-def drawn(cases: list[Case], count: int, seed: int = 0) -> list[Case]:
+def sample_cases(cases: list[Case], count: int, seed: int = 0) -> list[Case]:
     """Draw some by seed."""
     return random.Random(seed).sample(cases, min(count, len(cases)))
 
 
-def recognised(cases: list[Case], box: BlackBox, *, fine: bool = False) -> Iterator[tuple[Case, Image, Region, int]]:
+def iterate_recognised(cases: list[Case], box: BlackBox, *, fine: bool = False) -> Iterator[tuple[Case, Image, Region, int]]:
     """Keep the cases that the box gets right, with their image, truth and class."""
     for case in cases:
         image, truth = case.prepared(box, fine=fine)
         top = int(box(image[None].to(box.device))[0].argmax())
-        if answer(box, top) in case.classes and bool(truth.any()):
+        if translate_class(box, top) in case.classes and bool(truth.any()):
             yield case, image, truth, top
 
 
-def answer(box: BlackBox, index: int) -> int:
+def translate_class(box: BlackBox, index: int) -> int:
     """Return what a box's class is called in the tables: Imagenette's ten are ImageNet's."""
     if box.name != "vgg16-imagenette":
         return index
-    return sorted({int(row["class_index"]) for row in rows("localisation/imagenette_boxes.csv")})[index]
+    return sorted({int(row["class_index"]) for row in read_table("localisation/imagenette_boxes.csv")})[index]
 
 
-def photographs() -> list[Path]:
+def list_photographs() -> list[Path]:
     """List the 200 ImageNet samples."""
-    return sorted((needed() / "images" / "imagenet").glob("*.jpg"))
+    return sorted((expect_folder() / "images" / "imagenet").glob("*.jpg"))
 
 
-def rows(file: str) -> list[dict[str, str]]:
+def read_table(file: str) -> list[dict[str, str]]:
     """Read a table of the data folder."""
-    with (needed() / file).open(newline="") as opened:
+    with (expect_folder() / file).open(newline="") as opened:
         return list(csv.DictReader(opened))
 
 
-def weights(name: str) -> str:
+def find_weights(name: str) -> str:
     """Return the path of a weights file."""
-    return str(needed() / "models" / f"{name}.safetensors")
+    return str(expect_folder() / "models" / f"{name}.safetensors")

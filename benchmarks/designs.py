@@ -1,4 +1,4 @@
-"""What was tried on the way to IASSA's `plus`: designs of 800 passes, on pictures with boxes.
+"""What was tried for IASSA's `plus`: designs of 800 passes, on pictures with boxes.
 
     python -m benchmarks.designs --pictures 10
 
@@ -35,26 +35,26 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     given = options.parse_args()
     box = data.BOXES[given.box]()
-    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 60, seed=1), box)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases("imagenette", "coco"), 60, seed=1), box)
     chosen = list(itertools.islice(pool, given.pictures))
     rows: dict[str, list[dict[str, float]]] = {}
     for _, image, truth, top in track(chosen, "pictures"):
-        for name, saliency in designs(box, image, top):
+        for name, saliency in explain_designs(box, image, top):
             explained = Case(box, image, top, saliency, truth)
             deleted, inserted = (each(step=1792)(explained).value for each in (Deletion, Insertion))
             energy = Energy()(explained).value
             row = {"insertion ↑": inserted, "deletion ↓": deleted, "ins − del ↑": inserted - deleted, "energy ↑": energy}
             rows.setdefault(name, []).append(row)
-    print(table.heading(box, f"N = {len(chosen)} pictures with boxes, 800 passes"))
-    print(table.markdown(rows, lead="design"))
+    print(table.format_heading(box, f"N = {len(chosen)} pictures with boxes, 800 passes"))
+    print(table.format_rows(rows, lead="design"))
 
 
-def designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str, Map]]:
+def explain_designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str, Map]]:
     """Yield each design's map; designs share the masks that they have in common."""
 
     def asked(shown: Masks) -> Map:
-        lots, behind = [masks.FullMasks(shown)], fill.make_fill("mean", box, image)
-        scores = torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, lots, behind)])
+        lots, baseline = [masks.FullMasks(shown)], fill.make_fill("mean", box, image)
+        scores = torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, lots, baseline)])
         return ((scores - scores.mean()) @ (shown - shown.mean(0)).flatten(1)).reshape(SIZE) / len(scores)
 
     def drawn(cells: int, count: int, keep: float = 0.5) -> Masks:

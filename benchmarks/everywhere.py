@@ -43,7 +43,7 @@ def main() -> None:
     options.add_argument("--pictures", type=int, default=200)
     given = options.parse_args()
     box = data.BOXES[given.box]() if given.box in data.BOXES else registry.open_box(given.box)
-    pictures = data.photographs()
+    pictures = data.list_photographs()
     chosen = pictures if given.pictures >= len(pictures) else random.Random(0).sample(pictures, given.pictures)
     rows: dict[str, list[float]] = {name: [0, 0, 0, 0] for name in SMALL}
     for photograph in track(chosen, given.box):
@@ -60,7 +60,7 @@ def main() -> None:
             rows[name][3] += time.perf_counter() - began
             for note in why.notes:
                 print(f"{photograph.name} {name}: {note}")
-    print(table.heading(box, f"N = {len(chosen)} photographs"))
+    print(table.format_heading(box, f"N = {len(chosen)} photographs"))
     print("| method | pictures | failures | blank maps | passes a picture | seconds a picture |\n|---|---|---|---|---|---|")
     for name, (failed, blank, passes, seconds) in rows.items():
         n = len(chosen)

@@ -29,7 +29,7 @@ def main() -> None:
     options.add_argument("--kinds", nargs="*", default=["onnx", "openvino"])
     options.add_argument("--methods", nargs="*", default=METHODS)
     given = options.parse_args()
-    print(table.heading(None, "one photograph, exact backends, methods as they are by default"))
+    print(table.format_heading(None, "one photograph, exact backends, methods as they are by default"))
     print("| box | file | method | map: largest difference, of its peak | ρ | passes: torch, file | seconds: torch, file |")
     print("|---" * 7 + "|")
     with tempfile.TemporaryDirectory() as folder:
@@ -37,15 +37,15 @@ def main() -> None:
             box: Any = data.BOXES[name]("exact")
             options_of = {"mean": box.preparation.mean, "std": box.preparation.std, "resize": box.preparation.resize}
             options_of |= {"filter": box.preparation.filter, "classes": box.classes, "backend": "exact"}
-            path = exported(box, Path(folder) / f"{name}.onnx")
+            path = export(box, Path(folder) / f"{name}.onnx")
             files = [
                 registry.open_box(f"{kind}:{path}", **{k: v for k, v in options_of.items() if v}) for kind in given.kinds
             ]
             for method in given.methods:
-                compare(box, files, given.kinds, method)
+                print_comparison(box, files, given.kinds, method)
 
 
-def exported(box: TorchBox, path: Path) -> Path:
+def export(box: TorchBox, path: Path) -> Path:
     """Write the module as ONNX, for any number of images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -55,16 +55,16 @@ def exported(box: TorchBox, path: Path) -> Path:
     return path
 
 
-def compare(box: TorchBox, files: list[Any], kinds: list[str], method: str) -> None:
+def print_comparison(box: TorchBox, files: list[Any], kinds: list[str], method: str) -> None:
     """Print a row for each file."""
-    photograph = data.photographs()[3]
+    photograph = data.list_photographs()[3]
     known = salience.explain(box, photograph, method)
     for kind, file in zip(kinds, files, strict=True):
         found = salience.explain(file, photograph, method)
-        apart = float((found.saliency - known.saliency).abs().max() / known.saliency.abs().max())
+        gap = float((found.saliency - known.saliency).abs().max() / known.saliency.abs().max())
         rank = maps.rank_agreement(found.saliency, known.saliency)
         cost = f"{known.passes}, {found.passes} | {known.seconds:.1f}, {found.seconds:.1f}"
-        print(f"| {box.name} | {kind} | {method} | {apart:.1e} | {rank:.5f} | {cost} |", flush=True)
+        print(f"| {box.name} | {kind} | {method} | {gap:.1e} | {rank:.5f} | {cost} |", flush=True)
 
 
 if __name__ == "__main__":

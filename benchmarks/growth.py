@@ -1,9 +1,9 @@
 """What the engine costs beside the passes, and how it grows: `python -m benchmarks.growth --out docs/results/growth.png`.
 
-A box that answers at once shows the engine alone: drawing masks, blending, folding. Against a real box the share is
+A box that answers at once shows the engine alone: rasterising masks, blending, folding. Against a real box the share is
 what matters: each method runs in the backend that `auto` takes, and in turn with it the box alone is called on ready batches
-as large as the method's were, one after the other; and as many passes in full batches, begun one ahead where the box
-computes beside Python: the most that it can do. What the box takes to read inner layers is left out. Times are the
+as large as the method's were, one after the other; and as many passes in full batches, submitted one in advance where the
+box is asynchronous: the most that it can do. What the box takes to read inner layers is left out. Times are the
 processor's, on one thread, so that a busy machine matters less; `--threads 2` takes the clock's instead.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks import data, table
-from benchmarks.speed import bare, photograph, replayed, settled
+from benchmarks.speed import choose_batch_size, open_photograph, time_batches, time_passes
 from salience import registry
 from salience.engine.query.ask import score_batch
 from salience.engine.query.batch_size import BatchSize
@@ -45,7 +45,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-class Free:
+class InstantBox:
     """A box that answers at once."""
 
     name, classes, mean, device, backend, fingerprint = "free", ("a", "b"), (0.5,) * 3, torch.device("cpu"), "exact", "free"
@@ -72,20 +72,20 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     clock = time.process_time if given.threads == 1 else time.perf_counter
-    grown = growth(given.rounds, clock)
+    grown = print_growth(given.rounds, clock)
     if given.out:
         draw(grown, given.out)
     for name in given.boxes.split(","):
         print()
-        shares(name, given, clock)
+        print_overheads(name, given, clock)
 
 
-def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
+def print_growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
     """Print the engine's milliseconds a mask for RISE, by masks, side of the image, and batch."""
     rise = registry.find_method("rise")
 
     def cost(masks: int, side: int, batch: int) -> float:
-        box, image = Free(side), torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
+        box, image = InstantBox(side), torch.rand(3, side, side, generator=torch.Generator().manual_seed(1))
         found = []
         for _ in range(rounds + 1):
             with start_run(batch=batch):
@@ -94,7 +94,7 @@ def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int,
                 found.append((clock() - began) / masks * 1e3)
         return median(found[1:])
 
-    print(table.heading(None, "RISE on a box that answers at once"))
+    print(table.format_heading(None, "RISE on a box that answers at once"))
     print("| what grows | value | ms a mask |\n|---|---|---|")
     found: dict[str, list[tuple[int, float]]] = {}
     for what, values in {
@@ -110,48 +110,50 @@ def growth(rounds: int, clock: Callable[[], float]) -> dict[str, list[tuple[int,
     return found
 
 
-def shares(name: str, given: argparse.Namespace, clock: Callable[[], float]) -> None:
+def print_overheads(name: str, given: argparse.Namespace, clock: Callable[[], float]) -> None:
     """Print what each method costs beyond its passes."""
     box: Any = data.BOXES[name]()
-    image = photograph(box)
+    image = open_photograph(box)
     target = int(score_batch(box, image[None])[0].argmax())
-    settled(box, image)
-    pace, looked = BatchSize.of(box), looking(box, clock)
-    pace.size = pace.best = batch = given.batch or pace.best
-    print(table.heading(box, f"at most {given.passes} passes, batch {batch}"))
-    print("| method | passes | ms a pass, bare | beyond the bare passes | of the most that the box can do |")
+    choose_batch_size(box, image)
+    batch_size, reading = BatchSize.of(box), time_introspection(box, clock)
+    batch_size.size = batch_size.best = batch = given.batch or batch_size.best
+    print(table.format_heading(box, f"at most {given.passes} passes, batch {batch}"))
+    print("| method | passes | ms a pass, alone | beyond the passes alone | of the most that the box can do |")
     print("|---" * 5 + "|")
     for method in given.methods.split(","):
         made, pairs = registry.make_method(method, **METHODS[method]), []
         budget = None if registry.need_of(type(made)).__name__ != "BlackBox" else given.passes
         for _ in range(given.rounds + 1):
-            looked.clear()
+            reading.clear()
             counts = [0]
             with start_run(budget, progress=lambda passes, _, counts=counts: counts.append(passes)) as run:
                 began = clock()
                 made(box, image, target)
-                spent = clock() - began - sum(looked)
-            called = replayed(box, image, [after - before for before, after in pairwise(counts)], ahead=False, clock=clock)
-            pairs.append((spent, called, bare(box, image, batch, run.passes, clock=clock)))
+                spent = clock() - began - sum(reading)
+            called = time_batches(
+                box, image, [after - before for before, after in pairwise(counts)], early=False, clock=clock
+            )
+            pairs.append((spent, called, time_passes(box, image, batch, run.passes, clock=clock)))
         over = median(whole / called for whole, called, _ in pairs[1:]) - 1
         kept = median(most / whole for whole, _, most in pairs[1:])
         each = median(called for _, called, _ in pairs[1:]) / run.passes * 1e3
         print(f"| {method} | {run.passes:,} | {each:.2f} | {over:+.1%} | {kept:.0%} |", flush=True)
 
 
-def looking(box: Any, clock: Callable[[], float]) -> list[float]:
+def time_introspection(box: Any, clock: Callable[[], float]) -> list[float]:
     """Note how long the box takes each time that it reads inner layers, which is no pass and not the engine's either."""
-    looked: list[float] = []
+    seconds: list[float] = []
 
-    def noted(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def time_read(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
         began = clock()
         found = read(*args, **options)
-        looked.append(clock() - began)
+        seconds.append(clock() - began)
         return found
 
-    for name in ("read", "tap"):
-        setattr(box, name, partial(noted, getattr(box, name)))
-    return looked
+    for name in ("differentiate", "activations"):
+        setattr(box, name, partial(time_read, getattr(box, name)))
+    return seconds
 
 
 def draw(grown: dict[str, list[tuple[int, float]]], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""IASSA taken apart: selection × estimator × attention, each as the official code has it or as the paper intends.
+"""IASSA, its parts: selection × estimator × attention, each as the official code has it or as the paper intends.
 
     python -m benchmarks.iassa_ablation --pictures 50 --cache runs/ablation
 
@@ -43,53 +43,56 @@ def main() -> None:
     given = options.parse_args()
     box = data.BOXES[given.box]()
     given.cache.mkdir(parents=True, exist_ok=True)
-    pool = data.recognised(data.drawn(data.cases("imagenette", "coco"), 277), box)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases("imagenette", "coco"), 277), box)
     chosen = list(itertools.islice(pool, given.pictures))
     rows: dict[str, list[dict[str, float]]] = {}
     for case, image, truth, top in track(chosen, "pictures"):
-        memory = remember(box, image, top, given.cache / f"{given.box}-{case.file.stem}.pt")
-        for name, row in compare(box, image, truth, top, memory):
+        cache = cache_scores(box, image, top, given.cache / f"{given.box}-{case.file.stem}.pt")
+        for name, row in explain_variants(box, image, truth, top, cache):
             rows.setdefault(name, []).append(row)
-    print(table.heading(box, f"N = {len(chosen)} pictures with boxes"))
-    print(table.markdown(rows, lead="selection · estimator · attention"))
+    print(table.format_heading(box, f"N = {len(chosen)} pictures with boxes"))
+    print(table.format_rows(rows, lead="selection · estimator · attention"))
 
 
-def remember(box: BlackBox, image: Image, top: int, file: Path) -> dict[tuple[int, ...], float]:
+def cache_scores(box: BlackBox, image: Image, top: int, file: Path) -> dict[tuple[int, ...], float]:
     """Score every window of every round, or read what was scored before."""
     if file.exists():
         edges, scores = torch.load(file, weights_only=True)
     else:
         method = iassa.Iassa()
         grids = [masks.lay_windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
-        every = masks.Windows(torch.cat(grids), SIZE)
-        behind = fill.make_fill("mean", box, image)
-        edges, scores = every.edges, torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, [every], behind)])
+        windows = masks.Windows(torch.cat(grids), SIZE)
+        baseline = fill.make_fill("mean", box, image)
+        edges, scores = (
+            every.edges,
+            torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, [every], baseline)]),
+        )
         torch.save((edges, scores), file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
     return {tuple(edge): score for edge, score in zip(edges.tolist(), scores.tolist(), strict=True)}
 
 
-def compare(
-    box: BlackBox, image: Image, truth: Region, top: int, memory: dict[tuple[int, ...], float]
+def explain_variants(
+    box: BlackBox, image: Image, truth: Region, top: int, cache: dict[tuple[int, ...], float]
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Run the eight variants on the memory, and measure their maps."""
+    """Run the eight variants on cached scores, and measure their maps."""
 
     def recall(_box: Any, _image: Any, _target: Any, lots: Any, _fill: Any, **_: Any) -> Iterator[Any]:
         for lot in lots:
-            yield lot, None, torch.tensor([memory[tuple(edge)] for edge in lot.edges.tolist()])
+            yield lot, None, torch.tensor([cache[tuple(edge)] for edge in lot.edges.tolist()])
 
     official = attention.Official
     for parts in itertools.product(("official", "intent"), repeat=3):
         method = iassa.Iassa(**dict(zip(("selection", "estimator", "attention"), parts, strict=True)))
         with (
-            mock.patch.object(loop, "each", recall),
+            mock.patch.object(loop, "score_masked", recall),
             mock.patch.object(attention, "Official", lambda levels: official(levels, SIDE)),
         ):
             found = loop.run_to_end(method.watch(box, image, top))
-        yield " · ".join(parts), measured(box, image, truth, top, found)
+        yield " · ".join(parts), measure_map(box, image, truth, top, found)
 
 
-def measured(box: BlackBox, image: Image, truth: Region, top: int, found: Estimate) -> dict[str, float]:
+def measure_map(box: BlackBox, image: Image, truth: Region, top: int, found: Estimate) -> dict[str, float]:
     """Measure one map."""
     saliency = found.saliency
     rounds = found.evidence["rounds"]

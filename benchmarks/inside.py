@@ -38,7 +38,7 @@ from salience.methods.sise import Sise
 from salience.picture import read
 from salience.types import OpenBox
 
-WAYS = (("torchcam score-cam", "score-cam"), ("plain sise", "sise"))  # the peer's way, then ours
+PAIRS = (("torchcam score-cam", "score-cam"), ("plain sise", "sise"))  # the peer, then ours
 
 
 def main() -> None:
@@ -46,74 +46,76 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--boxes", default="efficientnet-lite0,vgg16")
     options.add_argument("--pictures", type=int, default=200, help="for Grad-CAM over a folder")
-    options.add_argument("--alone", nargs=3, metavar=("BOX", "WAY", "FILE"), help="one measurement; the map goes to FILE")
+    options.add_argument("--alone", nargs=3, metavar=("BOX", "IMPLEMENTATION", "FILE"), help="one run; its map goes to FILE")
     options.add_argument("--memory", action="store_true")
     given = options.parse_args()
     if given.alone:
-        print(json.dumps(alone(*given.alone)))
+        print(json.dumps(measure_one(*given.alone)))
         return
     if given.memory:
-        flat()
+        print_memory_growth()
         return
-    print(table.heading(None, "one photograph, the likeliest class"))
-    print("| box | way | passes | seconds | beside the peer | extra memory, MB | ρ with the peer's map |")
+    print(table.format_heading(None, "one photograph, the likeliest class"))
+    print("| box | implementation | passes | seconds | beside the peer | extra memory, MB | ρ with the peer's map |")
     print("|---" * 7 + "|")
     for box in given.boxes.split(","):
-        for first, *others in WAYS:
-            compare(box, first, others)
+        for first, *others in PAIRS:
+            print_comparison(box, first, others)
     print()
-    saving(given.boxes.split(","))
+    print_savings(given.boxes.split(","))
     print()
-    folder(given.pictures)
+    compare_folder(given.pictures)
 
 
-def compare(box: str, first: str, others: list[str]) -> None:
-    """Print a line for each way; the first is the peer's."""
+def print_comparison(box: str, first: str, others: list[str]) -> None:
+    """Print a line for each implementation; the first is the peer's."""
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "map.pt"
         peer: dict[str, Any] = {}
-        for way in (first, *others):
-            system = {"SALIENCE_MALLOC": "system"} if way == first else {}
-            command = [sys.executable, "-m", "benchmarks.inside", "--alone", box, way, str(file)]
+        for entry in (first, *others):
+            system = {"SALIENCE_MALLOC": "system"} if entry == first else {}
+            command = [sys.executable, "-m", "benchmarks.inside", "--alone", box, entry, str(file)]
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | system)
             row = json.loads(done.stdout.splitlines()[-1])
             row["map"] = torch.load(file)
             peer = peer or row
             alike, faster = maps.rank_agreement(row["map"], peer["map"]), peer["seconds"] / row["seconds"]
             cells = (f"{row['passes']:,}", f"{row['seconds']:.1f}", f"{faster:.1f} ×", f"{row['extra']:.0f}", f"{alike:.4f}")
-            print(f"| {box} | {way} {row['backend']} | {' | '.join(cells)} |")
+            print(f"| {box} | {entry} {row['backend']} | {' | '.join(cells)} |")
 
 
-def alone(name: str, way: str, file: str) -> dict[str, Any]:
+def measure_one(name: str, entry: str, file: str) -> dict[str, Any]:
     """Make one map, and say what it cost."""
-    box: Any = data.BOXES[name](backend="auto" if way == way.split(maxsplit=1)[0] else "exact")
-    image, _ = box.preparation(read(data.photographs()[29] if name != "vgg16" else data.cases("imagenette")[0].file))
+    box: Any = data.BOXES[name](backend="auto" if entry == entry.split(maxsplit=1)[0] else "exact")
+    image, _ = box.preparation(
+        read(data.list_photographs()[29] if name != "vgg16" else data.read_cases("imagenette")[0].file)
+    )
     top = int(score_batch(box, image[None])[0].argmax())
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    start = resident("VmRSS")
+    start = read_memory("VmRSS")
     choose_backend(box, image)  # its memory counts, its time is paid once for a box
     layer = box.layers()[-1]
     task: Callable[[], tuple[Tensor, int]] = {
-        "torchcam": lambda: torchcam(box, image, top, layer),
-        "plain": lambda: ours(Sise(), box, image, top, batch=32),
-        "score-cam": lambda: ours(ScoreCam(), box, image, top),
-        "sise": lambda: ours(Sise(), box, image, top),
-    }[way.split(maxsplit=1)[0]]
+        "torchcam": lambda: run_torchcam(box, image, top, layer),
+        "plain": lambda: run_method(Sise(), box, image, top, batch=32),
+        "score-cam": lambda: run_method(ScoreCam(), box, image, top),
+        "sise": lambda: run_method(Sise(), box, image, top),
+    }[entry.split(maxsplit=1)[0]]
     began = time.perf_counter()
     saliency, passes = task()
     seconds = time.perf_counter() - began
     torch.save(saliency.float(), file)
-    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "backend": f"({box.backend})"}
+    return {"passes": passes, "seconds": seconds, "extra": read_memory("VmHWM") - start, "backend": f"({box.backend})"}
 
 
-def ours(method: Any, box: OpenBox, image: Tensor, top: int, batch: int | None = None) -> tuple[Tensor, int]:
+def run_method(method: Any, box: OpenBox, image: Tensor, top: int, batch: int | None = None) -> tuple[Tensor, int]:
     """Explain with this library."""
     with start_run(batch=batch) as run:
         return method(box, image, top), run.passes
 
 
-def torchcam(box: TorchBox, image: Tensor, top: int, layer: str) -> tuple[Tensor, int]:
+def run_torchcam(box: TorchBox, image: Tensor, top: int, layer: str) -> tuple[Tensor, int]:
     """Explain with torchcam: all channels, batches of 32."""
     from torchcam.methods import ScoreCAM
 
@@ -127,41 +129,41 @@ def torchcam(box: TorchBox, image: Tensor, top: int, layer: str) -> tuple[Tensor
     return maps.resize(small[0], box.size), 1 + box.activations(image[None], [layer])[layer].shape[1]
 
 
-def saving(boxes: list[str]) -> None:
+def print_savings(boxes: list[str]) -> None:
     """Say what μ and Ada-SISE save, each run on its own."""
     methods = {f"sise, μ = {mu:g}": Sise(mu) for mu in (0, 0.3, 0.5, 0.75)} | {"ada-sise": AdaSise()}
     print("| box | method | passes | seconds | of μ = 0, passes | of μ = 0, seconds |\n|---|---|---|---|---|---|")
     for name in boxes:
         box: Any = data.BOXES[name]()
-        files = [case.file for case in data.cases("imagenette")][: 3 if name != "vgg16" else 1]
+        files = [case.file for case in data.read_cases("imagenette")][: 3 if name != "vgg16" else 1]
         images = [box.preparation(read(file))[0] for file in files]
-        ours(AdaSise(), box, images[0], 0)  # backend, layers, batch size
+        run_method(AdaSise(), box, images[0], 0)  # backend, layers, batch size
         spent: list[tuple[int, float]] = []
         for called, method in methods.items():
             began = time.perf_counter()
-            passes = sum(ours(method, box, each, int(box(each[None])[0].argmax()))[1] for each in images)
+            passes = sum(run_method(method, box, each, int(box(each[None])[0].argmax()))[1] for each in images)
             spent.append((passes, time.perf_counter() - began))
             shares = " | ".join(f"{now / first:.0%}" for now, first in zip(spent[-1], spent[0], strict=True))
             print(f"| {name} | {called} | {passes / len(images):.0f} | {spent[-1][1] / len(images):.2f} | {shares} |")
 
 
-def resident(field: str) -> float:
+def read_memory(field: str) -> float:
     """Read a line of this process's status, in MB."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) / 1024
 
 
-def folder(count: int) -> None:
+def compare_folder(count: int) -> None:
     """Compare Grad-CAM over many pictures with the network's own forward and backward passes to that layer."""
     box: Any = data.BOXES["efficientnet-lite0"]()
-    files = data.photographs()[:count]
+    files = data.list_photographs()[:count]
     images = torch.stack([box.preparation(read(file))[0] for file in files])
     targets = [int(k) for part in images.split(16) for k in box(part).argmax(1)]
     layer, inner = box.layers()[-1], dict(box.module.named_modules())[box.layers()[-1]]
     mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
     allocator.keep_freed_memory()
 
-    def bare(batch: int) -> float:
+    def time_plain(batch: int) -> float:
         box.module.eval()
         seen: list[Tensor] = []
         handle = inner.register_forward_hook(lambda _module, _given, gave: seen.append(gave))
@@ -179,11 +181,12 @@ def folder(count: int) -> None:
 
     GradCam().many(box, images[:64], targets[:64])  # finds its batch size
     rounds = [
-        (min(bare(size) for size in (8, 16, 32)), timed(lambda: GradCam().many(box, images, targets))) for _ in range(3)
+        (min(time_plain(size) for size in (8, 16, 32)), timed(lambda: GradCam().many(box, images, targets)))
+        for _ in range(3)
     ]
     whole = timed(lambda: salience.explain(box, list(files), "grad-cam"))
     plain, ours = (min(each) for each in zip(*rounds, strict=True))
-    print(table.heading(None, f"Grad-CAM at {layer} of {box.name}, {count} pictures, gradients in the exact backend"))
+    print(table.format_heading(None, f"Grad-CAM at {layer} of {box.name}, {count} pictures, gradients in the exact backend"))
     print("| what | seconds | beside the network's own |\n|---|---|---|")
     print(f"| the network's own forward and backward to that layer, its best batch of 8, 16, 32 | {plain:.2f} | 1 |")
     print(f"| Grad-CAM, `many` | {ours:.2f} | {ours / plain:.2f} × |")
@@ -191,9 +194,11 @@ def folder(count: int) -> None:
     print(f"| {end} | {whole:.2f} | {whole / plain:.2f} × |")
 
 
-def flat() -> None:
+def print_memory_growth() -> None:
     """Call every method 1,000 times."""
-    print(table.heading(None, "1,000 calls on a toy of 16 × 16 pixels, resident memory after 100 calls and after 1,100"))
+    print(
+        table.format_heading(None, "1,000 calls on a toy of 16 × 16 pixels, resident memory after 100 calls and after 1,100")
+    )
     print("| method | MB after 100 | MB after 1,100 | grown by, MB |\n|---|---|---|---|")
     box, image = toy.load("colour", size=16), toy.picture(16, top=2, left=3)
     settings: dict[str, dict[str, Any]] = {"rise": {"masks": 32}, "extremal-perturbation": {"steps": 5}}
@@ -207,7 +212,7 @@ def flat() -> None:
                 with start_run(None if name not in ("iassa", "occlusion") else 200):
                     method(box, image, 0)
             gc.collect()
-            after.append(resident("VmRSS"))
+            after.append(read_memory("VmRSS"))
         print(f"| {name} | {after[0]:.1f} | {after[1]:.1f} | {after[1] - after[0]:+.1f} |")
 
 

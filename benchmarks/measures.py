@@ -1,8 +1,8 @@
-"""Speed of the measures, beside the bare passes and beside other libraries, in one run: `python -m benchmarks.measures`.
+"""Speed of the measures, beside the passes alone and beside other libraries, in one run: `python -m benchmarks.measures`.
 
-Each way is a process of its own, for the allocator is the process's. The peers run as their users run them: float32,
-contiguous, the system's allocator, torchcam in its batches of 32, Quantus picture by picture. Ratios are medians over
-rounds in which the ways take turns. Times are the processor's, on one thread, for cores may be shared.
+Each implementation is a process of its own, for the allocator is the process's. The peers run as their users run them:
+float32, contiguous, the system's allocator, torchcam in its batches of 32, Quantus picture by picture. Ratios are medians over
+rounds in which they take turns. Times are the processor's, on one thread, for cores may be shared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import data, table
-from benchmarks.speed import settled
+from benchmarks.speed import choose_batch_size
 from salience.case import Case
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
@@ -42,27 +42,27 @@ def main() -> None:
     """Measure everything and print it."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--alone", choices=["ours", *PEERS], help="one way, as JSON")
+    options.add_argument("--alone", choices=["ours", *PEERS], help="one implementation, as JSON")
     given = options.parse_args()
     torch.set_num_threads(1)
     if given.alone:
-        print(json.dumps({"ours": ours, "torchcam": torchcam, "quantus": quantus}[given.alone]()))
+        print(json.dumps({"ours": time_curves, "torchcam": time_torchcam, "quantus": time_quantus}[given.alone]()))
         return
     print(
-        table.heading(
+        table.format_heading(
             None, f"one photograph, efficientnet-lite0, the likeliest class, {given.rounds} rounds, processor time"
         )
     )
     print("| what | passes | ms a pass | beside | wanted |\n|---|---|---|---|---|")
-    rounds = [{way: alone(way) for way in ("ours", *PEERS)} for _ in range(given.rounds)]
+    rounds = [{entry: run_process(entry) for entry in ("ours", *PEERS)} for _ in range(given.rounds)]
     backend = rounds[0]["ours"]["backend"]
-    pace = median(each["ours"]["bare"] for each in rounds)
-    print(f"| the box alone on ready batches, {backend} | 450 | {pace:.2f} | 1 |  |")
+    box_alone = median(each["ours"]["alone"] for each in rounds)
+    print(f"| the box alone on ready batches, {backend} | 450 | {box_alone:.2f} | 1 |  |")
     whole = median(each["ours"]["ms"] for each in rounds)
-    over = median(each["ours"]["ms"] / each["ours"]["bare"] for each in rounds)
+    over = median(each["ours"]["ms"] / each["ours"]["alone"] for each in rounds)
     print(f"| insertion and deletion, rise-2018, {backend} | 450 | {whole:.2f} | {over:.3f} × the passes | at most 1.1 × |")
-    for way, words in PEERS.items():
-        rows = [each[way] for each in rounds]
+    for entry, words in PEERS.items():
+        rows = [each[entry] for each in rounds]
         if "failed" in rows[0]:
             print(f"| {words} | | | failed: {rows[0]['failed']} | at least 4 × |")
             continue
@@ -70,13 +70,13 @@ def main() -> None:
         ratio = median(row["ms"] / each["ours"]["ms"] for row, each in zip(rows, rounds, strict=True))
         print(f"| {words}, float32 | {rows[0]['passes']} | {slow:.2f} | ours is {ratio:.1f} × as fast | at least 4 × |")
     print()
-    imputation()
+    print_imputation()
 
 
-def alone(way: str) -> dict[str, Any]:
-    """Measure one way in a fresh process."""
-    system = {} if way == "ours" else {"SALIENCE_MALLOC": "system"}
-    command = [sys.executable, "-m", "benchmarks.measures", "--alone", way]
+def run_process(entry: str) -> dict[str, Any]:
+    """Measure one implementation in a fresh process."""
+    system = {} if entry == "ours" else {"SALIENCE_MALLOC": "system"}
+    command = [sys.executable, "-m", "benchmarks.measures", "--alone", entry]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | system)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1]}
@@ -84,18 +84,18 @@ def alone(way: str) -> dict[str, Any]:
     return found
 
 
-def example(backend: str = "auto") -> Case:
+def explain_example(backend: str = "auto") -> Case:
     """Explain a photograph by Grad-CAM."""
     box: Any = data.BOXES["efficientnet-lite0"](backend)
-    image, _ = box.preparation(read(data.photographs()[29]))
+    image, _ = box.preparation(read(data.list_photographs()[29]))
     top = int(box(image[None])[0].argmax())
     return Case(box, image, top, GradCam()(box, image, top))
 
 
-def ours() -> dict[str, Any]:
+def time_curves() -> dict[str, Any]:
     """Take each curve, and then as many passes of the box alone, in the same process and batches."""
-    case = example()
-    settled(case.box, case.image)
+    case = explain_example()
+    choose_batch_size(case.box, case.image)
     batch = BatchSize.of(case.box).best
     plain = case.image.expand(batch, -1, -1, -1).contiguous()
     spent, passes = [0.0, 0.0], 0
@@ -109,12 +109,12 @@ def ours() -> dict[str, Any]:
         spent = [spent[0] + middle - began, spent[1] + time.process_time() - middle]
         passes += run.passes
     whole, alone = (each / passes * 1e3 for each in spent)
-    return {"ms": whole, "bare": alone, "passes": passes, "backend": f"{case.box.backend}, batches of {batch}"}
+    return {"ms": whole, "alone": alone, "passes": passes, "backend": f"{case.box.backend}, batches of {batch}"}
 
 
-def peer(task: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
+def time_peer(task: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
     """Count the passes of another library, and time them after one pass to warm up."""
-    case = example("exact")
+    case = explain_example("exact")
     box: Any = case.box
     mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
     ready, module, passes = ((case.image - mean) / std)[None], box.module.eval(), 0
@@ -135,7 +135,7 @@ def peer(task: Callable[[Case, Any, Tensor], None]) -> dict[str, Any]:
     return {"ms": seconds / passes * 1e3, "passes": passes}
 
 
-def torchcam() -> dict[str, Any]:
+def time_torchcam() -> dict[str, Any]:
     """Run torchcam's metric on a map that is there already."""
     from torchcam.metrics import DeletionInsertionMetric
 
@@ -156,10 +156,10 @@ def torchcam() -> dict[str, Any]:
         with torch.no_grad():
             DeletionInsertionMetric(extractor, lambda raw: raw.softmax(-1), steps=224).update(ready, case.target)
 
-    return peer(task)
+    return time_peer(task)
 
 
-def quantus() -> dict[str, Any]:
+def time_quantus() -> dict[str, Any]:
     """Run Quantus' metric on the same map, 392 of the 3 · 224² values a step."""
     from quantus import PixelFlipping
 
@@ -168,14 +168,16 @@ def quantus() -> dict[str, Any]:
         saliency = case.saliency[None, None].numpy().astype(np.float32)
         metric(module, ready.numpy(), np.array([case.target]), saliency, softmax=True, device="cpu", channel_first=True)
 
-    return peer(task)
+    return time_peer(task)
 
 
-def imputation() -> None:
-    """Fill one photograph at ten levels on one thread, and hold it against scipy's direct solver."""
-    case = example()
-    print(table.heading(None, "ROAD's imputation of one photograph, 224 × 224, at 5, 15 … 95 % removed, processor time"))
-    print("| order | seconds for ten levels | wanted | scipy's spsolve | farthest apart |\n|---|---|---|---|---|")
+def print_imputation() -> None:
+    """Fill one photograph at ten levels on one thread, and compare it with scipy's direct solver."""
+    case = explain_example()
+    print(
+        table.format_heading(None, "ROAD's imputation of one photograph, 224 × 224, at 5, 15 … 95 % removed, processor time")
+    )
+    print("| order | seconds for ten levels | wanted | scipy's spsolve | largest difference |\n|---|---|---|---|---|")
     random = torch.rand(224, 224, generator=torch.Generator().manual_seed(0))
     maps = {"Grad-CAM's, most relevant first": case.saliency, "its reverse": -case.saliency, "random": random}
     _impute.impute_linear(case.image, random[None] < 0.5, case.box.mean)
@@ -185,13 +187,13 @@ def imputation() -> None:
         began = time.process_time()
         filled = _impute.impute_linear(case.image, removed, case.box.mean)
         middle = time.process_time()
-        known = torch.stack([direct(case.image, each) for each in removed])
+        known = torch.stack([solve_directly(case.image, each) for each in removed])
         ended = time.process_time()
-        apart = float((filled - known).abs().max())
-        print(f"| {name} | {middle - began:.2f} | below 1 | {ended - middle:.1f} | {apart:.0e} |")
+        gap = float((filled - known).abs().max())
+        print(f"| {name} | {middle - began:.2f} | below 1 | {ended - middle:.1f} | {gap:.0e} |")
 
 
-def direct(image: Tensor, removed: Tensor) -> Tensor:
+def solve_directly(image: Tensor, removed: Tensor) -> Tensor:
     """Solve the same equations by scipy."""
     from scipy.sparse import csc_matrix
     from scipy.sparse.linalg import spsolve

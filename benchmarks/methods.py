@@ -45,37 +45,37 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pictures", type=int, default=2)
     options.add_argument("--boxes", default=",".join(BOXES))
-    options.add_argument("--methods", default=",".join(inside()))
+    options.add_argument("--methods", default=",".join(list_methods()))
     given = options.parse_args()
     names, methods = given.boxes.split(","), given.methods.split(",")
     cells: dict[tuple[str, str], str] = {}
     said: dict[str, None] = {}
     print(
-        table.heading(
+        table.format_heading(
             None, f"{given.pictures} pictures, default settings but for {QUICK} and the first layer for {', '.join(FIRST)}"
         )
     )
     print("| box | layers (channels × rows × columns) |\n|---|---|")
     for name in track(names, "boxes"):
         box = BOXES[name]()
-        shown = small.cifar_pictures(given.pictures)[0] if "cifar" in name else data.photographs()[29::60]
+        shown = small.read_cifar_pictures(given.pictures)[0] if "cifar" in name else data.list_photographs()[29::60]
         image = torch.rand(1, 3, *box.size)
         found = box.activations(image, box.layers())
         print(f"| {name} | {', '.join(f'`{k}` {v.shape[1]}×{v.shape[2]}×{v.shape[3]}' for k, v in found.items())} |")
         for method in methods:
-            cells[method, name] = outcome(box, list(shown)[: given.pictures], method, said)
+            cells[method, name] = try_method(box, list(shown)[: given.pictures], method, said)
     print(f"\n| method | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|")
     for method in methods:
         print(f"| {method} | {' | '.join(cells[method, name] for name in names)} |")
     print("\n" + "\n".join(f"- {each}" for each in said))
 
 
-def inside() -> list[str]:
+def list_methods() -> list[str]:
     """Name the methods that need more than scores."""
     return [name for name in registry.list_names("methods") if registry.need_of(registry.find_method(name)) is not BlackBox]
 
 
-def outcome(box: Any, pictures: list[Any], method: str, said: dict[str, None]) -> str:
+def try_method(box: Any, pictures: list[Any], method: str, said: dict[str, None]) -> str:
     """Explain the pictures and say in a word how it went."""
     began = time.perf_counter()
     try:

@@ -31,7 +31,9 @@ from salience.types import BlackBox, Image
 
 # Features of another network than the box, for that is the paper's idea: EfficientNet-Lite0 reads MobileNetV2's.
 AUX = {"efficientnet-lite0": "py:benchmarks.data:mobilenet_v2", "mobilenet-v2": "zoo:efficientnet-lite0"}
-TEN = sorted({int(row["class_index"]) for row in data.rows("images/imagenette_train.csv")}) if data.folder() else []
+TEN = (
+    sorted({int(row["class_index"]) for row in data.read_table("images/imagenette_train.csv")}) if data.find_folder() else []
+)
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/p-tame"))
     given = options.parse_args()
-    {"fit": fit, "table": told, "speed": speed}[given.task](given)
+    {"fit": fit, "table": print_table, "speed": print_speed}[given.task](given)
 
 
 def fit(given: argparse.Namespace) -> None:
@@ -67,14 +69,14 @@ def fit(given: argparse.Namespace) -> None:
             said = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
             print(f"{step}/{steps} after {time.perf_counter() - began:.0f} s: {said}", flush=True)
 
-    pictures = f"csv:{data.needed() / 'images' / 'imagenette_train.csv'}"
+    pictures = f"csv:{data.expect_folder() / 'images' / 'imagenette_train.csv'}"
     fitted = how.fit(box, pictures, loop=loop, out=place / given.box, keep=False, tell=tell)
     shutil.copyfile(fitted.path, explainer.find_path(box.fingerprint, place))
 
 
-def told(given: argparse.Namespace) -> None:
+def print_table(given: argparse.Namespace) -> None:
     """Print a row for every fit."""
-    print(table.heading(None, "trained on Imagenette's training pictures, labels not looked at"))
+    print(table.format_heading(None, "trained on Imagenette's training pictures, labels not used"))
     print("| fit | box | features | pictures | steps | box passes a step | minutes | ce | own map | other maps | ROAD |")
     print("|---" * 11 + "|")
     for file in sorted(given.out.glob("*/*/explainer.safetensors")):
@@ -88,12 +90,12 @@ def told(given: argparse.Namespace) -> None:
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
-def speed(given: argparse.Namespace) -> None:
+def print_speed(given: argparse.Namespace) -> None:
     """Time one explanation, one pass of the box and RISE with 4,000 masks, in turn; print medians and ratios."""
     box = data.BOXES[given.box]()
     place = explainer.find_path(box.fingerprint, given.out / (given.label or given.route))
     method = Method(explainer=str(place))
-    image, target = photograph(box), explainer.load(place).about.classes[0]
+    image, target = open_photograph(box), explainer.load(place).about.classes[0]
     choose_backend(box, image)
     tasks: dict[str, tuple[int, Callable[[], object]]] = {
         "one pass of the box": (20, lambda: score_batch(box, image[None])),
@@ -108,7 +110,9 @@ def speed(given: argparse.Namespace) -> None:
                 task()
                 seconds[name] += [time.perf_counter() - began] if number else []  # the first round warms up
     print(
-        table.heading(None, f"{box.name}, backend {box.backend}, features of {explainer.load(place).about.source['spec']}")
+        table.format_heading(
+            None, f"{box.name}, backend {box.backend}, features of {explainer.load(place).about.source['spec']}"
+        )
     )
     print("| what | seconds, median | passes of the box |\n|---|---|---|")
     one = median(seconds["one pass of the box"])
@@ -116,13 +120,13 @@ def speed(given: argparse.Namespace) -> None:
         print(f"| {name} | {median(all_):.4f} | {median(all_) / one:.2f} |")
 
 
-def photograph(box: BlackBox) -> Image:
+def open_photograph(box: BlackBox) -> Image:
     """Return a real photograph at the box's size."""
-    case = data.cases("imagenette")[0]
+    case = data.read_cases("imagenette")[0]
     return case.prepared(box)[0].to(box.device)
 
 
-def random_features() -> Any:
+def make_random_features() -> Any:
     """Give the default network with weights that learnt nothing, the same ones always."""
     box = registry.open_box("default", backend="exact")
     assert isinstance(box, TorchBox)  # noqa: S101  # so that it can be redrawn

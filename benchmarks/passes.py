@@ -22,7 +22,7 @@ from rich.progress import track
 from torch.nn import functional
 
 from benchmarks import data, table
-from benchmarks.sise import read
+from benchmarks.sise import read_rows
 from salience import registry
 from salience.case import Case
 from salience.engine import maps
@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "mc-rise": ("mc-rise", {}, MORE),
     "hipe": ("hipe", {}, FEW),
 }
-YARD = 4000  # passes of RISE as published, which others are held against
+YARD = 4000  # passes of RISE as published, which others are compared with
 MEASURES = {
     "insertion ↑": "insertion?step=1792",
     "deletion ↓": "deletion?step=1792",
@@ -69,19 +69,19 @@ def main() -> None:
     given = options.parse_args()
     if not given.table:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        fill(given)
-    show(given.out)
+        append_rows(given)
+    print_tables(given.out)
 
 
-def fill(given: argparse.Namespace) -> None:
+def append_rows(given: argparse.Namespace) -> None:
     """Append the rows of each method, picture and budget that are not there yet."""
     there = {
-        (line["box"], line["method"], line["picture"], budget) for line in read(given.out) for budget in line["budgets"]
+        (line["box"], line["method"], line["picture"], budget) for line in read_rows(given.out) for budget in line["budgets"]
     }
     box = data.BOXES[given.box]()
     sources = ("imagenette",) if given.box == "vgg16" else ("imagenette", "coco")
     wanted = [each for each in METHODS if not given.methods or each in given.methods.split(";")]
-    pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=11), box, fine=True)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases(*sources), 277, seed=11), box, fine=True)
     for case, image, truth, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
         answers: list[Answers] = [{} for _ in range(given.seeds)]  # of a seed; methods with the same masks share them
         for name in wanted:
@@ -89,13 +89,13 @@ def fill(given: argparse.Namespace) -> None:
             missing = [each for each in METHODS[name][2] if each <= given.most and (*about.values(), each) not in there]
             if not missing:
                 continue
-            rows = measured(box, image, truth, top, name, missing, answers)
+            rows = measure_budgets(box, image, truth, top, name, missing, answers)
             about |= {"backend": box.backend, "budgets": missing}
             with given.out.open("a", encoding="utf-8") as file:  # one line, so that a kill leaves all of it or none
                 file.write(json.dumps(about | {"rows": rows}) + "\n")
 
 
-def measured(
+def measure_budgets(
     box: BlackBox, image: Image, truth: Region, top: int, name: str, budgets: list[int], answers: list[Answers]
 ) -> list[dict[str, float]]:
     """Explain at each budget and seed, and measure."""
@@ -113,19 +113,19 @@ def measured(
                     saliency = changed(box, image, top)
             except BudgetError:  # too little for this method
                 continue
-            found[budget].append((saliency, scored(box, image, truth, top, saliency) | {"passes": run.passes}))
-    return [row for budget, each in found.items() for row in together(budget, each)]
+            found[budget].append((saliency, measure_map(box, image, truth, top, saliency) | {"passes": run.passes}))
+    return [row for budget, each in found.items() for row in add_agreement(budget, each)]
 
 
-def scored(box: BlackBox, image: Image, truth: Region, top: int, saliency: Map) -> dict[str, float]:
+def measure_map(box: BlackBox, image: Image, truth: Region, top: int, saliency: Map) -> dict[str, float]:
     """Measure one map."""
     case = Case(box, image, top, saliency, truth)
     with start_run(batch=8):
         return {column: registry.make_measure(spec)(case).value for column, spec in MEASURES.items()}
 
 
-def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dict[str, float]]:
-    """Add to each seed's row how its map agrees with the other seeds'; 1 for a method without chance."""
+def add_agreement(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dict[str, float]]:
+    """Add to each seed's row how its map agrees with the other seeds'; 1 for a deterministic method."""
     small = [functional.adaptive_avg_pool2d(saliency[None].float(), 56)[0] for saliency, _ in found]
     rows = []
     for number, (_, row) in enumerate(found):
@@ -135,11 +135,11 @@ def together(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dic
     return rows
 
 
-def show(file: Path) -> None:
+def print_tables(file: Path) -> None:
     """Print for each box a line a method and budget, and how far others are ahead of RISE with 4,000 passes."""
     backends: dict[str, set[str]] = defaultdict(set)
     boxes: dict[str, dict[tuple[str, int], dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
-    for line in read(file):
+    for line in read_rows(file):
         backends[line["box"]].add(line["backend"])
         ordered = sorted(line["rows"], key=lambda row: row["budget"])
         for budget, some in itertools.groupby(ordered, lambda row: row["budget"]):
@@ -148,14 +148,14 @@ def show(file: Path) -> None:
             boxes[line["box"]][line["method"], int(budget)][line["picture"]] = means
     for name, found in boxes.items():
         words = f"backends {', '.join(sorted(backends[name]))}; predicted class, right answers only"
-        print(f"\n{name}, {table.heading(None, words)}")
+        print(f"\n{name}, {table.format_heading(None, words)}")
         ordered = [(method, budget) for method in METHODS for budget in MOST if (method, budget) in found]
         rows = {f"{m}, {b:,} (N = {len(found[m, b])})": list(found[m, b].values()) for m, b in ordered}
-        print(table.markdown(rows, lead="method, passes allowed"))
-        ahead(found, ordered)
+        print(table.format_rows(rows, lead="method, passes allowed"))
+        print_differences(found, ordered)
 
 
-def ahead(found: dict[tuple[str, int], dict[str, dict[str, float]]], ordered: list[tuple[str, int]]) -> None:
+def print_differences(found: dict[tuple[str, int], dict[str, dict[str, float]]], ordered: list[tuple[str, int]]) -> None:
     """Print the differences from RISE with 4,000 passes, its largest budget where that is less, picture by picture."""
     yard = max((each for each in ordered if each[0] == "rise" and each[1] <= YARD), default=None)
     if yard is None:
@@ -168,7 +168,7 @@ def ahead(found: dict[tuple[str, int], dict[str, dict[str, float]]], ordered: li
             rows[f"{each[0]}, {each[1]:,} (N = {len(less)})"] = less
     if rows:
         print(f"\nLess what RISE as published has with {yard[1]:,} passes on the same pictures:\n")
-        print(table.markdown(rows, lead="method, passes allowed"))
+        print(table.format_rows(rows, lead="method, passes allowed"))
 
 
 if __name__ == "__main__":

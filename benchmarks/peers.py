@@ -1,11 +1,11 @@
 """Side by side with every peer: `uv run --group rivals python -m benchmarks.peers --box efficientnet-lite0`.
 
-Each way of each task is a process of its own, for the allocator is the process's and a peer may crash: then its row says
-so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
+Each implementation of each task is a process of its own, for the allocator is the process's and a peer may crash: then its
+row says so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
 where they have none). Ours runs in the backend that `auto` takes, once before with few passes so that backend and batch are
 chosen, as a peer has its model built; then picture by picture in two backends of torch alone, which take the least memory;
 and as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
-ρ holds a map against ours in the exact backend: of the same masks for ours, of other masks for peers.
+ρ compares a map with ours in the exact backend: of the same masks for ours, of other masks for peers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from benchmarks import data, rivals, table
-from benchmarks.inside import resident
-from benchmarks.speed import photograph
+from benchmarks.inside import read_memory
+from benchmarks.speed import open_photograph
 from salience import registry
 from salience.case import Case
 from salience.engine import maps
@@ -58,58 +58,58 @@ MEASURES = {"deletion and insertion": ("deletion", "insertion"), "road": ("road/
 
 
 def main() -> None:
-    """Run every way of every task in turn, and print a table."""
+    """Run every implementation of every task in turn, and print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--box", default="efficientnet-lite0", choices=data.BOXES)
     options.add_argument("--masks", type=int, default=1000)
     options.add_argument("--tasks", default="", help="with commas; none: all")
-    options.add_argument("--ways", help="with commas, peers to run beside ours; none: all; '-': nobody")
+    options.add_argument("--peers", help="with commas, to run beside ours; none: all; '-': none")
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--threads", type=int, default=os.cpu_count())
-    options.add_argument("--alone", nargs=3, metavar=("TASK", "WAY", "FILE"), help="one way; its map goes to FILE")
+    options.add_argument("--alone", nargs=3, metavar=("TASK", "IMPLEMENTATION", "FILE"), help="one run")
     given = options.parse_args()
     if given.alone:
         torch.set_num_threads(given.threads)
-        print(json.dumps(alone(given.box, *given.alone, given.masks)))
+        print(json.dumps(measure_one(given.box, *given.alone, given.masks)))
         return
     torch.set_num_threads(given.threads)
-    words = f"{given.box}, a photograph, its likeliest class, {given.masks:,} masks where masks are drawn"
-    print(table.heading(None, words))
-    print("| task | way | passes | seconds | beside salience | ms a pass | extra memory, MB | ρ with exact |")
+    words = f"{given.box}, a photograph, its likeliest class, {given.masks:,} masks where masks are sampled"
+    print(table.format_heading(None, words))
+    print("| task | implementation | passes | seconds | beside salience | ms a pass | extra memory, MB | ρ with exact |")
     print("|---" * 8 + "|")
     for task in given.tasks.split(",") if given.tasks else TASKS:
-        compare(task, given)
+        print_task(task, given)
 
 
-def compare(task: str, given: argparse.Namespace) -> None:
-    """Print a row for each way; ours first."""
-    peers = [way for way in rivals.WAYS[task] if given.ways is None or way in given.ways.split(",")]
+def print_task(task: str, given: argparse.Namespace) -> None:
+    """Print a row for each implementation; ours first."""
+    peers = [entry for entry in rivals.PEERS[task] if given.peers is None or entry in given.peers.split(",")]
     with tempfile.TemporaryDirectory() as place:
-        files = {way: Path(place) / f"{number}.pt" for number, way in enumerate([*OWN, *peers])}
-        rows: dict[str, list[dict[str, Any]]] = {way: [] for way in files}
+        files = {entry: Path(place) / f"{number}.pt" for number, entry in enumerate([*OWN, *peers])}
+        rows: dict[str, list[dict[str, Any]]] = {entry: [] for entry in files}
         for _ in range(given.rounds):
-            for way, file in files.items():
-                rows[way].append(apart(task, way, file, given))
+            for entry, file in files.items():
+                rows[entry].append(run_process(task, entry, file, given))
         truth = torch.load(files[EXACT]) if files[EXACT].exists() else None
         ours = min(row.get("seconds", float("nan")) for row in rows[OURS])
-        for way, file in files.items():
-            row = min(rows[way], key=lambda each: each.get("seconds", float("inf")))
+        for entry, file in files.items():
+            row = min(rows[entry], key=lambda each: each.get("seconds", float("inf")))
             if "failed" in row:
-                print(f"| {task} | {way} | | failed: {row['failed']} | | | | |", flush=True)
+                print(f"| {task} | {entry} | | failed: {row['failed']} | | | | |", flush=True)
                 continue
             found = torch.load(file)
             alike = f"{maps.rank_agreement(found, truth):.4f}" if truth is not None and found.shape == truth.shape else "–"
-            name = way if way in peers else f"{way} ({row['backend']})"
+            name = entry if entry in peers else f"{entry} ({row['backend']})"
             cells = [f"{row['passes']:,}", f"{row['seconds']:.2f}", f"{row['seconds'] / ours:.1f} ×"]
             cells += [f"{1e3 * row['seconds'] / max(1, row['passes']):.1f}", f"{row['extra']:,.0f}", alike]
             print(f"| {task} | {name} | {' | '.join(cells)} |", flush=True)
 
 
-def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run one way in a process of its own."""
+def run_process(task: str, entry: str, file: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run one implementation in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.peers", "--box", given.box, "--masks", str(given.masks)]
-    command += ["--threads", str(given.threads), "--alone", task, way, str(file)]
-    env = os.environ | ({"SALIENCE_MALLOC": "system"} if way == EXACT or way not in OWN else {})
+    command += ["--threads", str(given.threads), "--alone", task, entry, str(file)]
+    env = os.environ | ({"SALIENCE_MALLOC": "system"} if entry == EXACT or entry not in OWN else {})
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
@@ -118,28 +118,28 @@ def apart(task: str, way: str, file: Path, given: argparse.Namespace) -> dict[st
     return found
 
 
-def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, Any]:
+def measure_one(name: str, task: str, entry: str, file: str, masks: int) -> dict[str, Any]:
     """Make one map, or measure one, and say what it cost."""
     warnings.simplefilter("ignore")
-    backend, batch = OWN.get(way, ("exact", None))
+    backend, batch = OWN.get(entry, ("exact", None))
     box: Any = data.BOXES[name](backend)
-    image = photograph(box)
+    image = open_photograph(box)
     target = int(score_batch(box, image[None])[0].argmax())
     method, settings = TASKS[task]
     made = registry.make_method(method, **{key: masks if key == "masks" else value for key, value in settings.items()})
-    asked = rivals.Asked(box, image, target, masks, counted=way not in OWN)
+    asked = rivals.Task(box, image, target, masks, counted=entry not in OWN)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what a way takes
+    ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what an implementation takes
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    start = resident("VmRSS")
-    if way in OWN and (task in MEASURES or registry.need_of(type(made)) is not OpenBox):
-        prepared(box, image, batch)  # its memory counts, its time is paid once for a box
+    start = read_memory("VmRSS")
+    if entry in OWN and (task in MEASURES or registry.need_of(type(made)) is not OpenBox):
+        warm_up(box, image, batch)  # its memory counts, its time is paid once for a box
     saliency = made(box, image, target) if task in MEASURES else None
     asked.saliency = saliency
     began = time.perf_counter()
     with redirect_stdout(sys.stderr), start_run(batch=batch) as run:
-        if way not in OWN:
-            found = rivals.WAYS[task][way](asked)
+        if entry not in OWN:
+            found = rivals.PEERS[task][entry](asked)
         elif saliency is None:
             found = made(box, image, target)
         else:
@@ -148,11 +148,11 @@ def alone(name: str, task: str, way: str, file: str, masks: int) -> dict[str, An
             found = saliency
     seconds = time.perf_counter() - began
     torch.save(torch.as_tensor(found).float(), file)
-    passes = run.passes if way in OWN else asked.passes
-    return {"passes": passes, "seconds": seconds, "extra": resident("VmHWM") - start, "backend": box.backend}
+    passes = run.passes if entry in OWN else asked.passes
+    return {"passes": passes, "seconds": seconds, "extra": read_memory("VmHWM") - start, "backend": box.backend}
 
 
-def prepared(box: Any, image: Any, batch: int | None) -> None:
+def warm_up(box: Any, image: Any, batch: int | None) -> None:
     """Let box and pace make their choices."""
     choose_backend(box, image)
     for _ in range(1 if batch else 4):

@@ -62,27 +62,29 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as aside:
         run = given.keep or Path(aside)
-        rows = made(run, given.pictures)
+        rows = make_run(run, given.pictures)
         seconds = []
         for _ in range(3):
             began = time.process_time()
             page = report.write(run)
             seconds.append(time.process_time() - began)
-        print(table.heading(None, f"a report of {rows:,} rows, 20 methods, {given.pictures} pictures, processor time"))
+        print(
+            table.format_heading(None, f"a report of {rows:,} rows, 20 methods, {given.pictures} pictures, processor time")
+        )
         print("| what | figure |\n|---|---|")
         print(f"| first report | {seconds[0]:.1f} s |\n| the same again | {min(seconds[1:]):.1f} s |")
         print(f"| size of the page | {page.stat().st_size / 1e6:.1f} MB |")
 
 
-def made(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
+def make_run(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
     """Write a run's folder as `salience bench` leaves it; return the number of rows."""
-    chance, names = np.random.default_rng(0), [f"picture {number:03}" for number in range(pictures)]
+    random, names = np.random.default_rng(0), [f"picture {number:03}" for number in range(pictures)]
     whole = pil.open(Path(salience.__file__).parent / "sample.jpg").convert("RGB")
     for part in ("cells", "scenes", "pictures/lite0--photographs"):
         (run / part).mkdir(parents=True, exist_ok=True)
     for name in names:
-        side = int(min(whole.size) * chance.uniform(0.5, 1))
-        left, top = (int(chance.integers(0, full - side + 1)) for full in whole.size)
+        side = int(min(whole.size) * random.uniform(0.5, 1))
+        left, top = (int(random.integers(0, full - side + 1)) for full in whole.size)
         seen = whole.crop((left, top, left + side, top + side)).resize((SEEN, SEEN))
         seen.save(run / "pictures/lite0--photographs" / f"{slug(name)}.jpg", quality=85)
     chosen = [{"number": at, "id": name, "target": 0, "right": True} for at, name in enumerate(names)]
@@ -92,7 +94,7 @@ def made(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
     lines = "\n".join(f'"{name}" = {{}}' for name in methods)
     (run / "grid.toml").write_text(GRID.format(measures=json.dumps(list(MEASURES)), methods=lines))
     every = (*methods, *CONTROLS)
-    objects = chance.uniform(0.3, 0.7, (pictures, 2)), chance.normal(0, 0.05, pictures)
+    objects = random.uniform(0.3, 0.7, (pictures, 2)), random.normal(0, 0.05, pictures)
     for at, method in enumerate(every):
         skill = 0.1 if method in CONTROLS else 0.9 - 0.5 * at / len(every)
         _cell(run, method, skill, names, objects)
@@ -100,14 +102,14 @@ def made(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> int:
 
 
 def _cell(run: Path, method: str, skill: float, names: list[str], objects: tuple[Any, Any]) -> None:
-    chance = np.random.default_rng(number(method))
+    random = np.random.default_rng(number(method))
     cell = f"{slug(method)}--lite0--photographs--0"
     (run / "evidence" / cell).mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"cell": cell, "digest": ""})]
     for name, (y, x), hard in zip(names, *objects, strict=True):
-        quality = float(np.clip(skill + hard + chance.normal(0, 0.05), 0.02, 0.98))
+        quality = float(np.clip(skill + hard + random.normal(0, 0.05), 0.02, 0.98))
         lines.append(json.dumps({"picture": name, "rows": _rows(cell, method, name, quality)}))
-        (run / "evidence" / cell / f"{slug(name)}.npz").write_bytes(_evidence(chance, quality, y, x))
+        (run / "evidence" / cell / f"{slug(name)}.npz").write_bytes(_evidence(random, quality, y, x))
     (run / "cells" / f"{cell}.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -127,10 +129,10 @@ def _rows(cell: str, method: str, name: str, quality: float) -> list[dict[str, A
     ]
 
 
-def _evidence(chance: np.random.Generator, quality: float, y: float, x: float) -> bytes:
+def _evidence(random: np.random.Generator, quality: float, y: float, x: float) -> bytes:
     down, across = np.mgrid[:SIDE, :SIDE] / SIDE
     hill = quality * np.exp(-((down - y) ** 2 + (across - x) ** 2) / 0.03)
-    coarse = pil.fromarray(chance.random((8, 8)).astype(np.float32)).resize((SIDE, SIDE), pil.Resampling.BICUBIC)
+    coarse = pil.fromarray(random.random((8, 8)).astype(np.float32)).resize((SIDE, SIDE), pil.Resampling.BICUBIC)
     saliency = hill + (1 - quality) * np.asarray(coarse)
     low, high = saliency.min(), saliency.max()
     steps = np.linspace(0, 1, 225)

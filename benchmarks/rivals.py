@@ -13,7 +13,7 @@ from salience.engine import maps
 from salience.engine.perturb.superpixels import segment
 
 
-class Asked:
+class Task:
     """What is to be explained, in the forms that peers take; every pass is counted."""
 
     def __init__(self, box: Any, image: Tensor, target: int, masks: int, *, counted: bool) -> None:
@@ -60,7 +60,7 @@ class Asked:
         return maps.resize(torch.as_tensor(small).float().reshape(small.shape[-2:]), self.box.size)
 
 
-def rise_dianna(asked: Asked) -> Any:
+def rise_dianna(asked: Task) -> Any:
     """Draw masks with p given: its search for one costs 900 further passes."""
     import dianna
 
@@ -68,7 +68,7 @@ def rise_dianna(asked: Asked) -> Any:
     return dianna.explain_image(asked.scored, asked.picture, "RISE", labels, **settings)[0]
 
 
-def rise_xaitk(asked: Asked) -> Any:
+def rise_xaitk(asked: Task) -> Any:
     """All classes at once, on bytes."""
     from xaitk_saliency.impls.gen_image_classifier_blackbox_sal.rise import RISEStack
 
@@ -77,7 +77,7 @@ def rise_xaitk(asked: Asked) -> Any:
     return made.generate((asked.picture * 255).astype(np.uint8), classifier(asked))[asked.target]
 
 
-def rise_torchxai(asked: Asked) -> Any:
+def rise_torchxai(asked: Task) -> Any:
     """With probabilities: of logits its map is blank wherever they are below 0."""
     from torchxai.methods.rise import RISE
 
@@ -85,7 +85,7 @@ def rise_torchxai(asked: Asked) -> Any:
     return made(asked.ready, target_class=asked.target)
 
 
-def rise_captum(asked: Asked) -> Any:
+def rise_captum(asked: Task) -> Any:
     """Pass by pass: it has no batches."""
     from rise import RISE
 
@@ -94,27 +94,27 @@ def rise_captum(asked: Asked) -> Any:
         found = RISE(asked.softmaxed).attribute(
             asked.ready, asked.masks, ((7, 7),), baselines=black.expand_as(asked.ready[0])[None], target=asked.target
         )
-    return first(found).mean(0)
+    return first_map(found).mean(0)
 
 
-def rise_xaitoolkit(asked: Asked) -> Any:
+def rise_xaitoolkit(asked: Task) -> Any:
     """Blocks with hard edges; the fill is grey, for it masks the normalised image."""
     from xaitoolkit.methods.rise import explain_rise
 
     return explain_rise(asked.module, asked.ready, asked.target, torch.device("cpu"), num_masks=asked.masks, grid=7, seed=0)
 
 
-def occlusion_captum(asked: Asked) -> Any:
+def occlusion_captum(asked: Task) -> Any:
     """32 windows a call."""
     from captum.attr import Occlusion
 
     windows: dict[str, Any] = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16)}
     with torch.inference_mode():
         found = Occlusion(asked.softmaxed).attribute(asked.ready, target=asked.target, perturbations_per_eval=32, **windows)
-    return first(found).sum(0)
+    return first_map(found).sum(0)
 
 
-def occlusion_xaitk(asked: Asked) -> Any:
+def occlusion_xaitk(asked: Task) -> Any:
     """All classes at once, on bytes."""
     from xaitk_saliency.impls.gen_image_classifier_blackbox_sal.slidingwindow import SlidingWindowStack
 
@@ -123,7 +123,7 @@ def occlusion_xaitk(asked: Asked) -> Any:
     return made.generate((asked.picture * 255).astype(np.uint8), classifier(asked))[asked.target]
 
 
-def lime_lime(asked: Asked) -> Any:
+def lime_lime(asked: Task) -> Any:
     """On the same regions."""
     from lime.lime_image import LimeImageExplainer
 
@@ -142,21 +142,21 @@ def lime_lime(asked: Asked) -> Any:
     return torch.tensor([weights.get(each, 0.0) for each in range(int(cut.max()) + 1)])[asked.cut]
 
 
-def lime_captum(asked: Asked) -> Any:
+def lime_captum(asked: Task) -> Any:
     """On the same regions, 32 a call."""
     from captum.attr import Lime
 
-    return surrogate(asked, Lime(asked.softmaxed))
+    return plant_surrogate(asked, Lime(asked.softmaxed))
 
 
-def shap_captum(asked: Asked) -> Any:
+def shap_captum(asked: Task) -> Any:
     """On the same regions, 32 a call."""
     from captum.attr import KernelShap
 
-    return surrogate(asked, KernelShap(asked.softmaxed))
+    return plant_surrogate(asked, KernelShap(asked.softmaxed))
 
 
-def shap_shap(asked: Asked) -> Any:
+def shap_shap(asked: Task) -> Any:
     """KernelExplainer over the same regions, hidden ones in the mean colour."""
     import shap
 
@@ -175,7 +175,7 @@ def shap_shap(asked: Asked) -> Any:
     return torch.as_tensor(np.asarray(values)).reshape(-1)[cut]
 
 
-def score_cam_torchcam(asked: Asked) -> Any:
+def score_cam_torchcam(asked: Task) -> Any:
     """All channels."""
     from torchcam.methods import ScoreCAM
 
@@ -186,7 +186,7 @@ def score_cam_torchcam(asked: Asked) -> Any:
         return asked.grown(extractor(class_idx=asked.target)[0][0])
 
 
-def score_cam_grad_cam(asked: Asked) -> Any:
+def score_cam_grad_cam(asked: Task) -> Any:
     """All channels, 32 a call."""
     from pytorch_grad_cam import ScoreCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -196,7 +196,7 @@ def score_cam_grad_cam(asked: Asked) -> Any:
         return cam(asked.ready, [ClassifierOutputTarget(asked.target)])[0]
 
 
-def grad_cam_torchcam(asked: Asked) -> Any:
+def grad_cam_torchcam(asked: Task) -> Any:
     """One pass forward, one back."""
     from torchcam.methods import GradCAM
 
@@ -205,7 +205,7 @@ def grad_cam_torchcam(asked: Asked) -> Any:
         return asked.grown(extractor(asked.target, scores)[0][0])
 
 
-def grad_cam_grad_cam(asked: Asked) -> Any:
+def grad_cam_grad_cam(asked: Task) -> Any:
     """One pass forward, one back."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -214,17 +214,17 @@ def grad_cam_grad_cam(asked: Asked) -> Any:
         return cam(asked.ready, [ClassifierOutputTarget(asked.target)])[0]
 
 
-def gradients_captum(asked: Asked) -> Any:
+def gradients_captum(asked: Task) -> Any:
     """50 steps from black, 32 a call; its rule of steps is Gauss and Legendre's."""
     from captum.attr import IntegratedGradients
 
     black = (-asked.mean / asked.std).expand_as(asked.ready[0])[None]
     made = IntegratedGradients(asked.module)
     found = made.attribute(asked.ready, black, target=asked.target, n_steps=50, internal_batch_size=32)
-    return first(found).abs().amax(0)
+    return first_map(found).abs().amax(0)
 
 
-def curves_torchcam(asked: Asked) -> Any:
+def curves_torchcam(asked: Task) -> Any:
     """224 steps each, of the same map."""
     from contextlib import nullcontext
 
@@ -246,7 +246,7 @@ def curves_torchcam(asked: Asked) -> Any:
     return asked.saliency
 
 
-def curves_quantus(asked: Asked) -> Any:
+def curves_quantus(asked: Task) -> Any:
     """PixelFlipping, 384 steps, one curve of the two."""
     from quantus import PixelFlipping
 
@@ -256,7 +256,7 @@ def curves_quantus(asked: Asked) -> Any:
     return asked.saliency
 
 
-def road_quantus(asked: Asked) -> Any:
+def road_quantus(asked: Task) -> Any:
     """On RGB it raises as it comes."""
     from quantus import ROAD
 
@@ -266,7 +266,7 @@ def road_quantus(asked: Asked) -> Any:
     return asked.saliency
 
 
-def road_grad_cam(asked: Asked) -> Any:
+def road_grad_cam(asked: Task) -> Any:
     """At each percentage of the protocol, most relevant first."""
     from pytorch_grad_cam.metrics.road import ROADMostRelevantFirstAverage
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
@@ -277,7 +277,7 @@ def road_grad_cam(asked: Asked) -> Any:
     return asked.saliency
 
 
-def surrogate(asked: Asked, made: Any) -> Any:
+def plant_surrogate(asked: Task, made: Any) -> Any:
     """Ask a surrogate of Captum's."""
     fill = (torch.tensor(asked.box.mean)[:, None, None] - asked.mean) / asked.std
     found = made.attribute(
@@ -288,10 +288,10 @@ def surrogate(asked: Asked, made: Any) -> Any:
         n_samples=asked.masks,
         perturbations_per_eval=32,
     )
-    return first(found)[0]
+    return first_map(found)[0]
 
 
-def classifier(asked: Asked) -> Any:
+def classifier(asked: Task) -> Any:
     """Make xaitk's classifier, which answers in batches of 32."""
     from smqtk_classifier import ClassifyImage
 
@@ -304,11 +304,11 @@ def classifier(asked: Asked) -> Any:
             for each in img_iter:
                 batch.append(each)
                 if len(batch) == 32:
-                    yield from self.told(batch)
+                    yield from self._classify(batch)
                     batch = []
-            yield from self.told(batch) if batch else ()
+            yield from self._classify(batch) if batch else ()
 
-        def told(self, batch: list[np.ndarray]) -> Iterator[dict[int, float]]:
+        def _classify(self, batch: list[np.ndarray]) -> Iterator[dict[int, float]]:
             for row in asked.scored(np.stack(batch).astype(np.float32) / 255):
                 yield dict(enumerate(row.tolist()))
 
@@ -318,14 +318,14 @@ def classifier(asked: Asked) -> Any:
     return Box()
 
 
-def first(found: Any) -> Tensor:
+def first_map(found: Any) -> Tensor:
     """Return the one attribution (c h w)."""
     one = found[0] if isinstance(found, tuple) else found
     return one.detach().reshape(one.shape[-3:])
 
 
-Way = Callable[[Asked], Any]
-WAYS: dict[str, dict[str, Way]] = {
+Way = Callable[[Task], Any]
+PEERS: dict[str, dict[str, Way]] = {
     "rise": {
         "dianna": rise_dianna,
         "xaitk-saliency": rise_xaitk,

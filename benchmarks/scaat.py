@@ -26,7 +26,7 @@ from torch import nn
 
 import salience
 from benchmarks import data, scaat_table, small, table
-from benchmarks.scaat_pictures import specs
+from benchmarks.scaat_pictures import list_specs
 from salience import registry
 from salience.boxes.torch import TorchBox
 from salience.engine.training.loop import Loop
@@ -44,8 +44,8 @@ class Set:
     reach: float  # ε
     attacks: int  # T
     learn: int  # pictures
-    asked: int  # pictures on which accuracy is measured
-    looked: int  # pictures whose maps are measured
+    tested: int  # pictures on which accuracy is measured
+    explained: int  # pictures whose maps are measured
     truth: bool = False  # whether it is known where the object is
 
 
@@ -88,7 +88,7 @@ MAPS = (
 )
 
 
-def hows(chosen: Set) -> dict[str, Any]:
+def list_trainings(chosen: Set) -> dict[str, Any]:
     """List the trainings: SCAAT-R, what it is made of, and the ablation of its mask."""
     given = {"epsilon": chosen.reach, "attack_steps": chosen.attacks}
     scaat = registry.make_trainer("scaat", **given)
@@ -109,44 +109,44 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("task", choices=["train", "table", "sheet", "cost"])
     options.add_argument("--set", choices=list(SETS), default="mnist")
-    options.add_argument("--hows", default="", help="of the trainings, with commas; none: all")
+    options.add_argument("--trainings", default="", help="of the trainings, with commas; none: all")
     options.add_argument("--maps", default="gradient,smooth-grad", help="methods whose maps are measured")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/scaat"))
     given = options.parse_args()
     if given.task == "table":
-        scaat_table.told(given.set, given.out / given.set)
+        scaat_table.print_tables(given.set, given.out / given.set)
     else:
-        {"train": train, "sheet": sheet, "cost": cost}[given.task](given)
+        {"train": train, "sheet": draw_sheet, "cost": print_costs}[given.task](given)
 
 
 def train(given: argparse.Namespace) -> None:
     """Train what is missing."""
     chosen, place = SETS[given.set], given.out / given.set
-    learn, _ = specs(given.set, chosen.learn, place / "data")
-    made = hows(chosen)
-    for seed, name in itertools.product(range(given.seeds), given.hows.split(",") if given.hows else made):
+    learn, _ = list_specs(given.set, chosen.learn, place / "data")
+    made = list_trainings(chosen)
+    for seed, name in itertools.product(range(given.seeds), given.trainings.split(",") if given.trainings else made):
         folder = place / f"{name}-{seed}"
         if not (folder / "box.json").exists():
             loop = replace(chosen.loop, seed=seed, check=0, save=50)
             trained = made[name].fit(chosen.box, learn, loop=loop, config=chosen.config, out=folder)
             last = trained.history[-1]
             print(f"{given.set} {name} {seed}: {last['step']} steps, loss {last['loss']:.3f}", flush=True)
-    grid(given.set, place, given.maps.split(","))
+    write_grid(given.set, place, given.maps.split(","))
 
 
-def grid(name: str, place: Path, seen: list[str]) -> None:
+def write_grid(name: str, place: Path, seen: list[str]) -> None:
     """Write two grids over all networks that are there: accuracy on many pictures, and maps on fewer."""
     chosen = SETS[name]
-    _, test = specs(name, chosen.learn, place / "data")
+    _, test = list_specs(name, chosen.learn, place / "data")
     height, width = registry.open_box(chosen.box).size
     there = {each.parent.name: f"trained:{each.parent}" for each in sorted(place.glob("*/box.json"))}
     if name == "mnist":  # trained elsewhere, one of them adversarially: for reference
         there |= {f"lenet5 {each}-0": f"py:benchmarks.scaat:lenet_{each}" for each in ("cln", "adv")}
     maps = [each.format(step=max(1, height * width // 28)) for each in MAPS] + (["energy"] if chosen.truth else [])
     asked = {
-        "accuracy": ([each.format(reach=chosen.reach) for each in ACCURACY], ["random-order"], chosen.asked),
-        "maps": (maps, [*seen, "random-order"], chosen.looked),
+        "accuracy": ([each.format(reach=chosen.reach) for each in ACCURACY], ["random-order"], chosen.tested),
+        "maps": (maps, [*seen, "random-order"], chosen.explained),
     }
     for file, (measures, methods, count) in asked.items():
         lines = [f"measures = {json.dumps(measures)}", 'target = "label"', "batch = 16", "controls = false", "", "[methods]"]
@@ -156,54 +156,55 @@ def grid(name: str, place: Path, seen: list[str]) -> None:
         (place / f"{file}.toml").write_text("\n".join(lines), encoding="utf-8")
 
 
-def sheet(given: argparse.Namespace) -> None:
+def draw_sheet(given: argparse.Namespace) -> None:
     """Draw the maps of a few test pictures, a column for each training of the first seed: OUT/SET/METHOD.png."""
     from salience.draw import overlay
     from salience.draw import sheet as sheets
 
     chosen, place = SETS[given.set], given.out / given.set
-    samples = registry.open_data(specs(given.set, chosen.learn, place / "data")[1])
+    samples = registry.open_data(list_specs(given.set, chosen.learn, place / "data")[1])
     shown = [samples[round(number)] for number in np.linspace(0, len(samples) - 1, 8)]
     boxes = {
         name: registry.open_box(f"trained:{place / name}-0")
-        for name in hows(chosen)
+        for name in list_trainings(chosen)
         if (place / f"{name}-0" / "box.json").exists()
     }
     for method in ("gradient", "smooth-grad"):
         rows = [
-            [salience.explain(box, one.picture, method, target=aim(one, box)) for box in boxes.values()] for one in shown
+            [salience.explain(box, one.picture, method, target=find_target(one, box)) for box in boxes.values()]
+            for one in shown
         ]
         (place / f"{method}.png").write_bytes(overlay.png(sheets.sheet(rows, titles=list(boxes))))
 
 
-def aim(sample: Any, box: Any) -> int:
+def find_target(sample: Any, box: Any) -> int:
     """Find the class of a sample's label."""
     label = sample.labels[0]
     return int(label) if label not in box.classes else box.classes.index(label)
 
 
-def cost(given: argparse.Namespace) -> None:
+def print_costs(given: argparse.Namespace) -> None:
     """Time a step of each trainer, and of SCAAT-R by T, in turn; print medians over ordinary training."""
     chosen = SETS[given.set]
-    learn, _ = specs(given.set, chosen.learn, given.out / given.set / "data")
-    trainers = hows(chosen)
+    learn, _ = list_specs(given.set, chosen.learn, given.out / given.set / "data")
+    trainers = list_trainings(chosen)
     trainers = {each: trainers[each] for each in ("plain", "sgt", "pgd", "trades")} | {
         f"scaat, T = {steps}": replace(trainers["scaat"], attack_steps=steps) for steps in (1, 2, 3, 5, 10)
     }
     seconds: dict[str, list[float]] = defaultdict(list)
     box: Any = registry.open_box(chosen.box)
     for _, (name, how) in itertools.product(range(6), trainers.items()):
-        learner = stepper(how, box, learn, chosen)
+        learner = make_step(how, box, learn, chosen)
         began = time.perf_counter()
         learner()
         seconds[name].append(time.perf_counter() - began)
-    print(table.heading(None, f"{box.name}, {chosen.loop.batch} pictures a step, float32"))
+    print(table.format_heading(None, f"{box.name}, {chosen.loop.batch} pictures a step, float32"))
     print("| training | seconds a step | × plain |\n|---|---|---|")
     for name, each in seconds.items():
         print(f"| {name} | {median(each[1:]):.3f} | {median(each[1:]) / median(seconds['plain'][1:]):.2f} |")
 
 
-def stepper(how: Any, box: Any, learn: str, chosen: Set) -> Callable[[], None]:
+def make_step(how: Any, box: Any, learn: str, chosen: Set) -> Callable[[], None]:
     """Make one step of a training."""
     from salience.engine.training.sample_order import list_samples
     from salience.trainers._classifier.split import Split
@@ -257,7 +258,7 @@ def surfaces() -> TorchBox:
     torch.manual_seed(0)
     known = objects()
     known.module.classifier = nn.Linear(known.module.classifier.in_features, 6)
-    names = sorted({row["class_name"] for row in data.rows("localisation/neu_det_boxes.csv")})
+    names = sorted({row["class_name"] for row in data.read_table("localisation/neu_det_boxes.csv")})
     ready = replace(known.preparation, resize=None, filter="bilinear")
     return TorchBox(known.module, ready, names, name="efficientnet-lite0-steel", backend="exact")
 

@@ -32,10 +32,12 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     box = data.BOXES[given.box]()
-    shown = random.Random(5).sample(data.photographs(), given.pictures)
+    shown = random.Random(5).sample(data.list_photographs(), given.pictures)
     salience.explain(box, shown[0], "rise", masks=1000)  # chooses backend and batch size
     print(
-        table.heading(None, f"{given.box}, backend {box.backend}, {given.pictures} photographs, {given.passes} passes each")
+        table.format_heading(
+            None, f"{given.box}, backend {box.backend}, {given.pictures} photographs, {given.passes} passes each"
+        )
     )
     print("| method | one by one, s a picture | as a list | ratio | ρ of the maps, least |\n|---|---|---|---|---|")
     for name in METHODS:

@@ -49,7 +49,7 @@ def main() -> None:
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     box = data.BOXES[given.box]()
-    chosen = sorted(random.Random(3).sample(data.photographs(), given.pictures))
+    chosen = sorted(random.Random(3).sample(data.list_photographs(), given.pictures))
     rows, methods = [], SETS[given.set]
     for photograph in track(chosen, "pictures"):
         row = []

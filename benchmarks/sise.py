@@ -66,28 +66,28 @@ def main() -> None:
     given = options.parse_args()
     if not given.table:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        fill(given)
-    show(given.out)
+        append_rows(given)
+    print_tables(given.out)
 
 
-def fill(given: argparse.Namespace) -> None:
+def append_rows(given: argparse.Namespace) -> None:
     """Append a row for each method and picture that has none yet."""
-    there = {(row["box"], row["method"], row["picture"]) for row in read(given.out)}
+    there = {(row["box"], row["method"], row["picture"]) for row in read_rows(given.out)}
     box = data.BOXES[given.box]()
     sources = {"vgg16": ("imagenette",), "vgg16-steel": ("neu_det",)}.get(given.box, ("imagenette", "coco"))
     wanted = [each for each in METHODS if METHODS[each][0] in given.methods.split(",") or not given.methods]
-    pool = data.recognised(data.drawn(data.cases(*sources), 277, seed=7), box, fine=True)
+    pool = data.iterate_recognised(data.sample_cases(data.read_cases(*sources), 277, seed=7), box, fine=True)
     for case, image, truth, top in track(itertools.islice(pool, given.pictures), "pictures", total=given.pictures):
         left = [each for each in wanted if (box.name, each, case.file.stem) not in there]
         with share_scores():
-            found = [measured(box, image, truth, top, each, given.rise) for each in left]
+            found = [measure_map(box, image, truth, top, each, given.rise) for each in left]
         with given.out.open("a", encoding="utf-8") as file:
             for name, row in zip(left, found, strict=True):
                 about = {"box": box.name, "backend": box.backend, "method": name, "picture": case.file.stem}
                 file.write(json.dumps(about | row) + "\n")
 
 
-def measured(box: BlackBox, image: Image, truth: Region, top: int, name: str, rise: int) -> dict[str, float]:
+def measure_map(box: BlackBox, image: Image, truth: Region, top: int, name: str, rise: int) -> dict[str, float]:
     """Explain and measure."""
     method, settings = METHODS[name]
     if method == "rise":
@@ -99,7 +99,7 @@ def measured(box: BlackBox, image: Image, truth: Region, top: int, name: str, ri
     return {**row, "passes": run.passes}
 
 
-def read(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
     """Read the rows; a line that was cut short is left out."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
@@ -110,16 +110,16 @@ def read(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def show(file: Path) -> None:
+def print_tables(file: Path) -> None:
     """Print a table for each box."""
     boxes: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    for row in read(file):
+    for row in read_rows(file):
         about = {key: row.pop(key) for key in ("box", "backend", "method", "picture")}
         boxes[about["box"], about["backend"]][about["method"]].append(row)
     for (name, backend), methods in boxes.items():
         ordered = {f"{each} (N = {len(methods[each])})": methods[each] for each in METHODS if each in methods}
-        print(f"\n{name}, backend {backend}; {table.heading(None, 'predicted class, right answers only')}")
-        print(table.markdown(ordered, lead="method", digits=1))
+        print(f"\n{name}, backend {backend}; {table.format_heading(None, 'predicted class, right answers only')}")
+        print(table.format_rows(ordered, lead="method", digits=1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.data import needed, weights
+from benchmarks.data import expect_folder, find_weights
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation
 from salience.runtime.module import read_weights
@@ -54,14 +54,14 @@ class CifarResNet(nn.Module):
 def cifar(depth: int, backend: str = "auto") -> BlackBox:
     """Load CIFAR ResNet-20 or -56."""
     net = CifarResNet((depth - 2) // 6)
-    read_weights(net, weights(f"cifar10_resnet{depth}"))
+    read_weights(net, find_weights(f"cifar10_resnet{depth}"))
     ready = Preparation((32, 32), None, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     return TorchBox(net, ready, CLASSES, name=f"cifar10-resnet{depth}", backend=backend)
 
 
-def cifar_pictures(count: int) -> tuple[Tensor, list[int]]:
+def read_cifar_pictures(count: int) -> tuple[Tensor, list[int]]:
     """Return pictures (n 3 32 32) in 0…1 and their classes, evenly over the set."""
-    with np.load(needed() / "small" / "cifar10.npz") as file:
+    with np.load(expect_folder() / "small" / "cifar10.npz") as file:
         pixels, labels = file["images"], file["labels"]
     chosen = np.linspace(0, len(pixels) - 1, count).astype(int)
     return torch.from_numpy(pixels[chosen]).permute(0, 3, 1, 2).float() / 255, [int(k) for k in labels[chosen]]
@@ -85,15 +85,15 @@ class LeNet(nn.Module):
 def lenet(trained: str = "cln", backend: str = "auto") -> BlackBox:
     """Load LeNet-5 for MNIST, with ordinary ("cln") or adversarial ("adv") training."""
     net = LeNet()
-    read_weights(net, weights(f"mnist_lenet5_{trained}"))
+    read_weights(net, find_weights(f"mnist_lenet5_{trained}"))
     ready = Preparation((28, 28), None, "bilinear", (0.0,) * 3, (1.0,) * 3)
     return TorchBox(net, ready, [str(digit) for digit in range(10)], name=f"mnist-lenet5-{trained}", backend=backend)
 
 
-def mnist_pictures(count: int) -> tuple[Tensor, list[int]]:
+def read_mnist_pictures(count: int) -> tuple[Tensor, list[int]]:
     """Return pictures (n 3 28 28) in 0…1 and their digits, evenly over the 8,000."""
     pixels, labels = (
-        np.frombuffer(gzip.decompress((needed() / "small" / f"mnist-{name}-ubyte.gz").read_bytes()), np.uint8)
+        np.frombuffer(gzip.decompress((expect_folder() / "small" / f"mnist-{name}-ubyte.gz").read_bytes()), np.uint8)
         for name in ("images-idx3", "labels-idx1")
     )
     chosen = np.linspace(0, 7999, count).astype(int)

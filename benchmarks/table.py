@@ -13,7 +13,7 @@ import torch
 from salience.types import BlackBox
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Name the machine."""
     model = platform.processor() or platform.machine()
     try:
@@ -27,21 +27,21 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores ({flags}), torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
-def heading(box: BlackBox | None, words: str) -> str:
+def format_heading(box: BlackBox | None, words: str) -> str:
     """Say where and when."""
     what = f"{box.name}, backend {box.backend}; " if box is not None else ""
     today = dt.datetime.now(tz=dt.UTC).date()
-    return f"{what}{words}; {machine()}; {today}\n"
+    return f"{what}{words}; {describe_machine()}; {today}\n"
 
 
-def interval(values: Sequence[float], draws: int = 2000) -> float:
+def half_interval(values: Sequence[float], draws: int = 2000) -> float:
     """Return half the width of the 95 % bootstrap interval of the mean."""
     chosen = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
     low, high = np.percentile(np.asarray(values, dtype=float)[chosen].mean(1), [2.5, 97.5])
     return float(high - low) / 2
 
 
-def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "", digits: int = 3) -> str:
+def format_rows(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "", digits: int = 3) -> str:
     """Lay out a mean and its interval for every column."""
     columns = list(next(iter(rows.values()))[0])
     lines = [f"| {lead} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -50,7 +50,7 @@ def markdown(rows: Mapping[str, Sequence[Mapping[str, float]]], lead: str = "", 
         for column in columns:
             values = [case[column] for case in cases]
             mean = float(np.mean(values))
-            spread = f" ± {interval(values):.{digits}f}"
+            spread = f" ± {half_interval(values):.{digits}f}"
             cells.append(f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.{digits}f}{spread}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

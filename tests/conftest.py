@@ -30,9 +30,9 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder with trained weights and photographs; a test that needs it is skipped without it."""
-    from benchmarks.data import folder
+    from benchmarks.data import find_folder
 
-    found = folder()
+    found = find_folder()
     if found is None:
         pytest.skip("needs the data folder: set SALIENCE_DATA")
     return found

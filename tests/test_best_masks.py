@@ -25,7 +25,7 @@ def test_a_map_is_cut_to_exactly_its_highest_pixels() -> None:
 def test_a_score_is_negative_where_another_class_is_ahead() -> None:
     """Of a red patch the box is sure that it is red: blue's probability comes with a minus sign."""
     box, image, whole = toy.load("colour"), toy.picture(), torch.ones(1, 32, 32)
-    (red,), (blue,) = (best_masks.asked(box, image, target, whole) for target in (0, 2))
+    (red,), (blue,) = (best_masks.score_shown(box, image, target, whole) for target in (0, 2))
     assert red == pytest.approx(float(box(image[None])[0, 0]), abs=1e-5)
     assert blue == pytest.approx(-float(box(image[None])[0, 2]), abs=1e-5)
 
@@ -34,7 +34,7 @@ def test_a_linear_boxs_own_weights_cut_at_a_share_keep_the_largest_terms() -> No
     """The score through a mask of the k highest pixels is the sum of the k largest terms; areas stand before the ladder."""
     image, weights = torch.ones(3, 8, 8), torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) / 64
     half = torch.zeros(8, 8).index_fill_(0, torch.arange(4), 1.0)
-    row = best_masks.measured(toy.linear(weights), image, 1, {"half": half}, {"weights": weights})
+    row = best_masks.measure_masks(toy.linear(weights), image, 1, {"half": half}, {"weights": weights})
     terms = weights.flatten().sort(descending=True).values.cumsum(0)
     expected = [float(terms[round(share * 64) - 1]) for share in (0.5, *best_masks_table.LADDER)]
     assert [abs(each) for each in row["cuts"]["weights"]] == pytest.approx(expected, abs=1e-5)
@@ -58,7 +58,7 @@ def test_the_smallest_area_is_the_lowest_rung_that_keeps_enough() -> None:
     assert best_masks_table.smallest(scores, 0.8) == 0.2
     assert best_masks_table.smallest(scores, 1.0) == 0.62
     assert best_masks_table.smallest([0.1] * 50, 0.8) == 1.0
-    assert [best_masks_table.rung(area) for area in (0.0, 0.02, 0.021, 1.0)] == [0.02, 0.02, 0.04, 1.0]
+    assert [best_masks_table.round_area(area) for area in (0.0, 0.02, 0.021, 1.0)] == [0.02, 0.02, 0.04, 1.0]
 
 
 def test_maps_are_cut_where_the_searchs_fitness_is_highest() -> None:
@@ -78,7 +78,7 @@ def test_pictures_whose_best_mask_keeps_too_little_are_left_out_of_its_table(cap
     cuts = dict.fromkeys(("regions, evolved, m*", "regions, unevolved, m*", "other"), [0.8] * 52)
     best = ({"regions, evolved": (0.3, kept), "regions, unevolved": (0.4, 0.6)} for kept in (0.79, 0.1))
     rows = [about | {"best": each, "cuts": cuts} for each in best]
-    best_masks_table.show(rows)
+    best_masks_table.print_tables(rows)
     printed = capsys.readouterr().out
     assert "on the 1 of 2 pictures where m* (regions, evolved) does" in printed
     line = next(line for line in printed.splitlines() if line.startswith("| regions |"))

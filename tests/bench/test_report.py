@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.report import made
+from benchmarks.report import make_run
 from salience.bench import curves, evidence, panel, report, rows, sheets, tables
 from salience.bench.evidence import Kept
 from salience.bench.significance import Mean
@@ -31,7 +31,7 @@ METHODS = ("rise", "grad-cam", "gradient")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a run of three methods, three controls and eight pictures."""
     run = tmp_path_factory.mktemp("run")
-    made(run, 8, METHODS)
+    make_run(run, 8, METHODS)
     return run
 
 
@@ -219,7 +219,7 @@ def test_a_table_says_when_it_has_too_few_pictures_to_tell_methods_apart(whole: 
     assert found[0].wanted == 10
     assert min(each.holm for each in pairs) == pytest.approx(15 * 2**-7)
     assert "at least 10 pictures" in report.write(run).read_text()
-    made(run, 10, METHODS)
+    make_run(run, 10, METHODS)
     assert min(each.holm for each in panel.panels(rows.read_rows(run), run)[1]) == pytest.approx(15 * 2**-9)
     assert "pictures would be needed" not in report.write(run).read_text()
 

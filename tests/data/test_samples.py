@@ -75,7 +75,7 @@ def test_truth_is_what_the_benchmarks_draw(data: Path) -> None:
     box = registry.open_box("default")
     for source, where in (("imagenette", ""), ("coco", ""), ("neu_det", "?where=box_class_name==class_name")):
         opened = registry.open_data(f"csv:{data}/localisation/{source}_boxes.csv{where}")
-        for one, case in list(zip(opened.samples, benched.cases(source), strict=True))[::20]:
+        for one, case in list(zip(opened.samples, benched.read_cases(source), strict=True))[::20]:
             image, known = case.prepared(box, fine=True)
             _, geometry = box.preparation(read(one.picture))
             found = make_truth(one, geometry)

@@ -63,10 +63,8 @@ def cache_scores(box: BlackBox, image: Image, top: int, file: Path) -> dict[tupl
         grids = [masks.lay_windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
         windows = masks.Windows(torch.cat(grids), SIZE)
         baseline = fill.make_fill("mean", box, image)
-        edges, scores = (
-            every.edges,
-            torch.cat([y.cpu() for _, _, y in loop.score_masked(box, image, top, [every], baseline)]),
-        )
+        parts = loop.score_masked(box, image, top, [windows], baseline)
+        edges, scores = windows.edges, torch.cat([scores.cpu() for _, _, scores in parts])
         torch.save((edges, scores), file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
     return {tuple(edge): score for edge, score in zip(edges.tolist(), scores.tolist(), strict=True)}

@@ -1,8 +1,8 @@
 """Speed of the measures, beside the passes alone and beside other libraries, in one run: `python -m benchmarks.measures`.
 
 Each implementation is a process of its own, for the allocator is the process's. The peers run as their users run them:
-float32, contiguous, the system's allocator, torchcam in its batches of 32, Quantus picture by picture. Ratios are medians over
-rounds in which they take turns. Times are the processor's, on one thread, for cores may be shared.
+float32, contiguous, the system's allocator, torchcam in its batches of 32, Quantus picture by picture. Ratios are medians
+over rounds in which they take turns. Times are the processor's, on one thread, for cores may be shared.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Side by side with every peer: `uv run --group rivals python -m benchmarks.peers --box efficientnet-lite0`.
 
 Each implementation of each task is a process of its own, for the allocator is the process's and a peer may crash: then its
-row says so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with (32
-where they have none). Ours runs in the backend that `auto` takes, once before with few passes so that backend and batch are
-chosen, as a peer has its model built; then picture by picture in two backends of torch alone, which take the least memory;
-and as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
+row says so. Peers run as their users run them: float32, contiguous, the system's allocator, the batch that they come with
+(32 where they have none). Ours runs in the backend that `auto` takes, once before with few passes so that backend and batch
+are chosen, as a peer has its model built; then picture by picture in two backends of torch alone, which take the least
+memory; and as peers run. Times are the clock's; memory is what the peak of the resident set rises by.
 ρ compares a map with ours in the exact backend: of the same masks for ours, of other masks for peers.
 """
 

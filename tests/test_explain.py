@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ import salience
 from salience import registry
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox
-from salience.engine.query.run import current
+from salience.engine.query.run import Run, current
 from salience.errors import BoxError, BudgetError, RecordError, SettingError, UnknownName
 from salience.explanation import Explanation, write_whole
 from salience.methods.occlusion import Occlusion
 from salience.methods.rise import Rise
+from salience.tasks import patience
 from salience.types import OpenBox
 from tests import trained
 from tests.helpers import Asked, apart, brightness
@@ -140,6 +143,39 @@ def test_a_budget_of_seconds_ends_in_time() -> None:
     found = salience.explain("toy:colour", toy.picture(), "rise", budget="0.3s")
     assert found.passes > 100
     assert found.seconds < 2
+
+
+def test_without_a_budget_sampling_ends_after_ten_seconds_and_says_what_more_would_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of ten seconds a tenth here. The first masks are always made, and whoever says how many gets them all."""
+    monkeypatch.setattr(patience, "SECONDS", 0.1)
+    box = toy.load("colour", backend="exact")
+    monkeypatch.setattr(
+        toy.Colour, "forward", lambda self, images, run=toy.Colour.forward: time.sleep(0.02) or run(self, images)
+    )
+    found = salience.explain(box, toy.picture(), "rise", batch=16)
+    assert 16 <= found.passes < 1000
+    assert re.fullmatch(r"\ds", found.budget)
+    (note,) = found.notes
+    assert re.fullmatch(
+        rf"stopped after \d s with {found.passes} of 4,000 passes.*: a budget of \d+s would make them all.*", note
+    )
+    monkeypatch.setattr(patience, "SECONDS", 1e-6)
+    assert salience.explain(box, toy.picture(), "occlusion", window=8, stride=8).passes >= 17
+    whole = salience.explain(box, toy.picture(), "rise", masks=128, batch=16)
+    assert (whole.passes, whole.notes, whole.budget) == (128, (), "no limit")
+
+
+def test_the_stability_to_come_is_that_of_a_longer_test() -> None:
+    """Twice the passes make halves that agree in 0.5 agree in 2 · 0.5 / 1.5."""
+    run = Run(expected=200, started=time.monotonic() - 10)
+    run.passes = 100
+    words = patience.describe_stop(run, 0.5)
+    assert words.startswith("stopped after 10 s with 100 of 200 passes, stability 0.50: a budget of 21s ")
+    assert words.endswith("would make them all (stability about 0.67)")
+    run.expected = None
+    assert patience.describe_stop(run, None).endswith("with 100 passes: a budget of 31s would make three times as many")
 
 
 def test_watching_shows_the_map_growing_and_may_stop() -> None:

@@ -29,7 +29,7 @@ class Options:
     versus: Annotated[str | None, Doc("a second class: explain what speaks for the target rather than for this one")] = None
     budget: Annotated[
         str | None,
-        Doc("what a picture may cost, as in 2000, “2000 passes” or 10s; none given: the method's own"),
+        Doc("what a picture may cost, as in 2000, “2000 passes” or 30s; none given: the method's own passes, 10 s at most"),
     ] = None
     tolerance: Annotated[
         float | None,

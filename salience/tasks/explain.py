@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from PIL import Image as pil
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from salience.tasks.choose_method import choose_method
 from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
 
-Source = Picture | str | Path | bytes | bytearray | pil.Image | np.ndarray[Any, Any]
+Source = Picture | str | Path | bytes | bytearray | pil.Image | Shaped[np.ndarray, "..."]
 """One picture; a tensor may be one (3 h w) or a batch of them (n 3 h w)."""
 Choice = str | int | tuple[int | str, int | str] | Callable[[Any], Any] | None
 """What is explained: "predicted" (or None), "runner-up", an index, a class name, a contrast, a function of the scores."""
@@ -101,7 +102,9 @@ def explain(
     `box` and `image` are whatever `load` and `picture.read` take. `method` is a name or a method object; `settings`
     are its fields. `target` is None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
     function of the probabilities. A list of targets is one for each of several pictures, or several for one picture,
-    which then share what passes they can. `budget` is 2000, "2000 passes" or "10s", for each map. `tolerance` stops a
+    which then share what passes they can. `budget` is 2000, "2000 passes" or "30s", for each map;
+    without one, and without a number of masks, a method that samples makes its own number of passes, or as many as there is
+    time for in ten seconds. `tolerance` stops a
     method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 
     Pictures of a list share batches, unless `batch` or a budget in seconds is given.

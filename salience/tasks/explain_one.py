@@ -12,6 +12,7 @@ from salience.engine import validate
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
 from salience.explanation import Explanation
+from salience.tasks.patience import describe_stop, find_patience
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
 from salience.types import BatchedMethodProtocol, BlackBox, Estimate, Sampler
 
@@ -38,7 +39,7 @@ def explain_steps(
 ) -> Iterator[Explanation]:
     """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
     validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
-    run = Run(Budget.of(budget), batch, progress)
+    run = Run(Budget.of(budget), batch, progress, find_patience(method, budget))
     picture = prepare_pictures(box, [source], method, [target], run)[0]
     estimates = _estimate(method, box, picture)
     trace: list[tuple[int, float | None]] = []  # passes, stability
@@ -51,7 +52,10 @@ def explain_steps(
         if isinstance(method, Sampler):
             trace += [(run.passes, estimate.stability)] if not trace or run.passes > trace[-1][0] else []
             estimate = replace(estimate, evidence={**estimate.evidence, "trace": list(trace)})
-        yield picture.record(estimate, run.passes, time.perf_counter() - began)
+        if run.cut_short:
+            estimate = replace(estimate, notes=(*estimate.notes, describe_stop(run, estimate.stability)))
+        record = picture.record(estimate, run.passes, time.perf_counter() - began)
+        yield replace(record, budget=f"{max(1, round(time.monotonic() - run.started))}s") if run.cut_short else record
         if tolerance is not None and _is_stable(trace, tolerance):
             return
 

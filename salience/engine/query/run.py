@@ -23,6 +23,8 @@ class Run:
     budget: Budget = field(default_factory=Budget)
     batch: int | None = None  # None: found out for this box on this machine
     progress: Progress | None = None
+    patience: float | None = None  # seconds after which to stop where the budget gives none; refuses nothing
+    cut_short: bool = False  # whether the patience ended it
     passes: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
@@ -36,13 +38,16 @@ class Run:
     @property
     def late(self) -> bool:
         """Whether the time is spent."""
-        return self.budget.seconds is not None and time.monotonic() - self.started >= self.budget.seconds
+        seconds = self.patience if self.budget.seconds is None else self.budget.seconds
+        return seconds is not None and time.monotonic() - self.started >= seconds
 
     def room(self, wanted: int, done: int, least: int) -> int:
-        """Return how many of `wanted` passes may follow the `done`; BudgetError if time ends before the least."""
-        if self.left == 0 or (self.late and done >= least):
+        """Return how many of `wanted` passes may follow the `done`; BudgetError if a budget's time ends before the least."""
+        late, bound = self.late, self.budget.seconds is not None
+        if self.left == 0 or (late and done >= least):
+            self.cut_short = late and not bound
             return 0
-        if self.late:
+        if late and bound:
             raise BudgetError(
                 f"expected time for at least {least} passes, got {self.budget}, which allowed {done}: raise the budget"
             )

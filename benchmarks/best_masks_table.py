@@ -18,7 +18,7 @@ Lines = dict[str, list[dict[str, float]]]
 
 def fitness(area: float, score: float) -> float:
     """Value a mask as DE-CAM's search does."""
-    return 1 - math.log(abs(score) + EPS) / math.log(EPS) - DeCam().price * area
+    return 1 - math.log(abs(score) + EPS) / math.log(EPS) - DeCam().area_weight * area
 
 
 def fittest(scores: list[float]) -> tuple[float, float]:

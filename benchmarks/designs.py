@@ -16,13 +16,14 @@ from rich.progress import track
 
 from benchmarks import data, table
 from salience.case import Case
+from salience.engine import maps
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
 from salience.methods._iassa import attention
-from salience.methods._iassa.plus import product, unit
+from salience.methods._iassa.plus import multiply
 from salience.types import BlackBox, Image, Map, Masks
 
 SIZE = (224, 224)
@@ -63,13 +64,13 @@ def explain_designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str
     for cells in (4, 7, 10, 14):
         yield f"one scale, {cells}×{cells}", asked(drawn(cells, 800))
     coarse, fine = asked(drawn(4, 300)), asked(drawn(14, 500))
-    both = unit(coarse) + unit(fine)
+    both = maps.stretch(coarse) + maps.stretch(fine)
     yield "4×4 and 14×14, sum", both
-    yield "4×4 and 14×14, product", product([coarse, fine])
-    yield "4×4 kept .3 and 14×14 kept .7, product", product([asked(drawn(4, 300, 0.3)), asked(drawn(14, 500, 0.7))])
-    yield "4, 7, 10 and 14, product", product([asked(drawn(cells, 200)) for cells in (4, 7, 10, 14)])
-    _, levels = attention.levels("auto", box, image)
-    yield "sum, attended (λ = 0.5)", (both + attention.Intent(attention.feature_similarity("self", levels))(both)) / 2
+    yield "4×4 and 14×14, product", multiply([coarse, fine])
+    yield "4×4 kept .3 and 14×14 kept .7, product", multiply([asked(drawn(4, 300, 0.3)), asked(drawn(14, 500, 0.7))])
+    yield "4, 7, 10 and 14, product", multiply([asked(drawn(cells, 200)) for cells in (4, 7, 10, 14)])
+    _, levels = attention.read_levels("auto", box, image)
+    yield "sum, attended (λ = 0.5)", (both + attention.Intent(attention.join_levels("self", levels))(both)) / 2
     narrow: dict[str, tuple[float, Callable[[Masks], Masks]]] = {
         "fine only in the coarse map's upper 35 %": (0.35, lambda wide: wide),
         "fine only in the coarse map's upper 60 %": (0.6, lambda wide: wide),
@@ -79,7 +80,7 @@ def explain_designs(box: BlackBox, image: Image, top: int) -> Iterator[tuple[str
         edge = coarse.flatten().quantile(1 - share)
         region = fill.blur((coarse > edge).float()[None], 6.0)[0]
         shown = region * drawn(14, 500) + (1 - region) * outside(drawn(4, 800)[300:])
-        yield f"{name}, sum", unit(coarse) + unit(asked(shown))
+        yield f"{name}, sum", maps.stretch(coarse) + maps.stretch(asked(shown))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def cache_scores(box: BlackBox, image: Image, top: int, file: Path) -> dict[tupl
         edges, scores = torch.load(file, weights_only=True)
     else:
         method = iassa.Iassa()
-        grids = [masks.lay_windows(SIZE, *method.sides(number)).edges for number in range(method.rounds + 1)]
+        grids = [masks.lay_windows(SIZE, *method.get_sides(number)).edges for number in range(method.rounds + 1)]
         windows = masks.Windows(torch.cat(grids), SIZE)
         baseline = fill.make_fill("mean", box, image)
         parts = loop.score_masked(box, image, top, [windows], baseline)

@@ -45,7 +45,7 @@ SMALL = {
     "mc-rise": {"masks": 600},
     "sobol": {"designs": 8},
     "hsic": {"masks": 512},
-    "p-tame": {"explainer": trained.file(), "another": True},  # weights set by hand, as the toy's are
+    "p-tame": {"explainer": trained.file(), "any_box": True},  # weights set by hand, as the toy's are
     "extremal-perturbation": {"areas": (0.06,), "steps": 24, "cell": 4, "sigma": 3.0, "blur": 0.0},
 }
 

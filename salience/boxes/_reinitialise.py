@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine import seeding
-from salience.engine.inside.layers import CLOSED
+from salience.engine.inside.layers import NOT_MODULES
 from salience.errors import BoxError, UnknownName
 
 COUNTED = ("running_mean", "running_var")  # buffers that training filled
@@ -22,7 +22,7 @@ def list_weighted(module: nn.Module, run: Callable[[], object]) -> tuple[str, ..
     A module that is never entered, as its weights are read by the one around it, follows that one.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        raise BoxError(CLOSED)
+        raise BoxError(NOT_MODULES)
     named = list(module.named_modules())
     entered: dict[str, int] = {}
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from salience.types import Map, Region
 
-FEW = 32  # cells a side
+FEW = 32  # cells a side, up to which two matrices are quicker
 
 
 def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
@@ -22,28 +22,28 @@ def resize(saliency: Map, size: tuple[int, int]) -> Float[Tensor, "y x"]:
 
 
 def enlarge(small: Float[Tensor, "n y x"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
-    """Resample each bilinearly to `size`. Of few cells by two matrices, which is quicker."""
+    """Resample each map bilinearly to `size`; maps of few cells by two matrices, which is quicker."""
     if max(small.shape[1:]) > FEW:
         return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    rows, columns = (_linear(*each).to(small) for each in zip(small.shape[1:], size, strict=True))
+    rows, columns = (_make_linear_matrix(*each).to(small) for each in zip(small.shape[1:], size, strict=True))
     return rows @ small @ columns.mT
 
 
 @lru_cache(maxsize=64)
-def _linear(side: int, length: int) -> Float[Tensor, "length side"]:
+def _make_linear_matrix(side: int, length: int) -> Float[Tensor, "length side"]:
     return functional.interpolate(torch.eye(side).double()[None], size=length, mode="linear", align_corners=False)[0].T
 
 
 @lru_cache(maxsize=64)
-def enlargement_matrix(side: int, length: int) -> Float[Tensor, "length side"]:
+def make_enlargement_matrix(side: int, length: int) -> Float[Tensor, "length side"]:
     """Build the matrix that enlarges `side` samples to `length` bilinearly.
 
     Samples sit at half pixels; beyond the border the grid is mirrored without repeating its last sample. Every row
     is a convex combination, so the expected mask is the keep probability everywhere.
     """
-    at = (torch.arange(length, dtype=torch.float64) + 0.5) * side / length - 0.5
-    low = at.floor()
-    weight = at - low
+    position = (torch.arange(length, dtype=torch.float64) + 0.5) * side / length - 0.5
+    low = position.floor()
+    weight = position - low
     matrix = torch.zeros(length, side, dtype=torch.float64)
     for index, share in ((low, 1 - weight), (low + 1, weight)):
         inside = index.abs().long()
@@ -53,20 +53,20 @@ def enlargement_matrix(side: int, length: int) -> Float[Tensor, "length side"]:
 
 
 def pool(large: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n y x"]:
-    """Average over the areas of a grid of `size`; where it divides the sides by additions, which is quicker."""
-    (height, width), (tall, wide) = large.shape[1:], size
-    if height % tall or width % wide:
+    """Average over the cells of a grid of `size`; by additions where it divides the sides, which is quicker."""
+    (height, width), (rows, columns) = large.shape[1:], size
+    if height % rows or width % columns:
         return functional.adaptive_avg_pool2d(large[:, None], size)[:, 0]
-    down, right = height // tall, width // wide
-    rows = reduce(torch.add, (large[:, at::down] for at in range(down)))
-    return reduce(torch.add, (rows[:, :, at::right] for at in range(right))) / (down * right)
+    down, right = height // rows, width // columns
+    sums = reduce(torch.add, (large[:, first::down] for first in range(down)))
+    return reduce(torch.add, (sums[:, :, first::right] for first in range(right))) / (down * right)
 
 
 def rank(values: Float[Tensor, ...]) -> Float[Tensor, " n"]:
     """Rank all values from 0; equal values share the mean of their ranks."""
-    _, which, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
-    mean: torch.Tensor = counts.cumsum(0) - (counts + 1) / 2
-    return mean.double()[which]
+    _, inverse, counts = torch.unique(values.flatten(), return_inverse=True, return_counts=True)
+    means: torch.Tensor = counts.cumsum(0) - (counts + 1) / 2
+    return means.double()[inverse]
 
 
 def rank_agreement(one: Float[Tensor, ...], other: Float[Tensor, ...]) -> float:
@@ -74,6 +74,12 @@ def rank_agreement(one: Float[Tensor, ...], other: Float[Tensor, ...]) -> float:
     first, second = (rank(each) - (each.numel() - 1) / 2 for each in (one, other))
     scale = float(first.norm() * second.norm())
     return float(first @ second) / scale if scale > 0 else 0.0
+
+
+def stretch(values: Tensor, axes: tuple[int, ...] = ()) -> Tensor:
+    """Scale values to 0…1 by their least and greatest, over these axes or over all; equal ones become 0."""
+    low, high = values.amin(axes, keepdim=True), values.amax(axes, keepdim=True)  # much quicker than `aminmax`
+    return (values - low) / (high - low).clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def threshold(saliency: Map, threshold: float) -> Region:
@@ -90,14 +96,14 @@ def mark_top(saliency: Map, count: int) -> Region:
 
 
 def dilate(marked: Region, pixels: int) -> Region:
-    """Let a region grow by so many pixels in every direction."""
+    """Grow a region by so many pixels in every direction."""
     if pixels < 1:
         return marked
     return functional.max_pool2d(marked.float()[None, None], 2 * pixels + 1, 1, pixels)[0, 0] > 0
 
 
 def intersection_over_union(one: Region, other: Region) -> float:
-    """Intersection over union; two empty regions are the same."""
+    """Divide the intersection by the union; two empty regions are the same."""
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
 
@@ -107,8 +113,8 @@ def find_flaws(saliency: Map) -> list[str]:
     if not bool(torch.isfinite(saliency).all()):
         return ["the map has values that are not finite"]
     if float(saliency.max() - saliency.min()) <= 1e-12 * max(1.0, float(saliency.abs().max())):
-        same = float(saliency.flatten()[0])
-        return [f"the map is constant ({same:g} everywhere): no pixel matters more than another"]
+        value = float(saliency.flatten()[0])
+        return [f"the map is constant ({value:g} everywhere): no pixel matters more than another"]
     return []
 
 

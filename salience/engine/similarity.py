@@ -1,4 +1,4 @@
-"""How alike two maps are. Structural similarity: Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment, 2004."""
+"""The similarity of two maps. Structural similarity: Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment, 2004."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from salience.errors import SettingError
 from salience.types import Map
 
 Kind = Literal["spearman", "ssim", "top-k"]
-SHARE = 0.1  # of the pixels, for top-k
+SHARE = 0.1  # of the pixels that "top-k" compares
 
 
 def compare(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> float:
@@ -24,7 +24,7 @@ def compare(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> f
     intersection over union of their highest tenths.
     """
     if kind not in get_args(Kind):
-        raise SettingError(f"expected a likeness, one of {', '.join(get_args(Kind))}, got {kind!r}")
+        raise SettingError(f"expected a similarity, one of {', '.join(get_args(Kind))}, got {kind!r}")
     if one.shape != other.shape:
         shapes = f"{tuple(one.shape)} and {tuple(other.shape)}"
         raise SettingError(f"expected two maps of one size, got {shapes}: resize one with maps.resize")
@@ -41,8 +41,8 @@ def compare(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> f
 def relative_change(before: Map, after: Map, *, relative: bool = True) -> float:
     """Return ‖after − before‖₂, relative to ‖before‖₂; NaN where that is 0."""
     first, second = before.detach().double().cpu(), after.detach().double().cpu()
-    moved, size = float((second - first).norm()), float(first.norm()) if relative else 1.0
-    return moved / size if size > 0 else float("nan")
+    change, size = float((second - first).norm()), float(first.norm()) if relative else 1.0
+    return change / size if size > 0 else float("nan")
 
 
 def ssim(one: Map, other: Map) -> float:
@@ -53,15 +53,15 @@ def ssim(one: Map, other: Map) -> float:
     """
     if min(one.shape) < 11:
         return float("nan")
-    x, y = ((each - each.min()) / (each.max() - each.min()) for each in (one, other))
+    x, y = maps.stretch(one), maps.stretch(other)
     mx, my, mxx, myy, mxy = _smooth(torch.stack([x, y, x * x, y * y, x * y]))
     vx, vy, vxy = mxx - mx * mx, myy - my * my, mxy - mx * my
     c1, c2 = 0.01**2, 0.03**2
-    found = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return float(found.mean())
+    values = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return float(values.mean())
 
 
 def _smooth(values: Float[Tensor, "n h w"]) -> Float[Tensor, "n y x"]:
-    line = torch.softmax(-(torch.arange(-5, 6).to(values) ** 2) / (2 * 1.5**2), dim=0)
-    rows = functional.conv2d(values[:, None], line[None, None, :, None])
-    return functional.conv2d(rows, line[None, None, None])[:, 0]
+    kernel = torch.softmax(-(torch.arange(-5, 6).to(values) ** 2) / (2 * 1.5**2), dim=0)
+    rows = functional.conv2d(values[:, None], kernel[None, None, :, None])
+    return functional.conv2d(rows, kernel[None, None, None])[:, 0]

@@ -15,7 +15,7 @@ from salience.types import Probabilities, Scores, Target
 
 
 def pick(target: Target, probabilities: Probabilities) -> Scores:
-    """Read the target's score off each row."""
+    """Pick the target's score from each row of probabilities."""
     if isinstance(target, (int, tuple)):
         wanted = (target,) if isinstance(target, int) else target
         for index in wanted:
@@ -31,7 +31,7 @@ def pick(target: Target, probabilities: Probabilities) -> Scores:
 
 
 def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> Target:
-    """Turn what a user says into a target.
+    """Resolve what a user gives into a target.
 
     `wanted` is None or "predicted", "runner-up", an index, a class name (any of its comma-separated synonyms, in any
     case), a pair of these for a contrast, or a callable, which is returned as it is.
@@ -39,16 +39,16 @@ def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str])
     if isinstance(wanted, (tuple, list)):
         if len(wanted) != 2:
             raise TargetError(f"expected a pair of classes for a contrast, got {len(wanted)} of them: give exactly two")
-        first, second = (_one(each, probabilities, classes) for each in wanted)
+        first, second = (_resolve_class(each, probabilities, classes) for each in wanted)
         return first, second
     if callable(wanted):
         function: Callable[[Probabilities], Scores] = wanted
         return function
-    return _one(wanted, probabilities, classes)
+    return _resolve_class(wanted, probabilities, classes)
 
 
 def describe(target: Target, classes: Sequence[str]) -> str:
-    """Say the target in words."""
+    """Describe the target in words."""
     if isinstance(target, int):
         return classes[target]
     if isinstance(target, tuple):
@@ -56,7 +56,7 @@ def describe(target: Target, classes: Sequence[str]) -> str:
     return getattr(target, "__name__", type(target).__name__)
 
 
-def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> int:
+def _resolve_class(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> int:
     ranked = sorted(range(len(probabilities)), key=lambda k: (-probabilities[k], k))
     if wanted is None or wanted in ("predicted", "pred"):
         return ranked[0]
@@ -76,37 +76,37 @@ def _one(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) ->
 
 
 def find_classes(name: str, classes: Sequence[str]) -> tuple[int, ...]:
-    """List the classes of a name: all of theirs, or one of its comma-separated synonyms, in any case."""
-    return _spell(tuple(classes)).get(name.strip().lower(), ())
+    """List the classes of a name: the whole name, or one of its comma-separated synonyms, in any case."""
+    return _index_names(tuple(classes)).get(name.strip().lower(), ())
 
 
 def match_labels(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
-    """Match a sample's labels to a box's classes: by index, or by name as a target is; what the box has not is left out.
+    """Match a sample's labels to a box's classes: by index, or by name as a target is; other labels are left out.
 
     A name that several classes share is a right answer for each of them.
     """
-    found: list[int] = []
+    matches: list[int] = []
     for label in sample.labels:
         named = find_classes(label, classes) if isinstance(label, str) else ()
-        written = not named and str(label).isdecimal() and int(label) < len(classes)
-        found += (int(label),) if written else named
-    return tuple(dict.fromkeys(found))
+        numbered = not named and str(label).isdecimal() and int(label) < len(classes)
+        matches += (int(label),) if numbered else named
+    return tuple(dict.fromkeys(matches))
 
 
 @lru_cache(maxsize=16)
-def _spell(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+def _index_names(classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    indices: dict[str, tuple[int, ...]] = {}
     for index, full in enumerate(classes):
         for name in {part.strip().lower() for part in (full, *full.split(","))}:
-            found[name] = (*found.get(name, ()), index)
-    return found
+            indices[name] = (*indices.get(name, ()), index)
+    return indices
 
 
 def _find_name(wanted: str, classes: Sequence[str]) -> int:
-    found = find_classes(wanted, classes)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        which = ", ".join(f"{index} ({classes[index]})" for index in found)
-        raise TargetError(f"expected one class called {wanted!r}, got {len(found)}: give its index, one of {which}")
+    matches = find_classes(wanted, classes)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        which = ", ".join(f"{index} ({classes[index]})" for index in matches)
+        raise TargetError(f"expected one class called {wanted!r}, got {len(matches)}: give its index, one of {which}")
     raise UnknownName.of("class", wanted, [part.strip() for full in classes for part in full.split(",")])

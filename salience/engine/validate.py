@@ -1,4 +1,4 @@
-"""Settings within their ranges."""
+"""Check settings against their ranges."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def expect_between(
     """
     if value is None:
         return
-    above = low is None or (value > low if open_ends else value >= low)
-    below = high is None or (value < high if open_ends else value <= high)
-    if not (above and below):
+    high_enough = low is None or (value > low if open_ends else value >= low)
+    low_enough = high is None or (value < high if open_ends else value <= high)
+    if not (high_enough and low_enough):
         sign = "<" if open_ends else "≤"
-        span = f"{'' if low is None else f'{low:g} {sign} '}{name}{'' if high is None else f' {sign} {high:g}'}"
-        raise SettingError(f"expected {span}, got {value:g}")
+        interval = f"{'' if low is None else f'{low:g} {sign} '}{name}{'' if high is None else f' {sign} {high:g}'}"
+        raise SettingError(f"expected {interval}, got {value:g}")

@@ -1,8 +1,8 @@
 """What each bias of a network adds to a score, place by place.
 
-It works on calls, not on modules: a bias is heard of wherever a convolution, a linear layer or a batch norm runs, as a
+Calls are intercepted, not modules: a bias is recorded wherever a convolution, a linear layer or a batch norm runs, as a
 module or a function, used twice or once. So is the ceiling of a ReLU6: where it is reached, the layer gives a constant,
-which is a bias. Nothing is written to the network, so nothing can stay behind.
+which is a bias. Nothing is written to the network, so nothing has to be restored.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ BIASED = {"linear", "batch_norm", "relu6", "hardtanh"} | {
 }
 
 Fold = Callable[[Tensor], Tensor]
-"""From what a layer's biases add (n c y x) to one small map an image (n y x)."""
-Heard = list[tuple[Tensor | None, Tensor]]
-"""Of one call, each time that a gradient came by: the small maps if it has places, and what each row adds."""
+"""Maps what a layer's biases add (n c y x) to one small map an image (n y x)."""
+Contributions = list[tuple[Tensor | None, Tensor]]
+"""Of one call, for each backward pass: the small maps if it has places, and what each row adds."""
 
 
 class BiasGradients(TorchFunctionMode):
-    """Inside the `with`, `parts` tells what the biases added in the last pass. Maps are folded as they come."""
+    """Records, inside the `with`, what the biases add in a pass; maps are folded in the backward pass."""
 
     def __init__(self, size: tuple[int, int], fold: Fold) -> None:
         super().__init__()
         self.size, self.fold = size, fold
-        self.calls: list[Heard] = []
-        self.heard = False  # whether gradients of this pass have come by
+        self.calls: list[Contributions] = []
+        self.differentiated = False  # whether this pass has been differentiated
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -45,37 +45,40 @@ class BiasGradients(TorchFunctionMode):
         name = getattr(func, "__name__", "").partition(".")[0].rstrip("_")  # an exported network says conv2d.default
         if name not in BIASED or not out.requires_grad:
             return out
-        bias = _find_bias(name, out, args, kwargs or {}, plain=func is not functional.batch_norm)
+        bias = _find_bias(name, out, args, kwargs or {}, functional_form=func is not functional.batch_norm)
         if bias is not None:
-            if self.heard:  # a pass after gradients is the next one, also if the last one ran out of memory
+            if self.differentiated:  # a pass after gradients is the next one, also if the last one ran out of memory
                 self.calls.clear()
-                self.heard = False
+                self.differentiated = False
             self.calls.append([])
-            out.register_hook(self._listen(bias.detach(), self.calls[-1]))
+            out.register_hook(self._make_hook(bias.detach(), self.calls[-1]))
         return out
 
-    def _listen(self, bias: Tensor, into: Heard) -> Callable[[Tensor], None]:
+    def _make_hook(self, bias: Tensor, records: Contributions) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
-            self.heard = True
-            wide = gradient if gradient.dtype == torch.float64 else gradient.float()
-            adds = wide * bias.to(wide)
-            places = as_feature_maps(adds, self.size)
+            self.differentiated = True
+            exact = gradient if gradient.dtype == torch.float64 else gradient.float()
+            products = exact * bias.to(exact)
+            places = as_feature_maps(products, self.size)
             small = None if places is None or min(places.shape[-2:]) < 2 else self.fold(places)
-            into.append((small, adds.flatten(1).sum(1)))
+            records.append((small, products.flatten(1).sum(1)))
 
         return hook
 
-    def parts(self, batch: int) -> Iterator[tuple[Float[Tensor, "m y x"] | None, Float[Tensor, " m"]]]:
+    def iterate_contributions(self, batch: int) -> Iterator[tuple[Float[Tensor, "m y x"] | None, Float[Tensor, " m"]]]:
         """Yield for each call of a layer its small maps, and what it adds to each score."""
-        for heard in self.calls:
-            if not heard or len(heard[0][1]) % batch:  # nothing of it reached the score, or images lie across
-                continue
-            total = torch.cat([each.unflatten(0, (batch, -1)).sum(1) for _, each in heard])
-            small = [each for each, _ in heard if each is not None and len(each) == batch]  # windows of tokens are no maps
+        for contributions in self.calls:
+            if not contributions or len(contributions[0][1]) % batch:
+                continue  # the score does not depend on it, or its rows are no images
+            total = torch.cat([each.unflatten(0, (batch, -1)).sum(1) for _, each in contributions])
+            # windows of tokens are no maps
+            small = [each for each, _ in contributions if each is not None and len(each) == batch]
             yield torch.cat(small) if small else None, total
 
 
-def _find_bias(name: str, out: Tensor, args: tuple[Any, ...], named: Mapping[str, Any], *, plain: bool) -> Tensor | None:
+def _find_bias(
+    name: str, out: Tensor, args: tuple[Any, ...], named: Mapping[str, Any], *, functional_form: bool
+) -> Tensor | None:
     """Return the bias of a call, shaped to be multiplied with its output; None where it has none."""
     if name in {"relu6", "hardtanh"}:
         low, high = (
@@ -85,9 +88,9 @@ def _find_bias(name: str, out: Tensor, args: tuple[Any, ...], named: Mapping[str
         )
         return (out >= high).to(out) * high if low == 0 and high is not None else None
     if name == "batch_norm":
-        places = (3, 4, 1, 2) if plain else (1, 2, 3, 4)  # torch.batch_norm begins with the weight
-        words = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, weight, bias = (_get_argument(args, named, *each) for each in zip(places, words, strict=True))
+        places = (3, 4, 1, 2) if functional_form else (1, 2, 3, 4)  # torch.batch_norm begins with the weight
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, weight, bias = (_get_argument(args, named, *each) for each in zip(places, names, strict=True))
         if mean is not None and not _get_argument(args, named, 5, "training"):
             bias = _mean_shift(mean, variance, weight, _get_argument(args, named, 7, "eps")) + (0 if bias is None else bias)
         axes = out.ndim - 2
@@ -97,11 +100,11 @@ def _find_bias(name: str, out: Tensor, args: tuple[Any, ...], named: Mapping[str
     return None if bias is None else bias.reshape(-1, *[1] * axes)  # places come after channels
 
 
-def _get_argument(args: tuple[Any, ...], named: Mapping[str, Any], place: int, called: str) -> Any:
-    return args[place] if len(args) > place else named.get(called)
+def _get_argument(args: tuple[Any, ...], named: Mapping[str, Any], place: int, name: str) -> Any:
+    return args[place] if len(args) > place else named.get(name)
 
 
 def _mean_shift(mean: Tensor, variance: Tensor, weight: Tensor | None, eps: float | None) -> Tensor:
     """Return the means that a batch norm takes away, as a bias."""
-    wide = variance if variance.dtype == torch.float64 else variance.float()
-    return -mean.to(wide) * (wide + (1e-5 if eps is None else eps)).rsqrt() * (1 if weight is None else weight)
+    exact = variance if variance.dtype == torch.float64 else variance.float()
+    return -mean.to(exact) * (exact + (1e-5 if eps is None else eps)).rsqrt() * (1 if weight is None else weight)

@@ -1,7 +1,8 @@
-"""Hold gradients back at ReLUs: below one, only what raises the score is heard of.
+"""Clip gradients at ReLUs: before one, only positive gradients are passed on.
 
-It works on calls, not on modules: a ReLU is caught as a module, a function or a method, in place or not, used twice or
-once, in a network of modules or one that was exported. Nothing is written to the network, so nothing can stay behind.
+Calls are intercepted, not modules: a ReLU is recognised as a module, a function or a method, in place or not, used
+twice or once, in a network of modules or one that was exported. Nothing is written to the network, so nothing has to be
+restored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class GuidedRelu(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0  # ReLUs met so far
+        self.count = 0  # ReLUs so far
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -45,5 +46,5 @@ def is_relu(func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str,
 
 
 def keep_positive(gradient: Tensor) -> Tensor:
-    """Keep what is above 0."""
+    """Set negative gradients to 0."""
     return gradient.clamp(min=0)

@@ -19,8 +19,8 @@ class AblationCam(BatchedMethod):
 
     saliency = ReLU(Σ_k w_k A_k),   w_k = (y − y_k) / |y|
 
-    y is the probability of the class, y_k the same with A_k set to zero. A map that is zero everywhere is not asked
-    about, for its weight is zero. Cost: two passes, and one a map through what comes after the layer; several targets
+    y is the probability of the class, y_k the same with A_k set to zero. A map that is zero everywhere costs no pass,
+    for its weight is zero. Cost: two passes, and one a map through what comes after the layer; several targets
     of one image share all passes.
 
     Departs from the paper: y is a probability and not a logit, for a box need not give logits; |y|, for a contrast may
@@ -31,27 +31,29 @@ class AblationCam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        at = choose_layer(box, images, self.layer)
-        return [each for one, aims in iterate_images(box, images, targets) for each in self.explain(box, one, aims, at)]
+        layer = choose_layer(box, images, self.layer)
+        return [
+            each
+            for one, its_targets in iterate_images(box, images, targets)
+            for each in self.explain(box, one, its_targets, layer)
+        ]
 
-    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Estimate]:
-        """Take the maps out one by one."""
-        maps = read_activations(box, image, [at])[at]
+    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], layer: str) -> list[Estimate]:
+        """Set the maps to zero one by one."""
+        maps = read_activations(box, image, [layer])[layer]
         channels = maps.shape[1]
-        alive = maps[0].flatten(1).any(1).nonzero()[:, 0]
-        gone = torch.cat([alive.new_tensor([channels]), alive])  # the first of them is none of the maps
+        active = maps[0].flatten(1).any(1).nonzero()[:, 0]
+        ablated = torch.cat([active.new_tensor([channels]), active])  # the first ablates no map
 
-        def without(part: slice) -> Features:
-            kept = maps.new_ones(len(gone[part]), channels + 1)
-            kept.scatter_(1, gone[part][:, None], 0)
-            return maps * kept[:, :channels, None, None]
+        def ablate(part: slice) -> Features:
+            factors = maps.new_ones(len(ablated[part]), channels + 1)
+            factors.scatter_(1, ablated[part][:, None], 0)
+            return maps * factors[:, :channels, None, None]
 
-        scores = score_replaced(box, image, targets, at, without, len(gone))
-        whole, rest = scores[:, :1], scores[:, 1:]
-        weights = (whole - rest) / torch.where(whole == 0, 1, whole.abs())
-        small = torch.einsum("tk,kyx->tyx", weights.to(maps), maps[0, alive]).relu()
-        told, notes = (
-            {"layers": (at,), "maps": channels, "masks": len(alive)},
-            cams.describe_layer(box, self.layer, silent=False),
-        )
-        return [Estimate(each, evidence=told, notes=notes) for each in cams.enlarge(small, image)]
+        scores = score_replaced(box, image, targets, layer, ablate, len(ablated))
+        intact, without = scores[:, :1], scores[:, 1:]
+        weights = (intact - without) / torch.where(intact == 0, 1, intact.abs())
+        small = torch.einsum("tk,kyx->tyx", weights.to(maps), maps[0, active]).relu()
+        evidence = {"layers": (layer,), "maps": channels, "masks": len(active)}
+        notes = cams.describe_layer(box, self.layer, blank=False)
+        return [Estimate(each, evidence=evidence, notes=notes) for each in cams.enlarge(small, image)]

@@ -10,7 +10,7 @@ from typing_extensions import Doc
 
 from salience.engine.inside.loop import BatchedMethod
 from salience.methods import _sise
-from salience.methods._settings import Fill
+from salience.methods._settings import Fill, Layers, Rectify
 from salience.types import Estimate, GreyBox, Images, Target
 
 
@@ -31,10 +31,8 @@ class AdaSise(BatchedMethod):
     """
 
     gate: Annotated[_sise.Gate, Doc("hard, as SISE's paper has it, or soft")] = "hard"
-    layers: Annotated[
-        str | None, Doc("layers from shallow to deep, with commas between; none given: the end of each block")
-    ] = None
-    rectify: Annotated[bool, Doc("whether negative activations are cut off before a map becomes a mask")] = False
+    layers: Layers = None
+    rectify: Rectify = False
     fill: Fill = "mean"
 
     def __post_init__(self) -> None:
@@ -42,4 +40,6 @@ class AdaSise(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
-        return _sise.Semantic(_sise.adaptive, self.gate, self.layers, self.rectify, self.fill).many(box, images, targets)
+        return _sise.SemanticSampling(_sise.choose_threshold, self.gate, self.layers, self.rectify, self.fill).many(
+            box, images, targets
+        )

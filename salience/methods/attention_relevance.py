@@ -24,8 +24,8 @@ class AttentionRelevance(BatchedMethod):
     A_l is the attention of block l. The row's patches are laid out on their grid and enlarged bilinearly. Cost: one
     forward and one backward pass.
 
-    Departs from the paper: which tokens answer, a gradient tells: the class token in most networks; where patches are
-    averaged, the mean of their rows.
+    Departs from the paper: which tokens answer is found by a gradient: the class token in most networks; where patches
+    are averaged, the mean of their rows.
     """
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:

@@ -18,7 +18,7 @@ from salience.errors import SettingError
 from salience.types import Estimate, Images, OpenBox, Target
 
 Heads = Literal["mean", "max", "min"]
-NOTE = "attention rollout does not look at the target: its map is the same for every class"
+NOTE = "attention rollout does not depend on the target: its map is the same for every class"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AttentionRollout(BatchedMethod):
     on their grid and enlarged bilinearly. Blind to the class. Cost: one forward and one backward pass.
 
     Departs from the paper: the answer's row is the class token's where that answers; where patches are averaged, the
-    mean of their rows. Which it is, a gradient tells. Other ways than the mean to join heads, and `discard`, are common
+    mean of their rows. A gradient shows which it is. Other ways than the mean to reduce the heads, and `discard`, are common
     additions to it.
     """
 
@@ -45,15 +45,15 @@ class AttentionRollout(BatchedMethod):
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image; one image may have several targets, whose maps are alike."""
-        found = attention.explain(box, images, targets, "attention-rollout", self._mix)
-        return [Estimate(each.saliency, evidence=each.evidence, notes=(NOTE, *each.notes)) for each in found]
+        estimates = attention.explain(box, images, targets, "attention-rollout", self._mix)
+        return [Estimate(each.saliency, evidence=each.evidence, notes=(NOTE, *each.notes)) for each in estimates]
 
     def _mix(self, matrix: Float[Tensor, "m heads t t"], _: Tensor) -> Float[Tensor, "m t t"]:
-        joins: dict[Heads, Callable[[int], Tensor]] = {"mean": matrix.mean, "max": matrix.amax, "min": matrix.amin}
-        joined = joins[self.heads](1)
-        count = int(self.discard * joined[0].numel())
+        reductions: dict[Heads, Callable[[int], Tensor]] = {"mean": matrix.mean, "max": matrix.amax, "min": matrix.amin}
+        reduced = reductions[self.heads](1)
+        count = int(self.discard * reduced[0].numel())
         if count:
-            highest = joined.flatten(1).kthvalue(count).values[:, None, None]
-            joined = joined.masked_fill(joined <= highest, 0)
-        mixed: Tensor = joined / 2 + torch.eye(joined.shape[-1], device=joined.device) / 2
+            highest = reduced.flatten(1).kthvalue(count).values[:, None, None]
+            reduced = reduced.masked_fill(reduced <= highest, 0)
+        mixed: Tensor = reduced / 2 + torch.eye(reduced.shape[-1], device=reduced.device) / 2
         return mixed / mixed.sum(-1, keepdim=True)

@@ -16,14 +16,14 @@ from salience.engine.inside.loop import BatchedMethod, introspect, iterate_image
 from salience.engine.query.ask import guard
 from salience.types import Estimate, Features, GreyBox, Images, OpenBox, Target
 
-EVEN = 1e-4  # gradients that differ over places by less, in parts of the greatest, are one
+EVEN = 1e-4  # gradients that differ over places by less, as a share of the greatest, are equal
 AVERAGED = (
     "the box does not average this layer over places and weigh it by a linear layer: "
     "the weights are mean gradients, so this is Grad-CAM without its ReLU"
 )
-ASKED = (
+PROBED = (
     "the box does not average this layer over places and weigh it by a linear layer: "
-    "the weights are what it answers to each map alone, and the map is no sum that makes the logit"
+    "the weights are its answers to each map alone, and the map is no sum that makes the logit"
 )
 
 
@@ -37,7 +37,7 @@ class Cam(BatchedMethod):
     speaks against the class. Elsewhere a note says that it is not. Cost: one forward pass, and one backward pass
     through the head; of several classes of one image too, one forward pass.
 
-    A box without gradients is asked about each map alone, one pass a map through the head; the weights are the same.
+    A box without gradients scores each map alone, one pass a map through the head; the weights are the same.
 
     Departs from the paper: the weights are read from gradients, so the linear layer need not be found; in a transformer
     without reductions, where the last patch tokens may go nowhere, the default layer is the last block's.
@@ -49,50 +49,54 @@ class Cam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        at = self.layer or top(box, images)
+        layer = self.layer or find_pooled_layer(box, images)
         if not isinstance(box, OpenBox):
-            return [each for one, aims in iterate_images(box, images, targets) for each in self.asked(box, one, aims, at)]
-        found: list[Estimate] = []
-        for _, _, reading in introspect(box, images, targets, [at]):
-            features, gradients = reading.activations[at].float(), reading.gradients[at].float()
+            return [
+                each
+                for one, its_targets in iterate_images(box, images, targets)
+                for each in self.probe_maps(box, one, its_targets, layer)
+            ]
+        estimates: list[Estimate] = []
+        for _, _, result in introspect(box, images, targets, [layer]):
+            features, gradients = result.activations[layer].float(), result.gradients[layer].float()
             large = cams.enlarge((gradients.sum((2, 3), keepdim=True) * features).sum(1), images)
             for each, gradient in zip(large, gradients, strict=True):
-                notes = cams.describe_layer(box, self.layer, silent=not bool(gradient.any()))
-                found.append(
-                    Estimate(each, evidence={"layers": (at,)}, notes=notes if even(gradient) else (*notes, AVERAGED))
+                notes = cams.describe_layer(box, self.layer, blank=not bool(gradient.any()))
+                estimates.append(
+                    Estimate(each, evidence={"layers": (layer,)}, notes=notes if is_even(gradient) else (*notes, AVERAGED))
                 )
-        return found
+        return estimates
 
-    def asked(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Estimate]:
-        """Find the weights without gradients: w_k = logit(A_k = 1, all other maps 0) − logit(all maps 0)."""
-        maps = read_activations(box, image, [at])[at]
+    def probe_maps(self, box: GreyBox, image: Images, targets: Sequence[Target], layer: str) -> list[Estimate]:
+        """Compute the weights without gradients: w_k = logit(A_k = 1, all other maps 0) − logit(all maps 0)."""
+        maps = read_activations(box, image, [layer])[layer]
         count = maps.shape[1]
 
-        def alone(part: slice) -> Features:
-            numbers = torch.arange(-2, count, device=maps.device)[part]  # the maps as they are, none, each alone
+        def isolate(part: slice) -> Features:
+            numbers = torch.arange(-2, count, device=maps.device)[part]  # all maps, none, each alone
             ones = (numbers[:, None] == torch.arange(count, device=maps.device))[:, :, None, None]
             return torch.where((numbers == -2)[:, None, None, None], maps, ones.to(maps))
 
-        logits = score_replaced(box.with_logits(), image, targets, at, alone, count + 2)
-        whole, none, weights = logits[:, 0], logits[:, 1], logits[:, 2:] - logits[:, 1:2]
+        logits = score_replaced(box.with_logits(), image, targets, layer, isolate, count + 2)
+        intact, empty, weights = logits[:, 0], logits[:, 1], logits[:, 2:] - logits[:, 1:2]
         large = cams.enlarge(torch.einsum("tk,kyx->tyx", weights, maps[0]), image)
-        told = weights @ maps[0].mean((1, 2)) + none  # what the logit would be if the layer were averaged and weighed
-        sure = (told - whole).abs() <= EVEN * (whole - none).abs() + 1e-4 * whole.abs()
-        notes = cams.describe_layer(box, self.layer, silent=False)
+        predicted = weights @ maps[0].mean((1, 2)) + empty  # what the logit would be if the layer were averaged and weighed
+        linear = (predicted - intact).abs() <= EVEN * (intact - empty).abs() + 1e-4 * intact.abs()
+        notes = cams.describe_layer(box, self.layer, blank=False)
         return [
-            Estimate(each, evidence={"layers": (at,)}, notes=notes if bool(yes) else (*notes, ASKED))
-            for each, yes in zip(large, sure, strict=True)
+            Estimate(each, evidence={"layers": (layer,)}, notes=notes if bool(agrees) else (*notes, PROBED))
+            for each, agrees in zip(large, linear, strict=True)
         ]
 
 
-def top(box: GreyBox, images: Images) -> str:
+def find_pooled_layer(box: GreyBox, images: Images) -> str:
     """Name the last feature maps; of a transformer without reductions, what goes into its last block."""
     with guard(box, images):
-        anatomy = box.layer_info()
-    return anatomy.blocks[-1] if anatomy.note else anatomy.top
+        info = box.layer_info()
+    return info.blocks[-1] if info.note else info.top
 
 
-def even(gradient: Float[Tensor, "c y x"]) -> bool:
-    """Say whether each map has one gradient at all places."""
-    apart = (gradient.amax((1, 2)) - gradient.amin((1, 2))).max()
-    return bool(apart <= EVEN * gradient.abs().max())
+def is_even(gradient: Float[Tensor, "c y x"]) -> bool:
+    """Say whether each map has the same gradient at all places."""
+    difference = (gradient.amax((1, 2)) - gradient.amin((1, 2))).max()
+    return bool(difference <= EVEN * gradient.abs().max())

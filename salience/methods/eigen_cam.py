@@ -19,7 +19,7 @@ from salience.types import Estimate, Features, GreyBox, Images, Target
 
 @dataclass(frozen=True)
 class EigenCam(BatchedMethod):
-    """Show what most of the features at a place have in common; no class is asked for.
+    """Show what most of the features at a place have in common; whatever the class.
 
     saliency = A v,   v = the first right singular vector of A, its rows the places and its columns the channels
 
@@ -37,19 +37,19 @@ class EigenCam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image, whatever its target; one image may have several targets, all with one map."""
-        at = self.layer or default(box, images)
+        layer = self.layer or find_default_layer(box, images)
         expect_targets(box, images, targets)
         plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
-        parts = (read_activations(box, part, [at])[at] for part in images.split(MOST))
+        parts = (read_activations(box, part, [layer])[layer] for part in images.split(MOST))
         large = torch.cat([cams.enlarge(project(part, centred=self.centred), images) for part in parts])
-        notes = (*cams.describe_layer(box, self.layer, silent=False), "the map shows what the box sees, not why this class")
-        return [Estimate(each, evidence={"layers": (at,)}, notes=notes) for each in large.expand(len(targets), -1, -1)]
+        notes = (*cams.describe_layer(box, self.layer, blank=False), "the map shows what the box sees, not why this class")
+        return [Estimate(each, evidence={"layers": (layer,)}, notes=notes) for each in large.expand(len(targets), -1, -1)]
 
 
-def default(box: GreyBox, images: Images) -> str:
+def find_default_layer(box: GreyBox, images: Images) -> str:
     """Name the end of the last block; of a transformer without reductions, what goes into its normalisation."""
-    at = choose_layer(box, images, None)
-    return at.removesuffix(INPUT) + INPUT if box.layer_info().note else at
+    layer = choose_layer(box, images, None)
+    return layer.removesuffix(INPUT) + INPUT if box.layer_info().note else layer
 
 
 def project(features: Features, *, centred: bool) -> Tensor:
@@ -58,6 +58,6 @@ def project(features: Features, *, centred: bool) -> Tensor:
     strength = places.abs().sum(2)
     if centred:
         places = places - places.mean(1, keepdim=True)
-    found = (places @ torch.linalg.svd(places, full_matrices=False).Vh[:, :1].mT)[..., 0]
-    rises = (found * (strength - strength.mean(1, keepdim=True))).sum(1, keepdim=True)
-    return torch.where(rises < 0, -found, found).reshape(len(features), *features.shape[2:]).float()
+    projected = (places @ torch.linalg.svd(places, full_matrices=False).Vh[:, :1].mT)[..., 0]
+    rises = (projected * (strength - strength.mean(1, keepdim=True))).sum(1, keepdim=True)
+    return torch.where(rises < 0, -projected, projected).reshape(len(features), *features.shape[2:]).float()

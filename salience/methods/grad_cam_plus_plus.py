@@ -35,7 +35,7 @@ class GradCamPlusPlus(BatchedMethod):
 
 
 def weigh(features: Tensor, gradients: Tensor) -> Tensor:
-    """Divide by g² first, which float32 cannot hold where gradients are small."""
-    below = 2 + features.sum((2, 3), keepdim=True) * gradients
-    share = torch.where((gradients != 0) & (below != 0), 1 / below, 0.0)
+    """Weigh by positive gradients; g² is cancelled first, for float32 underflows where gradients are small."""
+    denominator = 2 + features.sum((2, 3), keepdim=True) * gradients
+    share = torch.where((gradients != 0) & (denominator != 0), 1 / denominator, 0.0)
     return (share * gradients.relu()).sum((2, 3), keepdim=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from typing_extensions import Doc
 
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.methods._settings import Channels
 from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
@@ -21,18 +19,18 @@ class Gradient(BatchedMethod):
 
     Pixels are in 0…1, before the box's normalisation. Cost: one forward pass and one backward pass.
 
-    Departs from the paper: in nothing, with `channels="max-abs"`. A size has no sign: what speaks against the class is
-    high too. `sum` keeps the sign, which then says whether brighter is better there, not whether the pixel helps.
+    Departs from the paper: in nothing, with `channels="max-abs"`. An absolute value has no sign: evidence against the class
+    is high too. `sum` keeps the sign, which then says whether brighter is better there, not whether the pixel helps.
     """
 
-    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
+    channels: Channels = "max-abs"
 
     def __post_init__(self) -> None:
         input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        found = []
-        for _, _, reading in introspect(box, images, targets, [IMAGE]):
-            found += input_gradients.make_estimates(reading.gradients[IMAGE], self.channels)
-        return found
+        estimates = []
+        for _, _, result in introspect(box, images, targets, [IMAGE]):
+            estimates += input_gradients.make_estimates(result.gradients[IMAGE], self.channels)
+        return estimates

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from typing_extensions import Doc
 
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import BatchedMethod, introspect
 from salience.errors import BoxError
 from salience.methods import _guided_relu
+from salience.methods._settings import Channels
 from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
@@ -25,25 +23,25 @@ class GuidedBackprop(BatchedMethod):
     normalisation. Cost: one forward pass and one backward pass.
 
     A known limit: the map shows edges of the picture more than it explains the class, and hardly changes when the
-    weights of the last layers are drawn anew (Adebayo et al., Sanity Checks for Saliency Maps, 2018).
+    weights of the last layers are randomised (Adebayo et al., Sanity Checks for Saliency Maps, 2018).
 
     Departs from the paper: three channels become one; the paper shows the map in colour.
     """
 
-    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
+    channels: Channels = "max-abs"
 
     def __post_init__(self) -> None:
         input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        found = []
-        with _guided_relu.GuidedRelu() as held:
-            for _, _, reading in introspect(box, images, targets, [IMAGE]):
-                if held.count == 0:
+        estimates = []
+        with _guided_relu.GuidedRelu() as relus:
+            for _, _, result in introspect(box, images, targets, [IMAGE]):
+                if relus.count == 0:
                     raise BoxError(
                         f"expected a network with ReLUs for guided backprop, got none in {box.name}: "
                         "use gradient or smooth-grad"
                     )
-                found += input_gradients.make_estimates(reading.gradients[IMAGE], self.channels)
-        return found
+                estimates += input_gradients.make_estimates(result.gradients[IMAGE], self.channels)
+        return estimates

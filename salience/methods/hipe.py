@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import Doc
 
-from salience.engine import validate
+from salience.engine import maps, validate
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
-from salience.methods._settings import Fill
+from salience.methods._settings import Fill, SeedOfFill
 from salience.types import BlackBox, Estimate, Image, Map, Target
 
 STEPS = 10_000  # in the map's range: windows are compared in whole ones, lest rounding decide
@@ -30,8 +30,8 @@ class Hipe:
 
     At depth k = 1, 2, … cells have side c_k = short side / (cells · 2^(k−1)) and windows are two cells wide, one cell
     apart. Beyond the first depth only windows are hidden in which the map so far rises above min + threshold (max −
-    min), its mid-range. No chance is involved. Cost: (cells + 1)² + 1 passes on a square image, and what the later depths
-    take, which depends on the picture; the evidence tells.
+    min), its mid-range. Nothing is random. Cost: (cells + 1)² + 1 passes on a square image, and what the later depths
+    take, which depends on the picture and stands in the evidence.
 
     Departs from the paper: sides are whole pixels; windows of the next depth have to lie above the threshold, not at
     it, so a map of zeros ends the search; where a budget does not hold all windows of a depth, those with the highest
@@ -41,9 +41,9 @@ class Hipe:
 
     cells: Annotated[int, Doc("cells along the shorter side at the first depth")] = 8
     depths: Annotated[int, Doc("how often cells are halved, the first depth included; they end at a pixel")] = 4
-    threshold: Annotated[float, Doc("where the map is high enough to look closer, in its range")] = 0.5
+    threshold: Annotated[float, Doc("share of the map's range above which windows are halved")] = 0.5
     fill: Fill = "mean"
-    seed: Annotated[int, Doc("for the noise fill only")] = 0
+    seed: SeedOfFill = 0
 
     def __post_init__(self) -> None:
         validate.expect_between("cells", self.cells, 1, None)
@@ -60,38 +60,38 @@ class Hipe:
         cell = max(1, min(size) // self.cells)
         windows = masks.lay_windows(size, 2 * cell, cell)
         least, grid = len(windows), len(windows)
-        left = plan_passes(None, default=2**31, least=least + 1, what=f"the first depth of hipe, {self.cells} cells") - 1
-        whole = loop.score_image(box, image, target)
-        behind = fill.make_fill(self.fill, box, image, self.seed)
+        what = f"the first depth of hipe, {self.cells} cells"
+        remaining = plan_passes(None, default=2**31, least=least + 1, what=what) - 1
+        image_score = loop.score_image(box, image, target)
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
         saliency = torch.zeros(size, dtype=torch.float64)
-        told: list[dict[str, Any]] = []
+        summaries: list[dict[str, Any]] = []
         for depth in range(1, self.depths + 1):
             hidden = 0
-            for part, _, scores in loop.score_masked(box, image, target, [windows], behind, least=least):
-                saliency += part.cover((whole - scores).relu())
+            for part, _, scores in loop.score_masked(box, image, target, [windows], baseline, least=least):
+                saliency += part.accumulate((image_score - scores).relu())
                 hidden += len(part)
-            told.append({"cell": cell, "windows": hidden, "grid": grid})
-            left -= hidden
-            quiet = float(saliency.max()) == 0
-            notes = ("hiding no window lowered the score",) if quiet else ()
-            yield Estimate(saliency.float(), evidence={"depths": tuple(told)}, notes=notes)
-            if quiet or left <= 0 or hidden < len(windows) or cell == 1 or depth == self.depths:
+            summaries.append({"cell": cell, "windows": hidden, "grid": grid})
+            remaining -= hidden
+            blank = float(saliency.max()) == 0
+            notes = ("hiding no window lowered the score",) if blank else ()
+            yield Estimate(saliency.float(), evidence={"depths": tuple(summaries)}, notes=notes)
+            if blank or remaining <= 0 or hidden < len(windows) or cell == 1 or depth == self.depths:
                 return
             cell, least = max(1, min(size) // (self.cells * 2**depth)), 0
-            windows, grid = self.closer(saliency, cell, left)
+            windows, grid = self.select_windows(saliency, cell, remaining)
 
-    def closer(self, saliency: Map, cell: int, most: int) -> tuple[masks.Windows, int]:
-        """Choose the windows of a depth, those with the highest map first; say how many there are in all."""
+    def select_windows(self, saliency: Map, cell: int, most: int) -> tuple[masks.Windows, int]:
+        """Select the windows of a depth, those with the highest map first; return them and the number of all."""
         grid = masks.lay_windows((saliency.shape[-2], saliency.shape[-1]), 2 * cell, cell)
-        low, high = saliency.aminmax()
-        steps = ((highest(saliency, cell) - low) / (high - low).clamp(min=1e-12) * STEPS).round()
+        steps = (find_maxima(maps.stretch(saliency), cell) * STEPS).round()
         order = steps.argsort(descending=True, stable=True)
         chosen = order[steps[order] > self.threshold * STEPS][:most]
         return masks.Windows(grid.edges[chosen], grid.size), len(grid)
 
 
-def highest(saliency: Map, cell: int) -> Float[Tensor, " n"]:
-    """Return the map's maximum in each window of two cells, one cell apart, in the order of `masks.windows`."""
+def find_maxima(saliency: Map, cell: int) -> Float[Tensor, " n"]:
+    """Return the map's maximum in each window of two cells, one cell apart, in the order of `masks.lay_windows`."""
     padded = functional.pad(saliency[None, None], (cell, 2 * cell, cell, 2 * cell), value=-torch.inf)
     rows, columns = (-(-(length + cell) // cell) for length in saliency.shape)
     return functional.max_pool2d(padded, 2 * cell, cell)[0, 0, :rows, :columns].flatten()

@@ -66,25 +66,25 @@ class Hsic:
         """Yield the running map after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
         count = min(MOST, plan_passes(self.masks, default=1500, least=LEAST, what="hsic"))
-        behind = fill.make_fill(self.fill, box, image, self.seed)
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
         x, y = torch.zeros(0, self.cells**2, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
-        for part, _, scores in loop.score_masked(box, image, target, self.lots(count, size), behind, least=LEAST):
-            x, y = torch.cat([x, part.values.flatten(1)]), torch.cat([y, scores.double().cpu()])
-            if len(y) // masks.LOT > (len(y) - len(part)) // masks.LOT:
-                yield self.found(x, y, size)
-        yield self.found(x, y, size)
+        for lot, _, scores in loop.score_masked(box, image, target, self.sample_lots(count, size), baseline, least=LEAST):
+            x, y = torch.cat([x, lot.values.flatten(1)]), torch.cat([y, scores.double().cpu()])
+            if masks.completes_lot(len(y), len(lot)):
+                yield self.estimate(x, y, size)
+        yield self.estimate(x, y, size)
 
-    def lots(self, count: int, size: tuple[int, int]) -> Iterator[Tiles]:
+    def sample_lots(self, count: int, size: tuple[int, int]) -> Iterator[Tiles]:
         """Yield Latin hypercubes: of each cell, every one of 256 equal steps from 0 to 1 comes once."""
         for begin in range(0, count, masks.LOT):
-            chances = seeding.generator(self.seed, "hsic", self.cells, begin // masks.LOT)
-            drawn = torch.rand(2, masks.LOT, self.cells**2, generator=chances, dtype=torch.float64)
-            values = (drawn[0].argsort(dim=0) + drawn[1]) / masks.LOT
+            generator = seeding.generator(self.seed, "hsic", self.cells, begin // masks.LOT)
+            uniform = torch.rand(2, masks.LOT, self.cells**2, generator=generator, dtype=torch.float64)
+            values = (uniform[0].argsort(dim=0) + uniform[1]) / masks.LOT
             values = (values >= 0.5).double() if self.kernel == "dirac" else values
             yield Tiles(values[: count - begin].unflatten(1, (self.cells, self.cells)), size)
 
-    def found(self, x: Cells, y: Scores, size: tuple[int, int]) -> Estimate:
-        """Fold what has been seen; masks go to the halves in blocks."""
+    def estimate(self, x: Cells, y: Scores, size: tuple[int, int]) -> Estimate:
+        """Fold all masks so far; they go to the halves in blocks."""
         saliency, error = (each.unflatten(0, (self.cells, self.cells)).float() for each in self.fold(x, y))
         half = torch.arange(len(y)) // designs.BLOCK % 2 == 0
         halves = [self.fold(x[side], y[side])[0] for side in (half, ~half) if int(side.sum()) > 1]
@@ -99,26 +99,26 @@ class Hsic:
         width = float(distances.median()) or float(y.std())
         if width == 0:  # a score that never changes depends on nothing
             return torch.zeros_like(x[0]), torch.zeros_like(x[0])
-        means = torch.cat([rbf(block, y, width).mean(1) for block in y.split(BLOCK)])
+        means = torch.cat([compare_by_rbf(block, y, width).mean(1) for block in y.split(BLOCK)])
         rows = []
         for begin in range(0, count, BLOCK):
             block = slice(begin, begin + BLOCK)
-            output = rbf(y[block], y, width) - means[block, None] - means + means.mean()  # rows of H L H
+            output = compare_by_rbf(y[block], y, width) - means[block, None] - means + means.mean()  # rows of H L H
             if self.kernel == "dirac":  # all of it but 2 m m' is constant in m or in m', which H takes away
                 rows.append(2 * centred[block] * (output @ centred))
             else:
-                rows.append(torch.stack([(sobolev(cell[block], cell) * output).sum(1) for cell in x.T], dim=1))
+                rows.append(torch.stack([(compare_by_sobolev(cell[block], cell) * output).sum(1) for cell in x.T], dim=1))
         each = torch.cat(rows) * count / (count - 1) ** 2  # their mean is HSIC
         sign = (centred.T @ (y - y.mean())).sign() if self.signed else 1.0
         return each.mean(0) * sign, 2 * each.std(0) / count**0.5
 
 
-def rbf(one: Float[Tensor, " a"], other: Float[Tensor, " b"], width: float) -> Float[Tensor, "a b"]:
-    """Compare scores."""
+def compare_by_rbf(one: Float[Tensor, " a"], other: Float[Tensor, " b"], width: float) -> Float[Tensor, "a b"]:
+    """Compare scores by a Gaussian kernel."""
     return (-((one[:, None] - other) ** 2) / (2 * width**2)).exp()
 
 
-def sobolev(one: Float[Tensor, " a"], other: Float[Tensor, " b"]) -> Float[Tensor, "a b"]:
-    """Compare what is shown of a cell, 0…1."""
-    apart = (one[:, None] - other).abs()
-    return 1 + (one[:, None] - 0.5) * (other - 0.5) + (apart**2 - apart + 1 / 6) / 2
+def compare_by_sobolev(one: Float[Tensor, " a"], other: Float[Tensor, " b"]) -> Float[Tensor, "a b"]:
+    """Compare the values of a cell, 0…1, by a Sobolev kernel."""
+    difference = (one[:, None] - other).abs()
+    return 1 + (one[:, None] - 0.5) * (other - 0.5) + (difference**2 - difference + 1 / 6) / 2

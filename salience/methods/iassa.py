@@ -22,25 +22,25 @@ from salience.methods._iassa import attention, plus
 from salience.methods._settings import Fill
 from salience.types import BlackBox, Estimate, Image, Map, Region, Target
 
-Reading = Literal["official", "intent"]
+Version = Literal["official", "intent"]
 MOST = 1400  # windows in one adaptive round
 PLUS = ("variant", "threshold", "fill", "seed")  # the settings of `plus`
 
 
 @dataclass(frozen=True)
 class Iassa:
-    """Slide a window over the image, look where the score dropped, attend to pixels like those, and look again, finer.
+    """Slide a window over the image, attend to pixels like those where the score drops, and repeat there, finer.
 
     Round k hides windows of side W_k = int(W₀ − 1.5 k) at steps of s_k = int(s₀ − 0.2 (k − 1)) and makes a map S_k.
-    Attention spreads it over pixels with similar features: Ŝ_k = λ S_k + (1 − λ) Att(S_k). What of Ŝ_k lies above
-    min + t (max − min) is the region R_k, around which round k + 1 looks.
+    Attention spreads it over pixels with similar features: Ŝ_k = λ S_k + (1 − λ) Att(S_k). Where Ŝ_k lies above
+    min + t (max − min) is the region R_k, around which round k + 1 hides its windows.
 
     What is known: the paper's body could not be read. `official` follows the authors' public code, crash bugs
     fixed: its selection keeps nearly every window and its attention is nearly constant. `intent` is our
     reconstruction of what abstract, poster and figures describe: windows that touch R (grown by s_k), drops pooled
     over all rounds and divided by coverage, cosine attention at temperature 0.05. `selection`, `estimator` and
     `attention` switch between the two, part by part. `plus` is ours: rounds of random masks at two scales,
-    multiplied, until the map stands still; its settings are `threshold`, `fill` and `seed`.
+    multiplied, until the map has converged; its settings are `threshold`, `fill` and `seed`.
 
     Departs from the code: the last round, whose map the code throws away, is not run; the answer is the last map,
     not the one that overlaps the annotation most. Cost: 6,286 passes (`official`), up to 7,655 (`intent`; fewer where
@@ -49,7 +49,7 @@ class Iassa:
 
     variant: Annotated[Literal["official", "intent", "plus"], Doc("official, intent or plus")] = "intent"
     features: Annotated[
-        str, Doc("what attention compares: self, lab-xy, none, another box, or auto (self if the box lets)")
+        str, Doc("what attention compares: self, lab-xy, none, another box, or auto (self if the box has layers)")
     ] = "auto"
     rounds: Annotated[int, Doc("K, adaptive rounds after the coarse one")] = 5
     window: Annotated[int, Doc("W₀, side of the first windows, in pixels")] = 45
@@ -58,10 +58,10 @@ class Iassa:
     threshold: Annotated[float, Doc("t, where the region begins, in the map's range")] = 0.3
     fill: Fill = "mean"
     seed: Annotated[int, Doc("which windows are left out where the budget does not allow all")] = 0
-    selection: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
-    estimator: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
-    finer: Annotated[float, Doc("weight of a round, (W₀ / W_k) to this power")] = 0.0
-    attention: Annotated[Reading | None, Doc("official or intent; none given: as the variant says")] = None
+    selection: Annotated[Version | None, Doc("official or intent; none given: as the variant says")] = None
+    estimator: Annotated[Version | None, Doc("official or intent; none given: as the variant says")] = None
+    weight_power: Annotated[float, Doc("weight of a round, (W₀ / W_k) to this power")] = 0.0
+    attention: Annotated[Version | None, Doc("official or intent; none given: as the variant says")] = None
 
     def __post_init__(self) -> None:
         if self.variant not in ("official", "intent", "plus"):
@@ -93,71 +93,71 @@ class Iassa:
             yield from plus.watch(box, image, target, self.fill, self.threshold, self.seed)
             return
         size = (image.shape[-2], image.shape[-1])
-        classic = self._reads("estimator") == "official"
-        windows, cover = masks.coarse_first(size, *self.sides(0))
-        least = len(windows) if classic else cover
+        official = self._choose("estimator") == "official"
+        windows, first_cover = masks.order_windows(size, *self.get_sides(0))
+        least = len(windows) if official else first_cover
         allowed = plan_passes(None, default=2**31, least=least + 1, what=f"iassa ({self.variant})")
-        whole = loop.score_image(box, image, target)
+        image_score = loop.score_image(box, image, target)
         source, attend = self._attention(box, image)
-        behind = fill.make_fill(self.fill, box, image, self.seed)
-        drops, rounds, last = occlusion.OcclusionEstimate(size), list[dict[str, Any]](), max(0, self.rounds - classic)
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
+        drops, rounds, last_round = occlusion.OcclusionEstimate(size), list[dict[str, Any]](), max(0, self.rounds - official)
         windows = windows[: max(least, allowed // 3)]
-        for number in range(last + 1):
+        for number in range(last_round + 1):
             scores = torch.cat(
-                [y.cpu() for _, _, y in loop.score_masked(box, image, target, [windows], behind, least=least)]
+                [y.cpu() for _, _, y in loop.score_masked(box, image, target, [windows], baseline, least=least)]
             )
-            if classic and len(scores) < len(windows):
-                return  # half a round has no meaning here: the last whole one stands
+            if official and len(scores) < len(windows):
+                return  # half a round has no meaning here: the last whole one is the answer
             windows = windows[: len(scores)]
-            if classic:
-                raw = (scores.double().sum() - windows.cover(scores)) / len(windows)  # Σ y m / N, with m = 1 − o
-                found = Estimate(raw.float())
+            if official:
+                raw = (scores.double().sum() - windows.accumulate(scores)) / len(windows)  # Σ y m / N, with m = 1 − o
+                estimate = Estimate(raw.float())
             else:
-                drops.add(windows, whole - scores, (self.window / self.sides(number)[0]) ** self.finer)
-                raw, found = drops.map(), drops.found()
+                drops.add(windows, image_score - scores, (self.window / self.get_sides(number)[0]) ** self.weight_power)
+                raw, estimate = drops.map(), drops.estimate()
             attended = raw if attend is None else self.mix * raw + (1 - self.mix) * attend(raw)
             region = maps.threshold(attended, self.threshold)
-            rounds.append(self._noted(number, size, windows, region))
+            rounds.append(self._describe_round(number, size, windows, region))
             evidence = {"raw": raw.float(), "region": region, "rounds": tuple(rounds), "features": source}
-            yield replace(found, saliency=attended.float(), evidence=evidence)
-            left = allowed - 1 - sum(each["windows"] for each in rounds)
-            if number == last or left <= 0:
+            yield replace(estimate, saliency=attended.float(), evidence=evidence)
+            remaining = allowed - 1 - sum(each["windows"] for each in rounds)
+            if number == last_round or remaining <= 0:
                 return
-            windows, least = self.select(size, number + 1, region, left // (last - number)), 0
+            windows, least = self.select_windows(size, number + 1, region, remaining // (last_round - number)), 0
 
-    def sides(self, number: int) -> tuple[int, int]:
+    def get_sides(self, number: int) -> tuple[int, int]:
         """Return window and stride of a round; both shrink by a constant and are cut to whole pixels."""
         return int(self.window - 1.5 * number), int(self.stride - 0.2 * max(0, number - 1))
 
-    def select(self, size: tuple[int, int], number: int, region: Region, most: int) -> masks.Windows:
-        """Choose the windows of a round: those that touch the region, or, as officially, all that do not swallow it."""
-        window, stride = self.sides(number)
+    def select_windows(self, size: tuple[int, int], number: int, region: Region, most: int) -> masks.Windows:
+        """Select the windows of a round: those that touch the region, or, as officially, all that do not cover it."""
+        window, stride = self.get_sides(number)
         grid = masks.lay_windows(size, window, stride)
-        if self._reads("selection") == "official":
-            inside = masks.Windows(grid.edges, size).count(region)
+        if self._choose("selection") == "official":
+            inside = masks.Windows(grid.edges, size).count_pixels(region)
             return masks.Windows(grid.edges[inside < int(region.sum())], size)
         grown = maps.dilate(region, stride)
         if 0 < float(region.float().mean()) <= 0.9:  # else there is nothing to adapt to in this round
-            grid = masks.Windows(grid.edges[grid.count(grown) > 0], size)
+            grid = masks.Windows(grid.edges[grid.count_pixels(grown) > 0], size)
         most = min(MOST, most)
         if len(grid) > most:
             chosen = torch.randperm(len(grid), generator=seeding.generator(self.seed, "iassa", number))[:most]
             grid = masks.Windows(grid.edges[chosen.sort().values], size)
         return grid
 
-    def _noted(self, number: int, size: tuple[int, int], windows: masks.Windows, region: Region) -> dict[str, Any]:
-        window, stride = self.sides(number)
+    def _describe_round(self, number: int, size: tuple[int, int], windows: masks.Windows, region: Region) -> dict[str, Any]:
+        window, stride = self.get_sides(number)
         grid, share = len(masks.lay_windows(size, window, stride)), float(region.float().mean())
         return {"window": window, "stride": stride, "windows": len(windows), "grid": grid, "region": share}
 
-    def _reads(self, part: str) -> Reading:
-        said: Reading | None = getattr(self, part)
-        return said or ("official" if self.variant == "official" else "intent")
+    def _choose(self, part: str) -> Version:
+        version: Version | None = getattr(self, part)
+        return version or ("official" if self.variant == "official" else "intent")
 
     def _attention(self, box: BlackBox, image: Image) -> tuple[str, Callable[[Map], Map] | None]:
         if self.features == "none" or self.mix == 1:
             return "none", None
-        source, levels = attention.levels(self.features, box, image)
-        if self._reads("attention") == "official":
+        source, levels = attention.read_levels(self.features, box, image)
+        if self._choose("attention") == "official":
             return source, attention.Official(levels)
-        return source, attention.Intent(attention.feature_similarity(source, levels))
+        return source, attention.Intent(attention.join_levels(source, levels))

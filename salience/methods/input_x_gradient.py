@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from typing_extensions import Doc
 
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.methods._settings import Channels
 from salience.types import IMAGE, Estimate, Images, OpenBox, Target
 
 
@@ -19,25 +17,23 @@ class InputXGradient(BatchedMethod):
 
     saliency = Σ over channels of x · ∂logit / ∂x
 
-    x is the input as the network sees it, after the box's normalisation: (pixel − mean) · gradient at the pixel is the
+    x is the network's own input, after the box's normalisation: (pixel − mean) · gradient at the pixel is the
     same number. What is compared with is thus the mean colour, or black where the box normalises nothing. The map has
     a sign. Cost: one forward pass and one backward pass.
 
-    Departs from the paper: channels are summed; the paper keeps them apart.
+    Departs from the paper: channels are summed; the paper has one map a channel.
     """
 
-    channels: Annotated[
-        input_gradients.Channels, Doc("how three channels become one: sum, which keeps the sign, sum-abs or max-abs")
-    ] = "sum"
+    channels: Channels = "sum"
 
     def __post_init__(self) -> None:
         input_gradients.expect_choice("channels", self.channels, input_gradients.Channels)
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        found = []
-        for _, shown, reading in introspect(box, images, targets, [IMAGE]):
-            found += input_gradients.make_estimates(
-                (shown - input_gradients.find_zero(box, shown)) * reading.gradients[IMAGE], self.channels
+        estimates = []
+        for _, batch, result in introspect(box, images, targets, [IMAGE]):
+            estimates += input_gradients.make_estimates(
+                (batch - input_gradients.find_zero(box, batch)) * result.gradients[IMAGE], self.channels
             )
-        return found
+        return estimates

@@ -14,6 +14,7 @@ from salience.engine import validate
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import BatchedMethod
 from salience.engine.perturb import fill
+from salience.methods._settings import Channels
 from salience.types import Estimate, Images, OpenBox, Target
 
 Rule = Literal["gauss-legendre", "middle", "trapezoid"]
@@ -22,7 +23,7 @@ TOLERABLE = 0.05  # of the change of the score; beyond it the map gets a note
 
 @dataclass(frozen=True)
 class IntegratedGradients(BatchedMethod):
-    """Walk straight from a baseline to the image and add up the gradients: the map shares out the change of the logit.
+    """Integrate the gradients from a baseline to the image: the map distributes the change of the logit.
 
     saliency = Σ over channels of (x − x₀) · ∫₀¹ ∂logit(x₀ + t (x − x₀)) / ∂x dt
 
@@ -33,12 +34,10 @@ class IntegratedGradients(BatchedMethod):
     black. The sum is Gauss's, as in Captum, which needs fewer steps; the paper's is Riemann's, of 20 to 300.
     """
 
-    baseline: Annotated[str, Doc("x₀, where the walk begins: mean, black, white, grey, blur, noise or 0…1")] = "mean"
-    steps: Annotated[int, Doc("how many points on the way are differentiated")] = 50
+    baseline: Annotated[str, Doc("x₀, where the path begins: mean, black, white, grey, blur, noise or 0…1")] = "mean"
+    steps: Annotated[int, Doc("how many points of the path are differentiated")] = 50
     rule: Annotated[Rule, Doc("where they lie: gauss-legendre, middle or trapezoid")] = "gauss-legendre"
-    channels: Annotated[
-        input_gradients.Channels, Doc("how three channels become one: sum, which keeps the sign, sum-abs or max-abs")
-    ] = "sum"
+    channels: Channels = "sum"
     seed: Annotated[int, Doc("for the noise baseline only")] = 0
 
     def __post_init__(self) -> None:
@@ -48,29 +47,29 @@ class IntegratedGradients(BatchedMethod):
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        points, weights = quadrature(self.rule, self.steps)
-        points, weights = [*points, 0.0, 1.0], [*weights, 0.0, 0.0]  # the ends are looked at for their scores
-        begins = torch.stack([fill.make_fill(self.baseline, box, image, self.seed) for image in images])
+        points, weights = make_quadrature(self.rule, self.steps)
+        points, weights = [*points, 0.0, 1.0], [*weights, 0.0, 0.0]  # the ends are passed for their scores
+        baselines = torch.stack([fill.make_fill(self.baseline, box, image, self.seed) for image in images])
         gradients, scores = input_gradients.sum_gradients(
-            box, images, targets, weights, lambda i, k: torch.lerp(begins[i], images[i], points[k])
+            box, images, targets, weights, lambda i, k: torch.lerp(baselines[i], images[i], points[k])
         )
-        shares = (images - begins) * gradients
+        shares = (images - baselines) * gradients
         changes = scores[:, -1] - scores[:, -2]
         deltas = shares.flatten(1).sum(1) - changes
-        found = input_gradients.make_estimates(shares, self.channels, passes=len(points))
-        return [told(*each) for each in zip(found, changes.tolist(), deltas.tolist(), strict=True)]
+        estimates = input_gradients.make_estimates(shares, self.channels, passes=len(points))
+        return [add_completeness(*each) for each in zip(estimates, changes.tolist(), deltas.tolist(), strict=True)]
 
 
-def told(found: Estimate, change: float, delta: float) -> Estimate:
-    """Add how far the map is from adding up."""
+def add_completeness(estimate: Estimate, change: float, delta: float) -> Estimate:
+    """Add the difference between the map's sum and the change of the score."""
     evidence = {"score change": change, "convergence delta": delta}
     if abs(delta) <= TOLERABLE * abs(change):
-        return replace(found, evidence=evidence)
-    off = f"the map adds up to {change + delta:.3g}, the score changes by {change:.3g}: take more steps"
-    return replace(found, evidence=evidence, notes=(*found.notes, off))
+        return replace(estimate, evidence=evidence)
+    note = f"the map adds up to {change + delta:.3g}, the score changes by {change:.3g}: take more steps"
+    return replace(estimate, evidence=evidence, notes=(*estimate.notes, note))
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[list[float], list[float]]:
+def make_quadrature(rule: Rule, steps: int) -> tuple[list[float], list[float]]:
     """Return points in 0…1 and their weights, which add up to 1."""
     if rule == "gauss-legendre":
         points, weights = np.polynomial.legendre.leggauss(steps)

@@ -17,6 +17,7 @@ from salience.engine.estimate.linear_surrogate import RegionMasks, RidgeRegressi
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
+from salience.methods._settings import Fill, Regions, SeedOfRegions
 from salience.types import BlackBox, Estimate, Image, Map, Target
 
 
@@ -39,11 +40,11 @@ class Lime:
     """
 
     masks: Annotated[int | None, Doc("how many masks; none given: what the budget allows, or 1000")] = None
-    regions: Annotated[int, Doc("about how many regions the image is cut into (superpixels)")] = 50
+    regions: Regions = 50
     width: Annotated[float, Doc("σ of the kernel: the smaller, the more count masks that hide little")] = 0.25
     ridge: Annotated[float, Doc("weight of the penalty that keeps the coefficients small")] = 1.0
-    fill: Annotated[str, Doc("what hidden regions show: mean, black, white, grey, blur, noise or 0…1")] = "mean"
-    seed: Annotated[int, Doc("the same seed gives the same regions and masks")] = 0
+    fill: Fill = "mean"
+    seed: SeedOfRegions = 0
 
     def __post_init__(self) -> None:
         validate.expect_between("masks", self.masks, 4, None)
@@ -58,23 +59,25 @@ class Lime:
     def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running estimate after each lot of masks."""
         count = plan_passes(self.masks, default=1000, least=4, what="lime")
-        cut = Segmentation(image, self.regions, self.seed)
-        seen = RidgeRegression(cut.count, self.ridge, intercept=True)
-        behind = fill.make_fill(self.fill, box, image, self.seed)
-        for part, _, scores in loop.score_masked(box, image, target, self.lots(cut, count), behind, least=4):
-            seen.add(part.bits, scores, self.kernel(part.bits))
-            if seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
-                yield seen.found(cut)
-        yield seen.found(cut)
+        segmentation = Segmentation(image, self.regions, self.seed)
+        regression = RidgeRegression(segmentation.count, self.ridge, intercept=True)
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
+        lots = self.sample_lots(segmentation, count)
+        for part, _, scores in loop.score_masked(box, image, target, lots, baseline, least=4):
+            regression.add(part.bits, scores, self.weigh(part.bits))
+            if masks.completes_lot(regression.count, len(part)):
+                yield regression.estimate(segmentation)
+        yield regression.estimate(segmentation)
 
-    def lots(self, cut: Segmentation, count: int) -> Iterator[RegionMasks]:
-        """Draw the masks by number."""
+    def sample_lots(self, segmentation: Segmentation, count: int) -> Iterator[RegionMasks]:
+        """Sample the masks, lot by lot."""
         for number in range(math.ceil(count / masks.LOT)):
-            bits = torch.rand(masks.LOT, cut.count, generator=seeding.generator(self.seed, "lime", cut.count, number)) < 0.5
+            generator = seeding.generator(self.seed, "lime", segmentation.count, number)
+            bits = torch.rand(masks.LOT, segmentation.count, generator=generator) < 0.5
             if number == 0:
                 bits[0] = True
-            yield RegionMasks(bits[: count - number * masks.LOT], cut)
+            yield RegionMasks(bits[: count - number * masks.LOT], segmentation)
 
-    def kernel(self, bits: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Weigh masks by how near the whole image they are."""
+    def weigh(self, bits: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Weigh masks by their similarity to the whole image."""
         return torch.exp(-((1 - bits.double().mean(1).sqrt()) ** 2) / (2 * self.width**2))

@@ -16,7 +16,7 @@ from typing_extensions import Doc
 
 from salience.engine import seeding, validate
 from salience.engine.estimate import jackknife
-from salience.engine.perturb import masks
+from salience.engine.perturb.masks import Grids, MaskStack, completes_lot, make_enlargement
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
@@ -29,13 +29,13 @@ LEAST = 2
 
 @dataclass(frozen=True)
 class McRise:
-    """Paint random cells in a few plain colours; a pixel matters as much as the score is higher when it is seen as it is.
+    """Paint random cells in a few plain colours; a pixel matters as much as the score is higher where it is not painted.
 
     colour_k[p] = (1 / N) · Σ_i (y_i − ȳ) · (K · m_ik[p] / (1 − keep) − m_i0[p] / keep),   saliency = − mean_k colour_k
 
     m_i0 is the share of pixel p that mask i leaves, m_ik the share that it paints in colour k: grids of RISE's kind,
     whose cells are kept with probability `keep` and else take one of the K colours. So colour_k estimates
-    E[score | painted in k] − E[score | seen]: what the picture would gain by that colour there. The maps of all colours
+    E[score | painted in k] − E[score | seen]: what the score would gain by that colour there. The maps of all colours
     are in the evidence. Cost: N passes.
 
     Departs from the paper in taking the mean score ȳ off: no expectation changes, the noise of the masks' coverage goes.
@@ -60,7 +60,7 @@ class McRise:
         validate.expect_between("masks", self.masks, LEAST, None)
         validate.expect_between("cells", self.cells, 1, None)
         validate.expect_between("keep", self.keep, 0, 1, open_ends=True)
-        self.paints()
+        self.parse_colours()
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
@@ -70,25 +70,25 @@ class McRise:
         """Yield the running estimate after each lot of masks."""
         size = (image.shape[-2], image.shape[-1])
         count = plan_passes(self.masks, default=4000, least=LEAST, what="mc-rise")
-        seen = jackknife.group_estimators("centred", size, self.keep)
-        painted = Painting(len(self.colours), self.cells, size)
-        lots, none = self.lots(count, size), torch.zeros_like(image)
-        for part, drawn, scores in loop.score_masked(box, image, target, lots, none, least=LEAST):
-            seen.add(drawn, scores)
-            painted.add(part, scores)
-            if seen.count < count and seen.count // masks.LOT > (seen.count - len(part)) // masks.LOT:
-                yield self.found(seen, painted)
-        yield self.found(seen, painted)
+        groups = jackknife.group_estimators("centred", size, self.keep)
+        sums = ColourSums(len(self.colours), self.cells, size)
+        lots, black = self.sample_lots(count, size), torch.zeros_like(image)
+        for lot, masks, scores in loop.score_masked(box, image, target, lots, black, least=LEAST):
+            groups.add(masks, scores)
+            sums.add(lot, scores)
+            if groups.count < count and completes_lot(groups.count, len(lot)):
+                yield self.estimate(groups, sums)
+        yield self.estimate(groups, sums)
 
-    def found(self, seen: jackknife.Groups, painted: Painting) -> Estimate:
-        """Fold what has been seen: the seen pixels' map, and for each colour its own less that one."""
-        found = seen.found()
-        colours = painted.fold() * len(self.colours) / (1 - self.keep) - found.saliency
-        error = None if found.error is None else found.error / (1 - self.keep)
+    def estimate(self, groups: jackknife.Groups, sums: ColourSums) -> Estimate:
+        """Fold all masks so far: the map of the pixels that are left, and for each colour its own less that one."""
+        kept = groups.estimate()
+        colours = sums.fold() * len(self.colours) / (1 - self.keep) - kept.saliency
+        error = None if kept.error is None else kept.error / (1 - self.keep)
         evidence = {"colours": colours, "names": self.colours}
-        return replace(found, saliency=found.saliency / (1 - self.keep), error=error, evidence=evidence)
+        return replace(kept, saliency=kept.saliency / (1 - self.keep), error=error, evidence=evidence)
 
-    def paints(self) -> tuple[tuple[float, ...], ...]:
+    def parse_colours(self) -> tuple[tuple[float, ...], ...]:
         """Return the colours, red, green and blue in 0…1."""
         if not self.colours:
             raise SettingError("expected at least one colour, got none: name some, as in black")
@@ -97,72 +97,66 @@ class McRise:
         except ValueError:
             raise SettingError(f"expected colours by name or as #rrggbb, got {self.colours!r}: correct them") from None
 
-    def lots(self, count: int, size: tuple[int, int]) -> Iterator[Painted]:
-        """Draw the masks in lots; which masks come does not depend on how many."""
-        paints, many = self.paints(), len(self.colours)
-        spread = torch.tensor([math.ceil(length / self.cells) for length in size])
+    def sample_lots(self, count: int, size: tuple[int, int]) -> Iterator[PaintedMasks]:
+        """Sample the masks in lots; which masks come does not depend on how many."""
+        colours = self.parse_colours()
+        limits = torch.tensor([math.ceil(length / self.cells) for length in size])
         for begin in range(0, count, AT_ONCE):
-            chances = seeding.generator(self.seed, "mc-rise", size, self.cells, self.keep, many, begin // AT_ONCE)
-            rand = partial(torch.rand, generator=chances)
+            generator = seeding.generator(self.seed, "mc-rise", size, self.cells, self.keep, len(colours), begin // AT_ONCE)
+            rand = partial(torch.rand, generator=generator)
             kept = rand(AT_ONCE, self.cells, self.cells) < self.keep
-            colour = 1 + (rand(AT_ONCE, self.cells, self.cells) * many).long()
-            shifts = (rand(AT_ONCE, 2) * spread).long()
-            yield Painted(torch.where(kept, 0, colour)[: count - begin], shifts[: count - begin], size, paints)
+            labels = torch.where(kept, 0, 1 + (rand(AT_ONCE, self.cells, self.cells) * len(colours)).long())
+            shifts = (rand(AT_ONCE, 2) * limits).long()
+            yield PaintedMasks(labels[: count - begin], shifts[: count - begin], size, colours)
 
 
 @dataclass(frozen=True)
-class Painted:
+class PaintedMasks(MaskStack):
     """Grids of labels: 0 leaves a cell as it is, k paints it in colour k. Enlarged and shifted as RISE's grids are."""
 
     labels: Int[Tensor, "n s s"]
     shifts: Int[Tensor, "n 2"]
     size: tuple[int, int]
-    paints: Annotated[tuple[tuple[float, ...], ...], Doc("the colours")]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, part: slice | list[int]) -> Painted:
-        return Painted(self.labels[part], self.shifts[part], self.size, self.paints)
+    colours: tuple[tuple[float, ...], ...]
 
     def rasterise(self, like: Tensor) -> Masks:
         """Return the share of each pixel that is left as it is."""
-        return masks.Grids((self.labels == 0).to(like), self.shifts, self.size).rasterise(like)
+        return Grids((self.labels == 0).to(like), self.shifts, self.size).rasterise(like)
 
     def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
-        """Paint, and leave black what is not painted. Scaling the few colours is scaling all pixels."""
-        rows, columns = masks.enlargement(self.labels.shape[-1], self.shifts, self.size, out)
-        colours = out.new_tensor([(0, 0, 0), *self.paints]) * scale.flatten() + shift.flatten()
+        """Paint cells, and leave black what is not painted. Scaling the few colours is scaling all pixels."""
+        rows, columns = make_enlargement(self.labels.shape[-1], self.shifts, self.size, out)
+        colours = out.new_tensor([(0, 0, 0), *self.colours]) * scale.flatten() + shift.flatten()
         cells = colours[self.labels.to(out.device)].movedim(-1, 1)
         return torch.matmul(rows[:, None] @ cells, columns[:, None], out=out)
 
 
-class Painting:
-    """(1 / N) · Σ_i (y_i − ȳ) · m_ik, without drawing a mask: cells are added up where they lie, and enlarged once.
+class ColourSums:
+    """(1 / N) · Σ_i (y_i − ȳ) · m_ik, without rasterising masks: cells are summed by shift, and enlarged once.
 
     A mask is rows[shift] · cells · columns[shift]; masks of one shift share both matrices, so their cells come first.
     """
 
     def __init__(self, colours: int, cells: int, size: tuple[int, int]) -> None:
         self.size, self.count = size, 0
-        self.spread = [math.ceil(length / cells) for length in size]
-        self.sums = torch.zeros(2, math.prod(self.spread), colours, cells, cells, dtype=torch.float64)  # Σ m, Σ y m
+        self.limits = [math.ceil(length / cells) for length in size]
+        self.sums = torch.zeros(2, math.prod(self.limits), colours, cells, cells, dtype=torch.float64)  # Σ m, Σ y m
         self.total = 0.0  # Σ y
 
-    def add(self, part: Painted, scores: Scores) -> None:
-        """Take in a batch."""
+    def add(self, lot: PaintedMasks, scores: Scores) -> None:
+        """Add a batch."""
         exact = scores.double().cpu()
-        cells = (part.labels[:, None] == torch.arange(1, self.sums.shape[2] + 1)[:, None, None]).double()
-        at = part.shifts[:, 0] * self.spread[1] + part.shifts[:, 1]
-        self.sums[0].index_add_(0, at, cells)
-        self.sums[1].index_add_(0, at, cells * exact[:, None, None, None])
+        cells = (lot.labels[:, None] == torch.arange(1, self.sums.shape[2] + 1)[:, None, None]).double()
+        shift = lot.shifts[:, 0] * self.limits[1] + lot.shifts[:, 1]
+        self.sums[0].index_add_(0, shift, cells)
+        self.sums[1].index_add_(0, shift, cells * exact[:, None, None, None])
         self.count += len(exact)
         self.total += float(exact.sum())
 
     def fold(self) -> Float[Tensor, "k h w"]:
         """Return a map a colour."""
-        centred = (self.sums[1] - self.total / self.count * self.sums[0]).unflatten(0, self.spread).float() / self.count
-        shifts = [torch.arange(length)[:, None].expand(-1, 2) for length in self.spread]
+        centred = (self.sums[1] - self.total / self.count * self.sums[0]).unflatten(0, self.limits).float() / self.count
+        shifts = [torch.arange(length)[:, None].expand(-1, 2) for length in self.limits]
         like, side = centred.new_zeros(0), centred.shape[-1]
-        rows, columns = (masks.enlargement(side, each, self.size, like)[axis] for axis, each in enumerate(shifts))
+        rows, columns = (make_enlargement(side, each, self.size, like)[axis] for axis, each in enumerate(shifts))
         return torch.einsum("ahy,abkyx,bxw->khw", rows, centred, columns)

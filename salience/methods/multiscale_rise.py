@@ -13,7 +13,8 @@ from typing_extensions import Doc
 from salience.engine import maps, validate
 from salience.engine.estimate import moments
 from salience.engine.estimate.jackknife import GROUPS, Choice, Groups, estimate_error
-from salience.engine.perturb import fill, masks
+from salience.engine.perturb import fill
+from salience.engine.perturb.masks import Grids, completes_lot, sample_grids
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.methods._settings import Fill, Seed
@@ -57,31 +58,31 @@ class MultiscaleRise:
         """Yield the running estimate after every eighth round."""
         size = (image.shape[-2], image.shape[-1])
         count = plan_passes(self.masks, default=512, least=ROUND, what="multiscale-rise")
-        behind = fill.make_fill(self.fill, box, image, self.seed)
-        kept = (min(SIDE, size[0]), min(SIDE, size[1]))
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
+        small_size = (min(SIDE, size[0]), min(SIDE, size[1]))
         scales = [
-            Groups(partial(moments.make_estimator, "centred", kept, keep, 0), GROUPS, many) for _, keep, many in SCALES
+            Groups(partial(moments.make_estimator, "centred", small_size, keep, 0), GROUPS, block)
+            for _, keep, block in SCALES
         ]
-        seen = {cells: each for (cells, _, _), each in zip(SCALES, scales, strict=True)}
+        by_cells = {cells: each for (cells, _, _), each in zip(SCALES, scales, strict=True)}
         done = 0
-        for lot, drawn, scores in loop.score_masked(
-            box, image, target, sample_lots(count, size, self.seed), behind, least=ROUND
-        ):
-            seen[lot.cells.shape[-1]].add(maps.pool(drawn, kept), find_root(scores))
+        lots = sample_lots(count, size, self.seed)
+        for lot, masks, scores in loop.score_masked(box, image, target, lots, baseline, least=ROUND):
+            by_cells[lot.cells.shape[-1]].add(maps.pool(masks, small_size), find_root(scores))
             done += len(lot)
-            if done < count and done // masks.LOT > (done - len(lot)) // masks.LOT:
-                yield self.found(scales, kept, size)
-        yield self.found(scales, kept, size)
+            if done < count and completes_lot(done, len(lot)):
+                yield self.estimate(scales, small_size, size)
+        yield self.estimate(scales, small_size, size)
 
-    def found(self, scales: list[Groups], kept: tuple[int, int], size: tuple[int, int]) -> Estimate:
-        """Fold what has been seen; the halves are the groups of even and of odd number."""
-        sigma, filled = self.smooth * min(kept), reduce(torch.logical_and, (each.filled for each in scales))
+    def estimate(self, scales: list[Groups], small_size: tuple[int, int], size: tuple[int, int]) -> Estimate:
+        """Fold all masks so far; the halves are the groups of even and of odd number."""
+        sigma, filled = self.smooth * min(small_size), reduce(torch.logical_and, (each.filled for each in scales))
 
         def fold(chosen: Choice) -> Map:
             each = zip(SCALES, scales, strict=True)
-            parts = [many / ROUND * to_unit(seen.merged(chosen).map()) for (_, _, many), seen in each]
-            whole = torch.stack(parts).sum(0).float()
-            return fill.blur(whole.expand(3, -1, -1), sigma)[0] if sigma > 0 else whole
+            parts = [share / ROUND * to_unit(groups.merge_groups(chosen).map()) for (_, _, share), groups in each]
+            saliency = torch.stack(parts).sum(0).float()
+            return fill.blur(saliency.expand(3, -1, -1), sigma)[0] if sigma > 0 else saliency
 
         error = estimate_error(fold, filled)
         even = torch.arange(GROUPS) % 2 == 0
@@ -93,13 +94,13 @@ class MultiscaleRise:
         )
 
 
-def sample_lots(count: int, size: tuple[int, int], seed: int) -> Iterator[masks.Grids]:
-    """Draw round after round; the last may be a smaller one."""
+def sample_lots(count: int, size: tuple[int, int], seed: int) -> Iterator[Grids]:
+    """Sample round after round; the last may be a smaller one."""
     for number in range(-(-count // ROUND)):
         part = min(ROUND, count - number * ROUND) / ROUND
-        for cells, keep, many in SCALES:
-            begin, end = number * many, number * many + round(many * part)
-            yield from masks.sample_grids(end, size, cells, keep, seed, start=begin, design="sobol")
+        for cells, keep, share in SCALES:
+            begin, end = number * share, number * share + round(share * part)
+            yield from sample_grids(end, size, cells, keep, seed, start=begin, design="sobol")
 
 
 def find_root(scores: Scores) -> Scores:

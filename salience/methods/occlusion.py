@@ -13,7 +13,7 @@ from salience.engine.estimate import occlusion
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
-from salience.methods._settings import Fill
+from salience.methods._settings import Fill, SeedOfFill
 from salience.types import BlackBox, Estimate, Image, Map, Target
 
 
@@ -31,7 +31,7 @@ class Occlusion:
     window: Annotated[int, Doc("side of the hidden square, in pixels")] = 32
     stride: Annotated[int, Doc("step between windows, in pixels")] = 8
     fill: Fill = "mean"
-    seed: Annotated[int, Doc("for the noise fill only")] = 0
+    seed: SeedOfFill = 0
 
     def __post_init__(self) -> None:
         validate.expect_between("window", self.window, 1, None)
@@ -44,15 +44,15 @@ class Occlusion:
     def watch(self, box: BlackBox, image: Image, target: Target) -> Iterator[Estimate]:
         """Yield the running map, from the first whole cover on."""
         size = (image.shape[-2], image.shape[-1])
-        order, cover = masks.coarse_first(size, self.window, self.stride)
+        order, cover = masks.order_windows(size, self.window, self.stride)
         what = f"occlusion with window {self.window} and stride {self.stride}"
         plan_passes(len(order) + 1, default=0, least=cover + 1, what=what)
-        whole = loop.score_image(box, image, target)
+        image_score = loop.score_image(box, image, target)
         drops = occlusion.OcclusionEstimate(size)
-        behind = fill.make_fill(self.fill, box, image, self.seed)
+        baseline = fill.make_fill(self.fill, box, image, self.seed)
         step = max(cover, len(order) // 8)
-        for part, _, scores in loop.score_masked(box, image, target, [order], behind, least=cover):
-            drops.add(part, whole - scores)
-            if drops.count >= cover and drops.count // step > (drops.count - len(part)) // step:
-                yield drops.found()
-        yield drops.found()
+        for part, _, scores in loop.score_masked(box, image, target, [order], baseline, least=cover):
+            drops.add(part, image_score - scores)
+            if drops.count >= cover and masks.completes_lot(drops.count, len(part), step):
+                yield drops.estimate()
+        yield drops.estimate()

@@ -24,27 +24,27 @@ AT_ONCE = 32  # images whose features are held at a time
 
 @dataclass(frozen=True)
 class PTame:
-    """Ask a small network, trained once for this box, which places speak for a class: one pass, and none of the box.
+    """Predict the map of a class by a small network that was trained once for this box: one pass, and none of the box.
 
     saliency = (Z_c − min Z_c) / (max Z_c − min Z_c),   Z = Σ_s W_s · ReLU(BN(conv F_s) + F_s), enlarged
 
     F_s are the features that the explainer was trained on, of another network's layers, and row c of W weighs them for
-    class c. A contrast is the difference of two rows' maps, and a function of the scores is asked of Z at each place.
+    class c. A contrast is the difference of two rows' maps, and a function of the scores is applied to Z at each place.
     `salience fit p-tame` trains an explainer (`fit` in Python) and keeps it for its box; the settings of the training
-    are the trainer's. The box is not looked at: what changed in it since, and what is odd about one picture, no map shows.
+    are the trainer's. The box is not called: a change of its weights since then shows in no map.
 
     What is known: the paper's body could not be read; this is what the authors' public code computes. Departs from it:
     one direct enlargement instead of steps of two. Cost: one pass of the features' network, two with `mirror`.
     """
 
     explainer: Annotated[
-        str | None, Doc("a file that `salience fit p-tame` wrote, or a folder; none given: the one that was kept")
+        str | None, Doc("a file of `salience fit p-tame`, or a folder; none given: the one that was kept")
     ] = None
     values: Annotated[
         Literal["min-max", "sigmoid"], Doc("min-max as published, or sigmoid, the scale trained by gradients")
     ] = "min-max"
     mirror: Annotated[bool, Doc("take the mean with the map of the mirrored picture")] = False
-    another: Annotated[bool, Doc("let an explainer that was fitted for another box answer for this one")] = False
+    any_box: Annotated[bool, Doc("accept an explainer that was fitted for another box")] = False
 
     def __post_init__(self) -> None:
         if self.values not in ("min-max", "sigmoid"):
@@ -57,29 +57,30 @@ class PTame:
     def many(self, box: BlackBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets, and they share its pass."""
         expect_targets(box, images, targets)
-        given = self.explainer
-        made = explainer.load(given if given and Path(given).is_file() else explainer.find_path(box.fingerprint, given))
-        asked = [classes(target, len(box.classes)) for target in targets]
-        known = sorted({each for wanted in asked for each in wanted})
-        made.expect(box, known, another=self.another)
-        if self.values == "sigmoid" and made.about.trained.get("trainer", {}).get("route") == "queries":
+        path = self.explainer
+        loaded = explainer.load(path if path and Path(path).is_file() else explainer.find_path(box.fingerprint, path))
+        parts = [list_classes(target, len(box.classes)) for target in targets]
+        classes = sorted({each for part in parts for each in part})
+        loaded.expect(box, classes, any_box=self.any_box)
+        if self.values == "sigmoid" and loaded.about.trained.get("trainer", {}).get("route") == "queries":
             raise SettingError("expected values min-max for an explainer fitted by queries, got sigmoid: it made no masks")
-        source = made.source(box, registry.open_box)
-        about = {"layers": source.layers, "explainer": dict(made.about.trained)}
+        source = loaded.source(box, registry.open_box)
+        evidence = {"layers": source.layers, "explainer": dict(loaded.about.trained)}
         maps: list[Tensor] = []
         for begin in range(0, len(images), AT_ONCE):
-            shown = images[begin : begin + AT_ONCE].to(box.device)
-            raw = made.raw(source, shown, known)
+            batch = images[begin : begin + AT_ONCE].to(box.device)
+            raw = loaded.raw(source, batch, classes)
             if self.mirror:
-                raw = (raw + made.raw(source, shown.flip(-1), known).flip(-1)) / 2
-            own = range(len(targets)) if len(images) == 1 else range(begin, begin + len(shown))
-            for number in own:
+                raw = (raw + loaded.raw(source, batch.flip(-1), classes).flip(-1)) / 2
+            numbers = range(len(targets)) if len(images) == 1 else range(begin, begin + len(batch))
+            for number in numbers:
                 each = raw[0 if len(images) == 1 else number - begin]
-                maps.append(cams.enlarge(self.scaled(read(each, targets[number], asked[number], known))[None], images)[0])
-        return [Estimate(each, evidence=about) for each in maps]
+                small = self.scale(pick_target(each, targets[number], parts[number], classes))
+                maps.append(cams.enlarge(small[None], images)[0])
+        return [Estimate(each, evidence=evidence) for each in maps]
 
-    def scaled(self, raw: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
-        """Bring a raw map to 0…1."""
+    def scale(self, raw: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Scale a raw map to 0…1."""
         return raw.sigmoid() if self.values == "sigmoid" else explainer.stretch(raw[None])[0]
 
     def fit(
@@ -90,13 +91,15 @@ class PTame:
         return replace(self, explainer=str(fitted.path))
 
 
-def classes(target: Target, count: int) -> tuple[int, ...]:
+def list_classes(target: Target, count: int) -> tuple[int, ...]:
     """List the classes that a target is made of; of a function, all."""
     return tuple(range(count)) if callable(target) else target if isinstance(target, tuple) else (target,)
 
 
-def read(raw: Float[Tensor, "k y x"], target: Target, asked: Sequence[int], known: Sequence[int]) -> Float[Tensor, "y x"]:
-    """Read a target off the raw maps at each place, as it is read off a row of scores."""
-    rows = raw[[known.index(each) for each in asked]].flatten(1).T
-    aim: Target = target if callable(target) else tuple(range(len(asked))) if len(asked) == 2 else 0  # type: ignore[assignment]  # a pair is two
-    return pick(aim, rows).reshape(raw.shape[1:])
+def pick_target(
+    raw: Float[Tensor, "k y x"], target: Target, part: Sequence[int], classes: Sequence[int]
+) -> Float[Tensor, "y x"]:
+    """Pick a target from the raw maps at each place, as from a row of scores."""
+    rows = raw[[classes.index(each) for each in part]].flatten(1).T
+    local: Target = target if callable(target) else tuple(range(len(part))) if len(part) == 2 else 0  # type: ignore[assignment]  # a pair is two
+    return pick(local, rows).reshape(raw.shape[1:])

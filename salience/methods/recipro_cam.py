@@ -38,7 +38,7 @@ class ReciproCam(BatchedMethod):
     back to a sum of one. In the authors' code a corner keeps 9/16, which dims the border: half of the places of 7×7.
     """
 
-    layer: Annotated[str | None, Doc("the layer whose places are asked about; none given: the end of the last block")] = None
+    layer: Annotated[str | None, Doc("the layer whose places are scored; none given: the end of the last block")] = None
     spread: Annotated[Literal["gaussian", "point"], Doc("gaussian (3×3 around the place) or point (the place alone)")] = (
         "gaussian"
     )
@@ -49,37 +49,42 @@ class ReciproCam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        at = choose_layer(box, images, self.layer)
-        return [each for one, aims in iterate_images(box, images, targets) for each in self.explain(box, one, aims, at)]
+        layer = choose_layer(box, images, self.layer)
+        return [
+            each
+            for one, its_targets in iterate_images(box, images, targets)
+            for each in self.explain(box, one, its_targets, layer)
+        ]
 
-    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], at: str) -> list[Estimate]:
-        """Keep place after place."""
-        maps = read_activations(box, image, [at])[at]
+    def explain(self, box: GreyBox, image: Images, targets: Sequence[Target], layer: str) -> list[Estimate]:
+        """Score the features of each place alone."""
+        maps = read_activations(box, image, [layer])[layer]
         rows, columns = maps.shape[2:]
-        allowed = plan_passes(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {at}")
-        down, right = spaced(rows, columns, allowed)
+        allowed = plan_passes(rows * columns, default=0, least=min(FEWEST, rows * columns), what=f"the places of {layer}")
+        down, right = space_evenly(rows, columns, allowed)
         places = (down[:, None] * columns + right).flatten().to(maps.device)
 
-        def only(part: slice) -> Features:
-            return torch.einsum("cn,nyx->ncyx", maps[0].flatten(1)[:, places[part]], self.around(places[part], maps))
+        def isolate(part: slice) -> Features:
+            return torch.einsum("cn,nyx->ncyx", maps[0].flatten(1)[:, places[part]], self.make_masks(places[part], maps))
 
-        scores = score_replaced(box, image, targets, at, only, len(places)).reshape(-1, len(down), len(right)).float()
-        told, notes = {"layers": (at,), "places": len(places)}, cams.describe_layer(box, self.layer, silent=False)
-        return [Estimate(each, evidence=told, notes=notes) for each in cams.enlarge(scores, image)]
+        scores = score_replaced(box, image, targets, layer, isolate, len(places)).reshape(-1, len(down), len(right)).float()
+        evidence = {"layers": (layer,), "places": len(places)}
+        notes = cams.describe_layer(box, self.layer, blank=False)
+        return [Estimate(each, evidence=evidence, notes=notes) for each in cams.enlarge(scores, image)]
 
-    def around(self, places: Int[Tensor, " n"], maps: Features) -> Masks:
-        """Draw what each place's features are multiplied by."""
+    def make_masks(self, places: Int[Tensor, " n"], maps: Features) -> Masks:
+        """Make the mask that is multiplied with the features of each place."""
         rows, columns = maps.shape[2:]
-        alone: Tensor = functional.one_hot(places, rows * columns).to(maps).unflatten(1, (rows, columns))
+        single: Tensor = functional.one_hot(places, rows * columns).to(maps).unflatten(1, (rows, columns))
         if self.spread == "point":
-            return alone
-        spread = functional.conv2d(alone[:, None], maps.new_tensor(GAUSSIAN)[None, None], padding=1)[:, 0]
+            return single
+        spread = functional.conv2d(single[:, None], maps.new_tensor(GAUSSIAN)[None, None], padding=1)[:, 0]
         return spread / spread.sum((1, 2), keepdim=True)
 
 
-def spaced(rows: int, columns: int, most: int) -> tuple[Int[Tensor, " y"], Int[Tensor, " x"]]:
+def space_evenly(rows: int, columns: int, most: int) -> tuple[Int[Tensor, " y"], Int[Tensor, " x"]]:
     """Choose rows and columns that are evenly spaced and cross at `most` places or fewer: all of them where they may."""
     step = next(step for step in count(1) if math.ceil(rows / step) * math.ceil(columns / step) <= most)
     chosen = ((side, math.ceil(side / step)) for side in (rows, columns))
-    down, right = (torch.tensor([(2 * k + 1) * side // (2 * few) for k in range(few)]) for side, few in chosen)
+    down, right = (torch.tensor([(2 * k + 1) * side // (2 * steps) for k in range(steps)]) for side, steps in chosen)
     return down, right

@@ -10,7 +10,7 @@ import torch
 from typing_extensions import Doc
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import BatchedMethod, choose_layer, read_activations, share_answers
+from salience.engine.inside.loop import BatchedMethod, choose_layer, read_activations, share_scores_of_targets
 from salience.engine.perturb import feature_masks, fill
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
@@ -47,31 +47,35 @@ class ScoreCam(BatchedMethod):
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
         layer = choose_layer(box, images, self.layer)
-        asked: BlackBox = box.with_logits() if self.weights == "softmax" else box
-        found = []
-        with share_answers(images, targets):
+        scoring_box: BlackBox = box.with_logits() if self.weights == "softmax" else box
+        estimates = []
+        with share_scores_of_targets(images, targets):
             for number, target in enumerate(targets):
                 image = images[min(number, len(images) - 1)]
                 if number < len(images):
                     activations = read_activations(box, image[None], [layer])[layer][0]
-                found.append(self.explain(asked, box, image, target, layer, activations))
-        return found
+                estimates.append(self.explain(scoring_box, box, image, target, layer, activations))
+        return estimates
 
     def explain(
-        self, asked: BlackBox, box: GreyBox, image: Image, target: Target, layer: str, activations: torch.Tensor
+        self, scoring_box: BlackBox, box: GreyBox, image: Image, target: Target, layer: str, activations: torch.Tensor
     ) -> Estimate:
         """Score every map that is not constant."""
         maps = activations[feature_masks.find_varying(activations)]
         lot = feature_masks.FeatureMasks(maps, (image.shape[-2], image.shape[-1]))
-        told = {"layers": (layer,), "maps": len(activations), "masks": len(lot)}
+        evidence = {"layers": (layer,), "maps": len(activations), "masks": len(lot)}
         plan_passes(len(lot), default=0, least=len(lot), what=f"the {len(lot)} feature maps of {layer}")
-        behind = fill.make_fill(self.fill, box, image)
-        scores = [each.clone() for _, _, each in loop.score_masked(asked, image, target, [lot], behind, least=len(lot))]
+        baseline = fill.make_fill(self.fill, box, image)
+        scores = [
+            each.clone() for _, _, each in loop.score_masked(scoring_box, image, target, [lot], baseline, least=len(lot))
+        ]
         if not scores:
-            return Estimate(image.new_zeros(image.shape[1:]), evidence=told, notes=("all feature maps are constant",))
+            return Estimate(image.new_zeros(image.shape[1:]), evidence=evidence, notes=("all feature maps are constant",))
         weights = torch.cat(scores).to(maps)
         if self.weights == "softmax":
             weights = weights.softmax(0)
         small = torch.einsum("n,nyx->yx", weights, maps).relu()
         large = cams.enlarge(small[None], image[None])[0]
-        return Estimate(large, evidence=told, notes=cams.describe_layer(box, self.layer, silent=False), passes=1 + len(lot))
+        return Estimate(
+            large, evidence=evidence, notes=cams.describe_layer(box, self.layer, blank=False), passes=1 + len(lot)
+        )

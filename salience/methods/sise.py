@@ -11,7 +11,7 @@ from typing_extensions import Doc
 from salience.engine import validate
 from salience.engine.inside.loop import BatchedMethod
 from salience.methods import _sise
-from salience.methods._settings import Fill
+from salience.methods._settings import Fill, Layers, Rectify
 from salience.types import Estimate, GreyBox, Images, Target
 
 
@@ -41,10 +41,8 @@ class Sise(BatchedMethod):
         float, Doc("μ, the share of the greatest mean gradient that a map's must exceed; 0.3 takes a quarter of the time")
     ] = 0.0
     gate: Annotated[_sise.Gate, Doc("hard, as the paper has it, or soft")] = "hard"
-    layers: Annotated[
-        str | None, Doc("layers from shallow to deep, with commas between; none given: the end of each block")
-    ] = None
-    rectify: Annotated[bool, Doc("whether negative activations are cut off before a map becomes a mask")] = False
+    layers: Layers = None
+    rectify: Rectify = False
     fill: Fill = "mean"
 
     def __post_init__(self) -> None:
@@ -53,5 +51,5 @@ class Sise(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; several targets of one image share the passes of masks they share."""
-        how = _sise.Semantic(lambda _: self.mu, self.gate, self.layers, self.rectify, self.fill)
-        return how.many(box, images, targets)
+        sampling = _sise.SemanticSampling(lambda _: self.mu, self.gate, self.layers, self.rectify, self.fill)
+        return sampling.many(box, images, targets)

@@ -12,12 +12,13 @@ from typing_extensions import Doc
 from salience.engine import seeding, validate
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import BatchedMethod
+from salience.methods._settings import Channels
 from salience.types import Estimate, Image, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)
 class SmoothGrad(BatchedMethod):
-    """The gradient, averaged over copies of the image with noise added: what flickers from pixel to pixel goes out.
+    """The gradient, averaged over copies of the image with noise added: what varies from pixel to pixel averages out.
 
     saliency = max over channels of |mean over n copies of ∂logit / ∂(image + ε)|,   ε ~ N(0, σ²)
 
@@ -30,7 +31,7 @@ class SmoothGrad(BatchedMethod):
 
     copies: Annotated[int, Doc("n, how many noisy copies of the image are differentiated")] = 50
     noise: Annotated[float, Doc("standard deviation of the noise, as a share of the image's range of values")] = 0.15
-    channels: Annotated[input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs or sum")] = "max-abs"
+    channels: Channels = "max-abs"
     square: Annotated[bool, Doc("average the squared gradients instead (SmoothGrad²)")] = False
     seed: Annotated[int, Doc("the same seed gives the same noise")] = 0
 
@@ -43,10 +44,10 @@ class SmoothGrad(BatchedMethod):
         """Explain each image for its target; one image may have several targets."""
         deviations = self.noise * (images.flatten(1).amax(1) - images.flatten(1).amin(1))
 
-        def noisy(number: int, copy: int) -> Image:
-            drawn = torch.randn(images.shape[1:], generator=seeding.generator(self.seed, "smooth-grad", copy))
-            return images[number] + deviations[number] * drawn.to(images)
+        def add_noise(number: int, copy: int) -> Image:
+            noise = torch.randn(images.shape[1:], generator=seeding.generator(self.seed, "smooth-grad", copy))
+            return images[number] + deviations[number] * noise.to(images)
 
         weights = [1 / self.copies] * self.copies
-        gradients, _ = input_gradients.sum_gradients(box, images, targets, weights, noisy, square=self.square)
+        gradients, _ = input_gradients.sum_gradients(box, images, targets, weights, add_noise, square=self.square)
         return input_gradients.make_estimates(gradients, self.channels, passes=self.copies)

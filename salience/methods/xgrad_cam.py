@@ -33,6 +33,6 @@ class XgradCam(BatchedMethod):
 
 
 def weigh(features: Tensor, gradients: Tensor) -> Tensor:
-    """Average the gradients by activation."""
+    """Average the gradients, weighed by the activations."""
     total = features.sum((2, 3), keepdim=True)
     return torch.where(total != 0, (features * gradients).sum((2, 3), keepdim=True) / total, 0.0)

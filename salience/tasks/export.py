@@ -80,7 +80,7 @@ class ClassifierAndExplainer(nn.Module):
 def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     """Write the file; the batch may have any size. BoxError for a box that is no torch network."""
     box = registry.open_box(box)
-    made.expect(box, (), another=False)
+    made.expect(box, (), any_box=False)
     source = made.source(box, registry.open_box).box
     for each in (box, source):
         if not isinstance(each, TorchBox):

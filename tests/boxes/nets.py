@@ -47,7 +47,7 @@ def blends(box: Any) -> tuple[torch.Tensor, torch.Tensor]:
     ahead, behind = noise(2, 3, *box.size, seed=3, dtype=torch.float32)
     drawn = noise(5, *box.size, seed=4, dtype=torch.float32)
     drawn[1], drawn[2] = 0, 1
-    painted = next(McRise(cells=3).lots(7, box.size))
+    painted = next(McRise(cells=3).sample_lots(7, box.size))
     asked: list[tuple[Any, torch.Tensor]] = [(masks.FullMasks(drawn), behind), (painted, torch.zeros_like(ahead))]
     with start_run(batch=3):
         found = [scores.clone() for lot, fill in asked for _, _, scores in loop.score_masked(box, ahead, 0, [lot], fill)]

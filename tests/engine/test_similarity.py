@@ -91,7 +91,7 @@ def test_change_is_the_norm_of_the_difference() -> None:
 
 def test_what_cannot_be_compared_is_said() -> None:
     """Another word, another size."""
-    with pytest.raises(SettingError, match="expected a likeness, one of spearman, ssim, top-k, got 'hog'"):
+    with pytest.raises(SettingError, match="expected a similarity, one of spearman, ssim, top-k, got 'hog'"):
         similarity.compare(ONE, OTHER, "hog")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match=r"one size, got \(24, 17\) and \(24, 16\): resize one"):
         similarity.compare(ONE, OTHER[:, :16])

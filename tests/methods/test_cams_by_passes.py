@@ -145,7 +145,7 @@ def test_recipro_cam_makes_do_with_fewer_places_on_a_budget() -> None:
     assert run.passes == 1 + found.evidence["places"] == 10
     assert close(found.saliency, slow_enlarged(ReciproCam()(box, IMAGE, 1)[[1, 4, 6]][:, [1, 4, 6]].double()))
     for rows, columns, most in product((1, 2, 7, 8), (1, 5, 14), (4, 6, 9, 50, 200)):
-        places = math.prod(map(len, recipro_cam.spaced(rows, columns, most)))
+        places = math.prod(map(len, recipro_cam.space_evenly(rows, columns, most)))
         assert places == rows * columns if rows * columns <= most else places <= most
     with start_run(4), pytest.raises(BudgetError, match="at least 5 passes for the places of 3, got 4 passes"):
         ReciproCam()(box, IMAGE, 1)

@@ -189,7 +189,7 @@ def test_blobs_are_drawn_as_their_formula_says() -> None:
                     sigma = (0.05 + 0.25 * s) * 6
                     hidden *= 1 - a * math.exp(-((i - y * 6) ** 2 + (j - x * 9) ** 2) / (2 * sigma**2))
                 slow[n, i, j] = 1 - hidden
-    assert same(encodings.Blobs(blobs, (6, 9)).rasterise(IMAGE), slow)
+    assert same(encodings.BlobMasks(blobs, (6, 9)).rasterise(IMAGE), slow)
 
 
 def test_seconds_end_the_search_between_batches() -> None:

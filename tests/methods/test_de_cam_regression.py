@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from salience.engine import maps
-from salience.methods._de_cam.regression import History
+from salience.methods._de_cam.regression import MaskRegression
 from tests.helpers import noise, same
 
 ROWS = noise(700, 9).double()
@@ -27,9 +27,9 @@ def fitted(rows: Tensor, scores: Tensor) -> Tensor:
     return painted(values[None])[0]
 
 
-def seen(many: int) -> History:
+def seen(many: int) -> MaskRegression:
     """Take in so many masks, in batches of 37."""
-    history = History(painted, 9)
+    history = MaskRegression(painted, 9)
     for begin in range(0, many, 37):
         end = min(many, begin + 37)
         history.add(ROWS[begin:end, None], SCORES[begin:end])
@@ -39,7 +39,7 @@ def seen(many: int) -> History:
 @pytest.mark.parametrize(("many", "groups"), [(400, 13), (700, 16)])
 def test_blocks_of_masks_left_out_in_turn_give_the_error_and_halves_the_stability(many: int, groups: int) -> None:
     """√((g − 1)/g Σ (· − mean)²); masks go to sixteen groups by thirty-twos, those of even and odd number to the halves."""
-    found, rows, scores, group = seen(many).found(), ROWS[:many], SCORES[:many], torch.arange(many) // 32 % 16
+    found, rows, scores, group = seen(many).estimate(), ROWS[:many], SCORES[:many], torch.arange(many) // 32 % 16
     without = torch.stack([fitted(rows[group != each], scores[group != each]) for each in range(groups)])
     halves = [fitted(rows[group % 2 == side], scores[group % 2 == side])[::4, ::4] for side in (0, 1)]
     assert found.error is not None
@@ -50,7 +50,7 @@ def test_blocks_of_masks_left_out_in_turn_give_the_error_and_halves_the_stabilit
 
 def test_few_blocks_have_no_error_and_one_alone_no_stability() -> None:
     """Seven would make the jackknife too uncertain itself."""
-    assert seen(7 * 32).found().error is None
-    assert seen(8 * 32).found().error is not None
-    assert seen(32).found().stability is None
-    assert seen(33).found().stability is not None
+    assert seen(7 * 32).estimate().error is None
+    assert seen(8 * 32).estimate().error is not None
+    assert seen(32).estimate().stability is None
+    assert seen(33).estimate().stability is not None

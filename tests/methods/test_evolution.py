@@ -121,9 +121,9 @@ def test_l_shade_learns_from_what_succeeded() -> None:
 def test_the_population_shrinks_to_four_and_the_archive_with_it() -> None:
     """Linearly over the values promised."""
     search, sizes = evolution.Shade(start(0, 40), 0, 1000), []
-    while search.told < 1000:
-        search.tell(-sphere(search.ask()[: 1000 - search.told]))
-        sizes.append((search.told, len(search.population)))
+    while search.scored < 1000:
+        search.tell(-sphere(search.ask()[: 1000 - search.scored]))
+        sizes.append((search.scored, len(search.population)))
     assert sizes[-1] == (1000, 4)
     assert all(size == max(4, round(40 - 36 * told / 1000)) for told, size in sizes)
     assert len(search.archive) <= 10

@@ -13,7 +13,7 @@ from salience.boxes import toy
 from salience.engine.perturb import fill
 from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
-from salience.methods.extremal_perturbation import ExtremalPerturbation, _Game, off
+from salience.methods.extremal_perturbation import ExtremalPerturbation, _Optimisation, measure_area_error
 from tests.helpers import apart, curved, noise, same
 
 IMAGE = noise(3, 8, 8)
@@ -53,7 +53,7 @@ def slow_shown(mask: Tensor, image: Tensor, blur: float) -> Tensor:
     return shown
 
 
-def slow_off(mask: Tensor, area: float) -> float:
+def slow_area_error(mask: Tensor, area: float) -> float:
     """Compare the sorted mask with a step."""
     values = sorted(mask.flatten().tolist())
     zeros = int(len(values) * (1 - area))
@@ -65,35 +65,37 @@ def slow_gain(cells: Tensor, how: ExtremalPerturbation, weight: float, area: flo
     mask = slow_mask(cells, how, 8)
     shown = slow_shown(mask, IMAGE, how.blur)
     logit = curved().logits(shown.flip(-1)[None] if mirrored else shown[None]).detach()[0, 1]
-    return float(logit) - weight * slow_off(mask, area)
+    return float(logit) - weight * slow_area_error(mask, area)
 
 
-def started(how: ExtremalPerturbation = SMALL) -> _Game:
+def started(how: ExtremalPerturbation = SMALL) -> _Optimisation:
     """Begin with cells that all differ."""
-    game = _Game(how, curved(), IMAGE[None], [1])
-    game.cells = noise(*game.cells.shape, seed=3)
-    return game
+    optimisation = _Optimisation(how, curved(), IMAGE[None], [1])
+    optimisation.cells = noise(*optimisation.cells.shape, seed=3)
+    return optimisation
 
 
 def test_masks_and_what_they_show_equal_plain_loops() -> None:
     """The smooth maximum, the levels of the blur, the distance from the area."""
-    game = started()
-    masks = game.draw(game.cells)
-    shown = game.show(masks, game.owners)
+    optimisation = started()
+    masks = optimisation.rasterise(optimisation.cells)
+    shown = optimisation.blend(masks, optimisation.owners)
     for number, area in enumerate(SMALL.areas):
-        assert same(masks[number], slow_mask(game.cells[number], SMALL, 8))
+        assert same(masks[number], slow_mask(optimisation.cells[number], SMALL, 8))
         assert same(shown[number], slow_shown(masks[number], IMAGE, SMALL.blur), 1e-7)
-        assert float(off(masks, SMALL.areas)[number]) == pytest.approx(slow_off(masks[number], area), abs=1e-12)
+        assert float(measure_area_error(masks, SMALL.areas)[number]) == pytest.approx(
+            slow_area_error(masks[number], area), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_step_goes_up_the_slope_of_the_slow_gain(step: int) -> None:
     """By differences of the plain loops, in the mirror every second time."""
-    game, weight = started(), 30.0
-    gradients = game.gradients(slice(0, 2), weight, mirrored=step == 0)
-    before = game.cells
-    game.step(step, 800, weight)
-    assert same(game.cells, (before + 0.01 * gradients).clamp(0, 1))
+    optimisation, weight = started(), 30.0
+    gradients = optimisation.differentiate(slice(0, 2), weight, mirrored=step == 0)
+    before = optimisation.cells
+    optimisation.step(step, 800, weight)
+    assert same(optimisation.cells, (before + 0.01 * gradients).clamp(0, 1))
     for number, row, column in ((0, 0, 0), (0, 2, 1), (1, 3, 3)):
         nudge = torch.zeros(4, 4, dtype=torch.float64)
         nudge[row, column] = 1e-6
@@ -104,23 +106,23 @@ def test_a_step_goes_up_the_slope_of_the_slow_gain(step: int) -> None:
 
 def test_the_cells_move_as_torchs_own_descent_moves_them() -> None:
     """Rate 0.01, momentum and dampening 0.9, clamped to 0…1."""
-    game = started()
-    cells = game.cells.clone().requires_grad_()
+    optimisation = started()
+    cells = optimisation.cells.clone().requires_grad_()
     descent = torch.optim.SGD([cells], lr=0.01, momentum=0.9, dampening=0.9)
     for step in range(4):
-        game.cells = cells.detach().clone()
-        cells.grad = -game.gradients(slice(0, 2), 30.0, mirrored=step % 2 == 0)
-        game.step(step, 800, 30.0)
+        optimisation.cells = cells.detach().clone()
+        cells.grad = -optimisation.differentiate(slice(0, 2), 30.0, mirrored=step % 2 == 0)
+        optimisation.step(step, 800, 30.0)
         descent.step()
         with torch.no_grad():
             cells.clamp_(0, 1)
-        assert same(game.cells, cells.detach())
+        assert same(optimisation.cells, cells.detach())
 
 
 def test_equal_values_share_their_rank() -> None:
     """A mask that is the same everywhere is nowhere preferred: each pixel is drawn to the area."""
     mask = torch.full((1, 10, 10), 0.7, dtype=torch.float64).requires_grad_()
-    loss = off(mask, [0.25])
+    loss = measure_area_error(mask, [0.25])
     assert float(loss.detach()) == pytest.approx((0.7 - 0.25) ** 2)
     assert same(torch.autograd.grad(loss.sum(), mask)[0], torch.full((1, 10, 10), 2 * 0.45 / 100, dtype=torch.float64))
 

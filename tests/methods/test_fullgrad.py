@@ -12,7 +12,7 @@ from torch.nn import functional
 from salience.boxes.torch import TorchBox
 from salience.engine.query.run import start_run
 from salience.errors import BoxError
-from salience.methods.fullgrad import Fullgrad, stretched
+from salience.methods.fullgrad import Fullgrad, stretch_sizes
 from salience.picture import Preparation
 from tests.helpers import noise, same
 
@@ -77,13 +77,13 @@ def test_the_map_equals_the_definition_layer_by_layer() -> None:
     assert same(Fullgrad()(boxed(stack()), IMAGE, 1), known.detach(), 1e-10)
 
 
-def test_without_biases_it_is_input_times_gradient_stretched() -> None:
+def test_without_biases_it_is_input_times_gradient_stretch_sizes() -> None:
     """All of the score comes from the input."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(240, 3, bias=False)).double()
     x = torch.stack([(IMAGE[c] - MEAN[c]) / STD[c] for c in range(3)])[None].requires_grad_()
     gradients = torch.autograd.grad(net(x)[0, 1], x)[0]
-    assert same(Fullgrad()(boxed(net), IMAGE, 1), stretched(x * gradients)[0].sum(0).detach())
+    assert same(Fullgrad()(boxed(net), IMAGE, 1), stretch_sizes(x * gradients)[0].sum(0).detach())
     assert gap(net) < 1e-12
 
 

@@ -40,7 +40,7 @@ def top_left(images: torch.Tensor) -> torch.Tensor:
 def test_dependence_equals_its_definition_in_plain_loops(kernel) -> None:
     """trace(K H L H) / (n − 1)², entry by entry, with the sign of the covariance."""
     method, box, n = Hsic(masks=40, cells=2, kernel=kernel.__name__), curved(), 40
-    lot = next(method.lots(n, (8, 8)))
+    lot = next(method.sample_lots(n, (8, 8)))
     behind = torch.full_like(IMAGE, 0.5)
     y = [float(box((behind + mask * (IMAGE - behind))[None])[0, 1]) for mask in lot.rasterise(IMAGE)]
     width = median_low([abs(y[a] - y[b]) for a in range(n) for b in range(a)])
@@ -74,7 +74,7 @@ def test_a_score_that_is_one_cell_has_the_dependence_of_a_coin_with_itself() -> 
 
 def test_over_a_lot_each_cell_is_hidden_in_half_of_the_masks() -> None:
     """A Latin hypercube has one value in each of 256 steps."""
-    (binary,), (faded,) = (list(Hsic(cells=3, kernel=kernel).lots(256, (8, 8))) for kernel in ("dirac", "sobolev"))
+    (binary,), (faded,) = (list(Hsic(cells=3, kernel=kernel).sample_lots(256, (8, 8))) for kernel in ("dirac", "sobolev"))
     assert torch.equal(binary.values.sum(0), torch.full((3, 3), 128.0, dtype=torch.float64))
     steps = (faded.values * 256).long().sort(dim=0).values
     assert torch.equal(steps, torch.arange(256)[:, None, None].expand(256, 3, 3))

@@ -70,7 +70,7 @@ def test_intent_attention_equals_its_sum_in_plain_loops(temperature: float) -> N
     """For features of length one the distance form is the cosine form."""
     features = torch.nn.functional.normalize(noise(3, 5, 5) - 0.5, dim=0)
     saliency = noise(5, 5, seed=3)
-    found = attention.Intent(features, temperature).mean(saliency)
+    found = attention.Intent(features, temperature).average(saliency)
     assert same(found, slow_intent(features, saliency, temperature), 1e-6)
 
 
@@ -80,7 +80,7 @@ def test_intent_attention_keeps_constants_and_never_widens_the_range() -> None:
     flat = torch.full((6, 6), 0.37, dtype=torch.float64)
     assert same(attend(flat), flat, 1e-6)
     saliency = noise(6, 6, seed=4)
-    found = attend.mean(saliency)
+    found = attend.average(saliency)
     assert float(saliency.min()) <= float(found.min())
     assert float(found.max()) <= float(saliency.max())
 
@@ -89,13 +89,13 @@ def test_intent_attention_without_temperature_changes_nothing() -> None:
     """As T → 0 each pixel is most like itself."""
     attend = attention.Intent(torch.nn.functional.normalize(noise(3, 6, 6) - 0.5, dim=0), temperature=1e-7)
     saliency = noise(6, 6, seed=4)
-    assert same(attend.mean(saliency), saliency, 1e-6)
+    assert same(attend.average(saliency), saliency, 1e-6)
     assert same(attend(saliency), saliency, 1e-6)
 
 
 def test_each_level_counts_the_same_in_the_features_of_intent() -> None:
     """Pixels of each level have length 1/√levels, so a dot product is the mean cosine."""
-    found = attention.feature_similarity("self", [noise(3, 8, 8), noise(50, 4, 4) * 100], side=8)
+    found = attention.join_levels("self", [noise(3, 8, 8), noise(50, 4, 4) * 100], side=8)
     assert same(found[:3].square().sum(0), torch.full((8, 8), 0.5), 1e-6)
     assert same(found[3:].square().sum(0), torch.full((8, 8), 0.5), 1e-6)
 
@@ -105,7 +105,7 @@ def test_lab_is_the_commissions() -> None:
     colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     known = torch.tensor([[100.0, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2], [87.73, -86.18, 83.18], [32.3, 79.19, -107.86]])
     image = colours.T[:, :, None]
-    assert same(attention.lab_and_place(image)[:3, :, 0].T / (0.3 / 20), known, 0.1)
+    assert same(attention.make_lab_xy(image)[:3, :, 0].T / (0.3 / 20), known, 0.1)
 
 
 def test_one_round_without_attention_is_its_window_map() -> None:
@@ -135,12 +135,12 @@ def test_pooling_one_and_the_same_full_grid_gives_the_plain_drop() -> None:
     grid, drops, pooled = masks.lay_windows((8, 8), 4, 2), noise(25), occlusion.OcclusionEstimate((8, 8))
     for weight in (1.0, 1.3, 2.0):
         pooled.add(grid, drops, weight)
-    assert same(pooled.map(), grid.cover(drops) / grid.cover(torch.ones(25)))
+    assert same(pooled.map(), grid.accumulate(drops) / grid.accumulate(torch.ones(25)))
 
 
 def test_windows_and_strides_shrink_as_in_the_code() -> None:
     """W = int(45 − 1.5 k), s = int(8 − 0.2 (k − 1))."""
-    assert [Iassa().sides(k) for k in range(6)] == [(45, 8), (43, 8), (42, 7), (40, 7), (39, 7), (37, 7)]
+    assert [Iassa().get_sides(k) for k in range(6)] == [(45, 8), (43, 8), (42, 7), (40, 7), (39, 7), (37, 7)]
 
 
 def test_intent_never_samples_a_window_away_from_the_grown_region() -> None:
@@ -148,11 +148,11 @@ def test_intent_never_samples_a_window_away_from_the_grown_region() -> None:
     region = torch.zeros(224, 224, dtype=torch.bool)
     region[50:90, 120:180] = True
     for number in (1, 3, 5):
-        chosen = Iassa().select((224, 224), number, region, 10**6)
-        grown = maps.dilate(region, Iassa().sides(number)[1])
-        assert int(chosen.count(grown).min()) > 0
-        grid = masks.lay_windows((224, 224), *Iassa().sides(number))
-        assert len(chosen) == int((grid.count(grown) > 0).sum()) < 500
+        chosen = Iassa().select_windows((224, 224), number, region, 10**6)
+        grown = maps.dilate(region, Iassa().get_sides(number)[1])
+        assert int(chosen.count_pixels(grown).min()) > 0
+        grid = masks.lay_windows((224, 224), *Iassa().get_sides(number))
+        assert len(chosen) == int((grid.count_pixels(grown) > 0).sum()) < 500
 
 
 def test_official_selection_keeps_nearly_every_window() -> None:
@@ -160,20 +160,20 @@ def test_official_selection_keeps_nearly_every_window() -> None:
     region = torch.zeros(224, 224, dtype=torch.bool)
     region[50:90, 120:180] = True
     official = Iassa(variant="official")
-    assert len(official.select((224, 224), 2, region, 10**6)) == 1369
+    assert len(official.select_windows((224, 224), 2, region, 10**6)) == 1369
     small = torch.zeros_like(region)
     small[100:103, 100:103] = True
-    grid = masks.lay_windows((224, 224), *official.sides(2))
-    swallowed = int((grid.count(small) == 9).sum())
-    assert len(official.select((224, 224), 2, small, 10**6)) == 1369 - swallowed < 1369
+    grid = masks.lay_windows((224, 224), *official.get_sides(2))
+    swallowed = int((grid.count_pixels(small) == 9).sum())
+    assert len(official.select_windows((224, 224), 2, small, 10**6)) == 1369 - swallowed < 1369
 
 
 @pytest.mark.parametrize("share", [0.0, 0.95])
 def test_an_empty_or_full_region_adapts_nothing(share: float) -> None:
     """There is nothing to narrow down to, so the round takes the whole grid, capped."""
     region = noise(224, 224) < share
-    assert len(Iassa().select((224, 224), 3, region, 10**6)) == 1369
-    assert len(Iassa().select((224, 224), 3, region, 100)) == 100
+    assert len(Iassa().select_windows((224, 224), 3, region, 10**6)) == 1369
+    assert len(Iassa().select_windows((224, 224), 3, region, 100)) == 100
 
 
 def test_the_cost_is_as_documented() -> None:
@@ -194,7 +194,9 @@ def test_a_budget_leaves_something_for_every_round() -> None:
 
 def test_weights_of_finer_rounds_change_the_map() -> None:
     """(W₀ / W_k)² counts a finer window more."""
-    plain, finer = (Iassa(window=12, stride=3, finer=each)(toy.load("colour"), toy.picture(), 0) for each in (0.0, 2.0))
+    plain, finer = (
+        Iassa(window=12, stride=3, weight_power=each)(toy.load("colour"), toy.picture(), 0) for each in (0.0, 2.0)
+    )
     assert not same(plain, finer, 1e-6)
 
 
@@ -247,13 +249,13 @@ def test_plus_carries_the_errors_of_both_scales_and_compares_halves_of_the_produ
             noise(2 * many, seed=number),
         )
         scales.append(plus.Scale(cells, keep, many, jackknife.group_estimators("centred", size, keep)))
-        scales[-1].seen.add(drawn, scores)
+        scales[-1].groups.add(drawn, scores)
         side = torch.arange(2 * many) // designs.BLOCK % 2
         parts = [moments.make_estimator("centred", size, keep, 0) for _ in range(3)]
         for part, chosen in zip(parts, (side >= 0, side == 0, side == 1), strict=True):
             part.add(drawn[chosen], scores[chosen])
         plain.append(parts)
-    found, unit = plus.joined(scales, 0.5), plus.unit
+    found, unit = plus.merge_scales(scales, 0.5), maps.stretch
     variance = torch.zeros(size)
     for own, other in (plain, plain[::-1]):
         error, span = own[0].error(), own[0].map().max() - own[0].map().min()

@@ -14,7 +14,7 @@ from salience.engine.perturb import fill
 from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
 from salience.methods.input_x_gradient import InputXGradient
-from salience.methods.integrated_gradients import IntegratedGradients, quadrature
+from salience.methods.integrated_gradients import IntegratedGradients, make_quadrature
 from salience.picture import Preparation
 from tests.helpers import noise, same
 
@@ -89,7 +89,7 @@ def test_a_baseline_near_the_image_gives_slope_times_difference() -> None:
 @pytest.mark.parametrize("steps", [2, 3, 50])
 def test_weights_add_up_to_one_and_points_lie_evenly_about_the_middle(rule: Any, steps: int) -> None:
     """So a constant gradient is integrated exactly, and a straight one too."""
-    points, weights = (torch.tensor(each, dtype=torch.float64) for each in quadrature(rule, steps))
+    points, weights = (torch.tensor(each, dtype=torch.float64) for each in make_quadrature(rule, steps))
     assert len(points) == len(weights) == steps
     assert float(abs(weights.sum() - 1)) < 1e-12
     assert float(abs((points * weights).sum() - 0.5)) < 1e-12

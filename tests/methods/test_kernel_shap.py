@@ -65,7 +65,7 @@ def test_drawn_choices_equal_the_definition_in_plain_loops() -> None:
     method, cut = KernelShap(masks=62, regions=9, ridge=0.3, seed=4), Segmentation(IMAGE, 9, 4)
     d, none, whole = cut.count, ask(cut, torch.zeros(cut.count) > 0), ask(cut, torch.ones(cut.count) > 0)
     left, right = torch.zeros(d + 1, d + 1, dtype=torch.float64), torch.zeros(d + 1, dtype=torch.float64)
-    for bits in [bits for lot in method.lots(cut, 60) for bits in lot.bits]:
+    for bits in [bits for lot in method.sample_lots(cut, 60) for bits in lot.bits]:
         for i in range(d):
             right[i] += float(bits[i]) * (ask(cut, bits) - none)
             for j in range(d):
@@ -156,7 +156,7 @@ def test_pairs_cancel_what_any_two_regions_do_together() -> None:
 def test_choices_are_drawn_by_the_shapley_kernel(paired: bool) -> None:
     """A number k of d regions comes with odds 1 / (k (d − k)), each region as often as another."""
     cut = Segmentation(IMAGE, 6, 0)
-    bits = torch.cat([lot.bits for lot in KernelShap(paired=paired).lots(cut, 40_000)])
+    bits = torch.cat([lot.bits for lot in KernelShap(paired=paired).sample_lots(cut, 40_000)])
     odds = torch.tensor([1 / (k * (cut.count - k)) for k in range(1, cut.count)])
     sizes = torch.bincount(bits.sum(1), minlength=cut.count)
     assert int(sizes[0]) == 0
@@ -177,7 +177,7 @@ def test_a_single_region_has_the_whole_share(monkeypatch: pytest.MonkeyPatch) ->
 def test_all_choices_come_once_in_any_order() -> None:
     """But for none and all, which are asked before."""
     cut = Segmentation(IMAGE, 9, 0)
-    bits = torch.cat([lot.bits for lot in kernel_shap.every(cut)])
+    bits = torch.cat([lot.bits for lot in kernel_shap.enumerate_choices(cut)])
     assert len(bits) == len(bits.unique(dim=0)) == 2**cut.count - 2
     assert 0 < int(bits.sum(1).min()) <= int(bits.sum(1).max()) < cut.count
 

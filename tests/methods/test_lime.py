@@ -46,7 +46,7 @@ def slow(cut: Segmentation, choices: list[torch.Tensor], width: float, ridge: fl
 def test_lime_equals_its_definition_in_plain_loops() -> None:
     """The least Σ π(z) (f(z) − b − z · β)² + ridge · |β|², mask by mask, in double precision."""
     cut, method = Segmentation(IMAGE, 6, 3), Lime(masks=80, regions=6, width=0.3, ridge=0.5, seed=3)
-    choices = [bits for lot in method.lots(cut, 80) for bits in lot.bits]
+    choices = [bits for lot in method.sample_lots(cut, 80) for bits in lot.bits]
     assert same(method(curved(), IMAGE, 1), slow(cut, choices, 0.3, 0.5)[cut.labels].float(), 1e-7)
 
 
@@ -65,7 +65,7 @@ def test_a_linear_box_gives_each_region_its_term() -> None:
 def test_the_first_mask_shows_the_whole_image_and_the_others_half() -> None:
     """As in the paper: z is drawn uniformly around the image."""
     cut = Segmentation(IMAGE, 6, 0)
-    bits = torch.cat([lot.bits for lot in Lime().lots(cut, 2000)])
+    bits = torch.cat([lot.bits for lot in Lime().sample_lots(cut, 2000)])
     assert len(bits) == 2000
     assert bool(bits[0].all())
     assert float(bits[1:].double().mean()) == pytest.approx(0.5, abs=0.02)
@@ -74,8 +74,8 @@ def test_the_first_mask_shows_the_whole_image_and_the_others_half() -> None:
 def test_a_wide_kernel_weighs_all_masks_alike_and_a_narrow_one_the_near() -> None:
     """π = exp(−D² / (2 σ²)): 1 at the whole image; nothing shown is at distance 1."""
     bits = torch.tensor([[True] * 4, [True, False] * 2, [False] * 4])
-    assert same(Lime(width=1e6).kernel(bits), torch.ones(3), 1e-9)
-    near = Lime(width=0.25).kernel(bits)
+    assert same(Lime(width=1e6).weigh(bits), torch.ones(3), 1e-9)
+    near = Lime(width=0.25).weigh(bits)
     assert near.tolist() == pytest.approx([1.0, math.exp(-((1 - 0.5**0.5) ** 2) / 0.125), math.exp(-8)])
 
 

@@ -20,7 +20,7 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
     """Colour k: (1/N) Σ (y − ȳ) (K m_k / (1 − keep) − m_0 / keep), mask by mask; the map is minus their mean."""
     method = McRise(masks=40, cells=3, keep=0.4, colours=("red", "#80ff00"), seed=2)
     paints = torch.tensor([[1, 0, 0], [128 / 255, 1, 0]], dtype=torch.float64)
-    box, lot = curved(), next(method.lots(40, (8, 8)))
+    box, lot = curved(), next(method.sample_lots(40, (8, 8)))
     shares, scores = [], []
     for labels, shift in zip(lot.labels, lot.shifts.tolist(), strict=True):
         shares.append([slow_mask((labels == k).double(), (shift[0], shift[1]), (8, 8)) for k in range(3)])
@@ -38,7 +38,7 @@ def test_the_maps_equal_their_definition_in_plain_loops() -> None:
 
 def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
     """Every cell is left or painted, in white here, and enlarging mixes them."""
-    lot, black = next(McRise(cells=3, keep=0.3, colours=("white",)).lots(64, (9, 14))), torch.zeros(3, 9, 14)
+    lot, black = next(McRise(cells=3, keep=0.3, colours=("white",)).sample_lots(64, (9, 14))), torch.zeros(3, 9, 14)
     plain = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
     drawn, shown = lot.rasterise(black), lot.paint(torch.empty(64, 3, 9, 14), *plain)
     assert drawn.shape == (64, 9, 14)
@@ -48,7 +48,7 @@ def test_what_is_left_and_what_is_painted_add_up_to_one() -> None:
 
 def test_paint_is_normalised_cell_by_cell() -> None:
     """Which is to normalise what it makes of a pixel, also where the image shows through."""
-    lot, like = next(McRise(cells=3).lots(64, (9, 14))), torch.empty(64, 3, 9, 14)
+    lot, like = next(McRise(cells=3).sample_lots(64, (9, 14))), torch.empty(64, 3, 9, 14)
     plain = lot.paint(like.clone(), torch.ones(3, 1, 1), torch.zeros(3, 1, 1))
     scale, shift = torch.tensor([[2.0, 3, 4], [-1, 0, 5]])[..., None, None]
     assert same(lot.paint(like, scale, shift), plain * scale + shift, 1e-5)
@@ -56,7 +56,7 @@ def test_paint_is_normalised_cell_by_cell() -> None:
 
 def test_every_colour_is_as_frequent() -> None:
     """A cell that is painted takes any of them."""
-    labels = next(McRise(cells=9, keep=0.4).lots(64, (9, 9))).labels
+    labels = next(McRise(cells=9, keep=0.4).sample_lots(64, (9, 9))).labels
     shares = torch.bincount(labels.flatten(), minlength=6) / labels.numel()
     assert same(shares, torch.tensor([0.4, *5 * [0.12]]), 0.02)
 

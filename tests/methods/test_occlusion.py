@@ -64,7 +64,7 @@ def test_drops_have_the_sign_of_the_evidence() -> None:
 
 def test_a_budget_ends_it_after_any_window_beyond_the_first_cover() -> None:
     """The map of the first windows, coarse first, and no pass beyond the budget."""
-    order, cover = masks.coarse_first((8, 8), 4, 1)
+    order, cover = masks.order_windows((8, 8), 4, 1)
     for budget in (cover + 1, cover + 7):
         with start_run(budget) as run:
             found = Occlusion(4, 1)(curved(), IMAGE, 1)

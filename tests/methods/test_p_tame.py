@@ -61,7 +61,7 @@ def test_an_image_of_another_size_is_brought_to_the_features() -> None:
     box = wrap(toy.Colour(), size=(48, 64), backend="exact")
     image = torch.full((3, 48, 64), 0.4)
     image[:, 6:22, 40:56] = torch.tensor([1.0, 0, 0])[:, None, None]
-    found = PTame(trained.file(), another=True)(box, image, 0)
+    found = PTame(trained.file(), any_box=True)(box, image, 0)
     assert found.shape == (48, 64)
     assert float(found[10:18, 44:52].mean()) > 0.9
     assert float(found[30:].mean()) < 0.1
@@ -72,7 +72,7 @@ def test_an_explainer_of_another_box_is_refused_unless_allowed() -> None:
     box = wrap(toy.Colour().double(), size=32, backend="exact")
     with pytest.raises(BoxError, match="expected the box that the explainer was fitted for, toy:colour, got Colour"):
         PTame(trained.file())(box, toy.picture(32), 0)
-    assert PTame(trained.file(), another=True)(box, toy.picture(32), 0).shape == (32, 32)
+    assert PTame(trained.file(), any_box=True)(box, toy.picture(32), 0).shape == (32, 32)
 
 
 def test_without_a_file_the_explainer_of_the_box_is_found(home: Path) -> None:

@@ -117,9 +117,9 @@ def test_all_classes_at_once_are_the_maps_one_by_one(estimator: str) -> None:
     """The passes of one map; ridge is refused."""
     box, method = curved(), Rise(masks=50, cells=3, estimator=estimator)
     with start_run(batch=7) as run:
-        every = method.every(box, IMAGE)
+        every = method.explain_all(box, IMAGE)
     assert run.passes == 50
     for target in range(3):
         assert same(every[target].float(), method(box, IMAGE, target), 1e-6)
     with pytest.raises(SettingError, match="expected estimator mean, normalised or centred"):
-        Rise(estimator="ridge").every(box, IMAGE)
+        Rise(estimator="ridge").explain_all(box, IMAGE)

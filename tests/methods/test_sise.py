@@ -133,15 +133,15 @@ def test_a_higher_mu_takes_fewer_masks_and_ada_chooses_its_own() -> None:
 
 def test_the_cascade_is_the_worked_one() -> None:
     """The strong pixel of the first two blocks is lost to the last gate."""
-    how = _sise.Semantic(lambda _: 0.0, "hard", None, False, "mean")
+    how = _sise.SemanticSampling(lambda _: 0.0, "hard", None, False, "mean")
     one, two, three = (
         torch.tensor(each, dtype=torch.float64)
         for each in ([[0.2, 0.9], [0, 1]], [[0.1, 0.8], [0, 1]], [[0, 1], [0.1, 0.2]])
     )
-    merged = (one + two) * how.gated(two)
+    merged = (one + two) * how.make_gate(two)
     assert same(merged, torch.tensor([[0, 1.7], [0, 2]], dtype=torch.float64))
-    assert same((merged + three) * how.gated(three), torch.tensor([[0, 2.7], [0, 0]], dtype=torch.float64))
-    assert same(how.gated(torch.full((2, 2), 0.5)), torch.ones(2, 2))
+    assert same((merged + three) * how.make_gate(three), torch.tensor([[0, 2.7], [0, 0]], dtype=torch.float64))
+    assert same(how.make_gate(torch.full((2, 2), 0.5)), torch.ones(2, 2))
 
 
 def test_a_small_budget_keeps_the_maps_of_greatest_gradient() -> None:

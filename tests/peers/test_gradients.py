@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox
 from salience.engine import seeding
-from salience.methods.fullgrad import Fullgrad, stretched
+from salience.methods.fullgrad import Fullgrad, stretch_sizes
 from salience.methods.gradient import Gradient
 from salience.methods.guided_backprop import GuidedBackprop
 from salience.methods.input_x_gradient import InputXGradient
@@ -126,7 +126,7 @@ def test_guided_backprop_is_captums(make: Callable[[], nn.Module]) -> None:
 def test_the_parts_of_fullgrad_are_those_of_pytorch_grad_cam() -> None:
     """Its maps differ by design: it stretches each channel by itself, not the layer. So its parts are compared.
 
-    They are its biases with the means of batch norms, and its gradients at the layers; each layer is then stretched as
+    They are its biases with the means of batch norms, and its gradients at the layers; each layer is then stretch_sizes as
     the paper says.
     """
     cam = pytest.importorskip("pytorch_grad_cam")
@@ -138,9 +138,9 @@ def test_the_parts_of_fullgrad_are_those_of_pytorch_grad_cam() -> None:
     heard = list(full.activations_and_grads.gradients)
     full.activations_and_grads.release()
     leaf = seen[None].detach().requires_grad_()
-    known = stretched(leaf.detach() * torch.autograd.grad(net(leaf)[0, CLASS], leaf)[0]).sum(1)
+    known = stretch_sizes(leaf.detach() * torch.autograd.grad(net(leaf)[0, CLASS], leaf)[0]).sum(1)
     for bias, gradients in zip(full.bias_data, heard, strict=True):
-        small_map = stretched(gradients * torch.from_numpy(bias)[:, None, None]).sum(1, keepdim=True)
+        small_map = stretch_sizes(gradients * torch.from_numpy(bias)[:, None, None]).sum(1, keepdim=True)
         known = known + nn.functional.interpolate(small_map, size=SIZE, mode="bilinear")[:, 0]
     assert len(full.bias_data) == 3
     assert same(Fullgrad()(box, IMAGE, CLASS), known[0], 1e-5)  # its biases and gradients pass through float32

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from salience.boxes._graph.graph import Graph, Node
 from salience.engine.inside.hooks import as_feature_maps
-from salience.engine.inside.layers import APART
+from salience.engine.inside.layers import REDUCTION
 from salience.errors import BoxError
 from salience.types import LayerInfo
 
@@ -35,7 +35,7 @@ def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int])
         raise BoxError("expected layers with feature maps in the box, got none: take a convolutional network or a ViT")
     groups: list[list[str]] = []
     for name in spatial:
-        if groups and sides[groups[-1][0]] < APART * sides[name] and sides[name] < APART * sides[groups[-1][0]]:
+        if groups and sides[groups[-1][0]] < REDUCTION * sides[name] and sides[name] < REDUCTION * sides[groups[-1][0]]:
             groups[-1].append(name)
         else:
             groups.append([name])

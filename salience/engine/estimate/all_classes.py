@@ -19,7 +19,7 @@ class AllClasses:
         self.products = self.scores = torch.zeros(())  # Σ y ⊗ m, and last Σ m; Σ y
 
     def add(self, masks: Masks, scores: Probabilities) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         flat, rows = masks.flatten(1), scores.to(masks)
         if self.count == 0:
             self.products, self.scores = flat.new_zeros(rows.shape[1] + 1, flat.shape[1]), flat.new_zeros(rows.shape[1])
@@ -31,8 +31,8 @@ class AllClasses:
         """Return a map a class."""
         if self.count == 0:
             raise SettingError("expected at least one mask to fold, got none: add some first")
-        found, masks = self.products[:-1], self.products[-1]
+        saliency, masks = self.products[:-1], self.products[-1]
         if self.name == "centred":
-            found = found.addr(self.scores / self.count, masks, alpha=-1)
+            saliency = saliency.addr(self.scores / self.count, masks, alpha=-1)
         by = masks.clamp(min=1e-12) if self.name == "normalised" else self.count * self.keep
-        return (found / by).view(-1, *self.size)
+        return (saliency / by).view(-1, *self.size)

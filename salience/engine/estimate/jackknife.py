@@ -1,7 +1,7 @@
-"""Estimators that share the masks between them: how far their maps agree, and an error that holds for dependent masks.
+"""Groups of estimators, each with its share of the masks: stability, and an error that holds for dependent masks.
 
 The jackknife leaves each group of masks out in turn. The spread of the results is the standard error of the whole,
-whatever the masks of a group have to do with each other and whatever is made of the fold afterwards (Tukey 1958).
+however the masks of a group depend on each other and whatever is computed from the fold afterwards (Tukey 1958).
 """
 
 from __future__ import annotations
@@ -24,57 +24,60 @@ GROUPS, LEAST = 16, 8  # for the jackknife; with fewer than the least it is too 
 
 
 class Groups:
-    """Estimators that take turns: a block of masks goes to the first, the next block to the second, and so round.
+    """Estimators that take turns: a block of masks goes to the first, the next block to the second, and so on.
 
-    Those of even and those of odd number are the halves that the stability compares. With two, the error is the
+    Groups of even and of odd number are the halves that the stability compares. With two groups, the error is the
     estimator's own; with more, the jackknife's.
     """
 
     def __init__(self, make: Callable[[], Estimator], count: int = 2, block: int = BLOCK) -> None:
-        self.sides = [make() for _ in range(count)]
+        self.estimators = [make() for _ in range(count)]
         self.count, self.block = 0, block
-        self.whole: tuple[int, Estimator] | None = None  # of all that has been seen, and how many masks these were
+        self.whole: tuple[int, Estimator] | None = None  # of all masks so far, and their number
 
     def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch; who gets a mask depends on its number alone."""
-        begin = 0
-        while begin < len(scores):
-            end = min(len(scores), begin + self.block - self.count % self.block)
-            self.sides[self.count // self.block % len(self.sides)].add(masks[begin:end], scores[begin:end])
-            self.count += end - begin
-            begin = end
+        """Add a batch; which group gets a mask depends on its number alone."""
+        start = 0
+        while start < len(scores):
+            end = min(len(scores), start + self.block - self.count % self.block)
+            self.estimators[self.count // self.block % len(self.estimators)].add(masks[start:end], scores[start:end])
+            self.count += end - start
+            start = end
 
     @property
     def filled(self) -> Choice:
-        """Tell who has masks."""
-        return torch.arange(len(self.sides)) * self.block < self.count
+        """Say which groups have masks."""
+        return torch.arange(len(self.estimators)) * self.block < self.count
 
-    def merged(self, chosen: Choice) -> Estimator:
-        """Return the estimator that has seen what those chosen have seen; where few are not, all less these."""
+    def merge_groups(self, chosen: Choice) -> Estimator:
+        """Merge the groups chosen; where few are left out, take these from the merger of all."""
         missing = self.filled & ~chosen
         if 2 * int(missing.sum()) >= int(chosen.sum()):
-            first, *others = self._some(chosen)
+            first, *others = self._select(chosen)
             return first.merge(*others)
         if self.whole is None or self.whole[0] != self.count:
-            first, *others = self._some(chosen | missing)
+            first, *others = self._select(chosen | missing)
             self.whole = self.count, first.merge(*others)
-        return self.whole[1].without(*self._some(missing))
+        return self.whole[1].without(*self._select(missing))
 
-    def _some(self, chosen: Choice) -> list[Estimator]:
-        return [each for each, wanted in zip(self.sides, chosen.tolist(), strict=True) if wanted]
+    def _select(self, chosen: Choice) -> list[Estimator]:
+        return [each for each, wanted in zip(self.estimators, chosen.tolist(), strict=True) if wanted]
 
-    def halves(self) -> tuple[Map, Map] | None:
-        """Fold those of even and those of odd number; None while the first block fills."""
-        even = torch.arange(len(self.sides)) % 2 == 0
+    def fold_halves(self) -> tuple[Map, Map] | None:
+        """Fold the groups of even and of odd number; None while the first block fills."""
+        even = torch.arange(len(self.estimators)) % 2 == 0
         if self.count <= self.block:
             return None
-        return self.merged(self.filled & even).map(), self.merged(self.filled & ~even).map()
+        return self.merge_groups(self.filled & even).map(), self.merge_groups(self.filled & ~even).map()
 
-    def found(self) -> Estimate:
-        """Fold what has been seen. Stability compares every fourth pixel of the halves' maps, which is plenty."""
-        whole, jackknifed = self.merged(self.filled | (torch.arange(len(self.sides)) == 0)), len(self.sides) > 2
-        error = estimate_error(lambda chosen: self.merged(chosen).map(), self.filled) if jackknifed else whole.error()
-        halves = self.halves()
+    def estimate(self) -> Estimate:
+        """Fold all masks so far. Stability compares every fourth pixel of the halves' maps, which is plenty."""
+        whole = self.merge_groups(self.filled | (torch.arange(len(self.estimators)) == 0))
+        if len(self.estimators) > 2:
+            error = estimate_error(lambda chosen: self.merge_groups(chosen).map(), self.filled)
+        else:
+            error = whole.error()
+        halves = self.fold_halves()
         stability = None if halves is None else maps.rank_agreement(*(each[::4, ::4] for each in halves))
         return Estimate(whole.map().float(), None if error is None else error.float(), stability)
 
@@ -98,7 +101,7 @@ def estimate_error(fold: Callable[[Choice], Map], filled: Choice) -> Map | None:
 
 
 def standard_error(without: Tensor) -> Tensor:
-    """Return the jackknife's standard error from what is found without each of g groups: √((g − 1)/g · Σ (· − mean)²)."""
+    """Return the jackknife's standard error from the results without each of g groups: √((g − 1)/g · Σ (· − mean)²)."""
     squares = (without - without.mean(0)).square().mean(0)  # several times as quick as `var` along the first dimension
     error: Tensor = (squares * (len(without) - 1)).sqrt()
     return error

@@ -1,4 +1,4 @@
-"""Linear surrogates: explain the score by which regions of the image are seen, with a regression that never keeps a mask.
+"""Linear surrogates: regress the score on which regions of the image are visible; no mask is kept.
 
 The errors come from leaving out one of 32 groups of masks at a time (the delete-a-group jackknife, Shao and Wu 1989):
 they hold whatever the noise of a score depends on, for paired masks too, and are too wide rather than too narrow where
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from salience.engine import maps
 from salience.engine.estimate.jackknife import standard_error
+from salience.engine.perturb.masks import MaskStack
 from salience.engine.perturb.superpixels import segment
 from salience.types import Estimate, Image, Map, Masks
 
@@ -23,7 +24,7 @@ GROUPS = 32
 
 
 class Segmentation:
-    """An image cut into regions; its name is its content, for answers are remembered by what a mask shows."""
+    """The regions of an image; its name is a hash of them, for scores are cached by what a mask shows."""
 
     def __init__(self, image: Image, count: int, seed: int) -> None:
         self.labels = segment(image, count, seed)
@@ -31,29 +32,23 @@ class Segmentation:
         self.name = blake2b(self.labels.numpy().tobytes(), digest_size=16).hexdigest()
 
     def __repr__(self) -> str:
-        return f"<cut {self.name}>"
+        return f"<segmentation {self.name}>"
 
     def paint(self, values: Float[Tensor, " d"]) -> Map:
-        """Give every pixel its region's value."""
+        """Set every pixel to the value of its region."""
         return values[self.labels]
 
 
 @dataclass(frozen=True)
-class RegionMasks:
+class RegionMasks(MaskStack):
     """Masks that show some regions and hide the others: one bit a region."""
 
     bits: Bool[Tensor, "n d"]
-    cut: Segmentation
-
-    def __len__(self) -> int:
-        return len(self.bits)
-
-    def __getitem__(self, part: slice) -> RegionMasks:
-        return RegionMasks(self.bits[part], self.cut)
+    segmentation: Segmentation
 
     def rasterise(self, like: Tensor) -> Masks:
-        """Paint the bits on the regions."""
-        labels = self.cut.labels.to(like.device)
+        """Set every pixel to the bit of its region."""
+        labels = self.segmentation.labels.to(like.device)
         flat = self.bits.to(like).index_select(1, labels.flatten())  # quicker than an index
         return flat.view(len(flat), *labels.shape)
 
@@ -64,12 +59,13 @@ class RidgeRegression:
     Rows go to groups by their number, two by two, so that pairs stay together. With `intercept=False`, b is 0.
     """
 
-    def __init__(self, wide: int, penalty: float, *, intercept: bool) -> None:
+    def __init__(self, dimensions: int, penalty: float, *, intercept: bool) -> None:
         self.penalty, self.intercept, self.count = penalty, intercept, 0
-        self.products = torch.zeros(GROUPS, wide + 2, wide + 2, dtype=torch.float64)  # Σ w r rᵀ, where r is 1, x, y
+        side = dimensions + 2
+        self.products = torch.zeros(GROUPS, side, side, dtype=torch.float64)  # Σ w r rᵀ, where r is 1, x, y
 
     def add(self, x: Tensor, y: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         exact = x.double().cpu()
         rows = torch.cat([torch.ones_like(exact[:, :1]), exact, y.double().cpu()[:, None]], dim=1)
         group = (self.count + torch.arange(len(rows))) // 2 % GROUPS
@@ -79,7 +75,7 @@ class RidgeRegression:
         self.count += len(rows)
 
     def solve(self, products: Float[Tensor, "g r r"]) -> Float[Tensor, "g d"]:
-        """Return β, the shortest where several do equally well."""
+        """Return β, the shortest of several that fit equally well."""
         if self.intercept:
             first = products[:, :1]
             products = products - first.mT @ first / products[:, :1, :1].clamp(min=1e-300)
@@ -88,13 +84,13 @@ class RidgeRegression:
         solved: Tensor = torch.linalg.pinv(penalised, rtol=1e-10, hermitian=True) @ xy
         return solved[..., 0]
 
-    def found(self, cut: Segmentation, base: float = 0.0) -> Estimate:
-        """Fold what has been seen into a map of β + base. Stability compares every fourth pixel of the halves' maps."""
+    def estimate(self, segmentation: Segmentation, offset: float = 0.0) -> Estimate:
+        """Fold all masks so far into a map of β + offset. Stability compares every fourth pixel of the halves' maps."""
         whole, used = self.products.sum(0), max(1, min(GROUPS, (self.count + 1) // 2))
         halves = torch.stack([self.products[0::2].sum(0), self.products[1::2].sum(0)])
         solved = self.solve(torch.cat([whole[None], halves, whole - self.products[:used]]))
-        values, one, other, without = solved[0] + base, solved[1], solved[2], solved[3:]
+        values, one, other, without = solved[0] + offset, solved[1], solved[2], solved[3:]
         error = standard_error(without)
-        stability = maps.rank_agreement(*(cut.paint(each)[::4, ::4] for each in (one, other)))
-        evidence = {"regions": cut.labels, "values": values.float()}
-        return Estimate(cut.paint(values).float(), cut.paint(error).float(), stability, evidence)
+        stability = maps.rank_agreement(*(segmentation.paint(each)[::4, ::4] for each in (one, other)))
+        evidence = {"regions": segmentation.labels, "values": values.float()}
+        return Estimate(segmentation.paint(values).float(), segmentation.paint(error).float(), stability, evidence)

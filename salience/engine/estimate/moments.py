@@ -4,11 +4,11 @@ With N masks m_i of mean p and scores y_i, at each pixel:
 
     mean        Σ y m / (N p)                   RISE as published
     normalised  Σ y m / Σ m                     no uneven coverage
-    centred     Σ (y − ȳ) m / (N p)             the covariance form: without the constant, which carries only noise
+    centred     Σ (y − ȳ) m / (N p)             the covariance form: without the constant, which adds only noise
     ridge       regression of y on the mean of m over the cells of a grid
 
 Each can be merged with others of its kind. All but `ridge` have a standard error per pixel, for independent masks; where
-masks are not independent, and for `ridge`, `groups` finds it.
+masks are not independent, and for `ridge`, `jackknife` estimates it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from salience.engine import maps
 from salience.errors import SettingError
 from salience.types import Map, Masks, Scores
 
-FEW = 256  # masks whose sums single precision holds well enough
+RECENT = 256  # masks whose sums single precision holds well enough
 Name = Literal["mean", "normalised", "centred", "ridge"]
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Takes in batches and folds them."""
+    """Adds up batches of masks and scores, and folds them."""
 
     def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         ...
 
     def merge(self, *others: Self) -> Self:
-        """Return the estimator that has seen what all of them have seen."""
+        """Return the estimator of the masks of all."""
         ...
 
     def without(self, *others: Self) -> Self:
-        """Return the estimator that has seen what this one has and those have not, which are part of it."""
+        """Return the estimator of this one's masks less those of the others, which are part of it."""
         ...
 
     def map(self) -> Map:
@@ -59,39 +59,40 @@ class Moments:
         self.name, self.size, self.keep = name, size, keep
         self.scores = torch.zeros(3, dtype=torch.float64)  # N, Σ y, Σ y²
         self.sums: Float[Tensor, "2 3 p"] | None = None
-        self.part: Float[Tensor, "2 3 p"] | None = None  # of the last few masks, in single precision
-        self.few = 0  # how many
+        self.recent: Float[Tensor, "2 3 p"] | None = None  # of the last few masks, in single precision
+        self.recent_count = 0  # how many
 
     def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         flat = masks.flatten(1)
         powers = torch.stack([torch.ones_like(scores), scores, scores**2])
-        if self.part is None:
-            self.part = flat.new_zeros(2, 3, flat.shape[1])
-        self.part[0].addmm_(powers.to(flat), flat)
-        self.part[1].addmm_(powers.to(flat), flat.square())
+        if self.recent is None:
+            self.recent = flat.new_zeros(2, 3, flat.shape[1])
+        self.recent[0].addmm_(powers.to(flat), flat)
+        self.recent[1].addmm_(powers.to(flat), flat.square())
         self.scores += powers.cpu().double().sum(1)
-        self.few += len(flat)
-        if self.few >= FEW:
+        self.recent_count += len(flat)
+        if self.recent_count >= RECENT:
             self.flush()
 
     def flush(self) -> None:
-        """Add what few masks gave to the sums in double precision."""
-        if self.part is not None and self.few:
-            part = (self.part.cpu() if self.part.device.type == "mps" else self.part).double()  # Apple's GPUs have no double
-            self.sums = part.clone() if self.sums is None else self.sums.add_(part)
-            self.part.zero_()
-            self.few = 0
+        """Add the sums of the last few masks to those in double precision."""
+        if self.recent is not None and self.recent_count:
+            single = self.recent.cpu() if self.recent.device.type == "mps" else self.recent  # Apple's GPUs have no double
+            exact = single.double()
+            self.sums = exact.clone() if self.sums is None else self.sums.add_(exact)
+            self.recent.zero_()
+            self.recent_count = 0
 
     def merge(self, *others: Moments) -> Moments:
-        """Return the estimator that has seen what all of them have seen."""
-        return self._plus(1, *others)
+        """Return the estimator of the masks of all."""
+        return self._combine(1, *others)
 
     def without(self, *others: Moments) -> Moments:
-        """Return the estimator that has seen what this one has and those have not."""
-        return self._plus(-1, *others)
+        """Return the estimator of this one's masks less those of the others."""
+        return self._combine(-1, *others)
 
-    def _plus(self, sign: int, *others: Moments) -> Moments:
+    def _combine(self, sign: int, *others: Moments) -> Moments:
         whole = Moments(self.name, self.size, self.keep)
         for each, signed in ((self, 1), *((other, sign) for other in others)):
             each.flush()
@@ -102,7 +103,7 @@ class Moments:
 
     def map(self) -> Map:
         """Return the map."""
-        n, total, _, sums = self._settled()
+        n, total, _, sums = self._read_sums()
         m, ym, _ = sums[0]
         saliency: Tensor
         if self.name == "normalised":
@@ -115,7 +116,7 @@ class Moments:
 
     def error(self) -> Map:
         """Return the standard error of each pixel of the map."""
-        n, total, squares, ((m, ym, yym), (mm, ymm, yymm)) = self._settled()
+        n, total, squares, ((m, ym, yym), (mm, ymm, yymm)) = self._read_sums()
         p, mean, saliency = self.keep, total / n, self.map().flatten()
         error: Tensor
         if self.name == "normalised":
@@ -129,7 +130,7 @@ class Moments:
             error = (second / n - (saliency * p) ** 2).clamp(min=0).sqrt() / (n**0.5 * p)
         return error.reshape(self.size)
 
-    def _settled(self) -> tuple[float, float, float, Float[Tensor, "2 3 p"]]:
+    def _read_sums(self) -> tuple[float, float, float, Float[Tensor, "2 3 p"]]:
         """Return N, Σ y, Σ y² and the other sums."""
         self.flush()
         if self.sums is None:
@@ -146,24 +147,24 @@ class Ridge:
 
     def __init__(self, size: tuple[int, int], cells: int, strength: float = 0.01) -> None:
         self.size, self.cells, self.strength = size, cells, strength
-        wide = cells**2 + 2  # 1, the cells, the score
-        self.products = torch.zeros(wide, wide, dtype=torch.float64)
+        dimensions = cells**2 + 2  # 1, the cells, the score
+        self.products = torch.zeros(dimensions, dimensions, dtype=torch.float64)
 
     def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         x = maps.pool(masks, (self.cells, self.cells)).flatten(1)
         rows = torch.cat([torch.ones_like(x[:, :1]), x, scores[:, None].to(x)], dim=1).cpu().double()
         self.products += rows.T @ rows
 
     def merge(self, *others: Ridge) -> Ridge:
-        """Return the estimator that has seen what all of them have seen."""
-        return self._of(self.products + sum(each.products for each in others))
+        """Return the estimator of the masks of all."""
+        return self._make_from(self.products + sum(each.products for each in others))
 
     def without(self, *others: Ridge) -> Ridge:
-        """Return the estimator that has seen what this one has and those have not."""
-        return self._of(self.products - sum(each.products for each in others))
+        """Return the estimator of this one's masks less those of the others."""
+        return self._make_from(self.products - sum(each.products for each in others))
 
-    def _of(self, products: Tensor) -> Ridge:
+    def _make_from(self, products: Tensor) -> Ridge:
         whole = Ridge(self.size, self.cells, self.strength)
         whole.products = products
         return whole
@@ -178,7 +179,7 @@ class Ridge:
         return maps.resize(weights.reshape(self.cells, self.cells), self.size)
 
     def error(self) -> None:
-        """Return nothing: `groups` finds it."""
+        """Return none: `jackknife` estimates it."""
 
 
 def make_estimator(name: Name, size: tuple[int, int], keep: float, cells: int) -> Estimator:

@@ -19,21 +19,21 @@ class OcclusionEstimate:
         self.corners = torch.zeros(2, 2, size[0] + 1, size[1] + 1, dtype=torch.float64)  # half, (Σ ω drop, Σ ω)
 
     def add(self, windows: Windows, drops: Scores, weight: float = 1.0) -> None:
-        """Take in windows and what hiding each cost. Odd and even windows go to different halves."""
+        """Add windows and the drop of each. Odd and even windows go to different halves."""
         side = (torch.arange(len(windows)) + self.count) % 2
         for half in (0, 1):
             chosen = side == half
             part = Windows(windows.edges[chosen], windows.size)
-            part.note(weight * drops.cpu().double()[chosen], self.corners[half, 0])
-            part.note(torch.full((len(part),), weight, dtype=torch.float64), self.corners[half, 1])
+            part.add_to_corners(weight * drops.cpu().double()[chosen], self.corners[half, 0])
+            part.add_to_corners(torch.full((len(part),), weight, dtype=torch.float64), self.corners[half, 1])
         self.count += len(windows)
 
     def map(self) -> Map:
         """Return the mean drop; 0 where nothing was hidden."""
         return divide(*integrate(self.corners.sum(0)))
 
-    def found(self) -> Estimate:
-        """Return the map, and how far the halves agree where both have looked."""
+    def estimate(self) -> Estimate:
+        """Return the map, and the agreement of the halves where both hid something."""
         sums = integrate(self.corners)
         halves = divide(sums[:, 0], sums[:, 1])
         both = (sums[:, 1] > 0.5).all(0)
@@ -41,6 +41,6 @@ class OcclusionEstimate:
         return Estimate(self.map().float(), stability=stability)
 
 
-def divide(cost: Float[Tensor, "*n h w"], times: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    """Divide; 0 where nothing was hidden, whatever the running sums leave there."""
-    return torch.where(times > 1e-6, cost / times.clamp(min=1e-6), 0)
+def divide(drops: Float[Tensor, "*n h w"], times: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """Divide; 0 where nothing was hidden, whatever rounding leaves there."""
+    return torch.where(times > 1e-6, drops / times.clamp(min=1e-6), 0)

@@ -13,25 +13,25 @@ from salience.types import Estimate, GreyBox, Images, OpenBox, Target
 
 Features = Float[Tensor, "_ c y x"]
 Weigh = Callable[[Tensor, Tensor], Tensor]
-"""From activations and gradients (n c y x), either of which may be a batch of one, to weights (n c y x) or (n c 1 1)."""
+"""Maps activations and gradients (n c y x), either of which may be a batch of one, to weights (n c y x) or (n c 1 1)."""
 
 
 def explain(
     box: OpenBox, images: Images, targets: Sequence[Target], layer: str | None, weigh: Weigh, *, rectify: bool = True
 ) -> list[Estimate]:
     """Weigh the feature maps of one layer by what `weigh` makes of activations and gradients."""
-    at = choose_layer(box, images, layer)
-    found: list[Estimate] = []
-    for _, _, reading in introspect(box, images, targets, [at]):
-        features, gradients = reading.activations[at].float(), reading.gradients[at].float()
-        summed = (weigh(features, gradients) * features).sum(1)
-        large = enlarge(summed.relu() if rectify else summed, images)
-        silent = gradients.abs().flatten(1).amax(1) == 0
-        found += [
-            Estimate(each, evidence={"layers": (at,)}, notes=describe_layer(box, layer, silent=bool(quiet)))
-            for each, quiet in zip(large, silent, strict=True)
+    chosen = choose_layer(box, images, layer)
+    estimates: list[Estimate] = []
+    for _, _, result in introspect(box, images, targets, [chosen]):
+        features, gradients = result.activations[chosen].float(), result.gradients[chosen].float()
+        sums = (weigh(features, gradients) * features).sum(1)
+        large = enlarge(sums.relu() if rectify else sums, images)
+        without_gradient = gradients.abs().flatten(1).amax(1) == 0
+        estimates += [
+            Estimate(each, evidence={"layers": (chosen,)}, notes=describe_layer(box, layer, blank=bool(zero)))
+            for each, zero in zip(large, without_gradient, strict=True)
         ]
-    return found
+    return estimates
 
 
 def enlarge(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ 3 h w"]) -> Float[Tensor, "n h w"]:
@@ -40,9 +40,9 @@ def enlarge(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ 3 h w"]) -> 
     return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def describe_layer(box: GreyBox, layer: str | None, *, silent: bool) -> tuple[str, ...]:
-    """Say what a reader must know of the layer."""
-    said = [box.layer_info().note] if layer is None and box.layer_info().note else []
-    if silent:
-        said.append("the layer gets no gradient from the target, so the map is blank: choose an earlier layer")
-    return tuple(said)
+def describe_layer(box: GreyBox, layer: str | None, *, blank: bool) -> tuple[str, ...]:
+    """Write the notes that a reader of the map needs about the layer."""
+    notes = [box.layer_info().note] if layer is None and box.layer_info().note else []
+    if blank:
+        notes.append("the layer gets no gradient from the target, so the map is blank: choose an earlier layer")
+    return tuple(notes)

@@ -1,4 +1,4 @@
-"""Slopes without gradients: raise one feature map at a time by a little, and see how the score follows.
+"""Gradients by finite differences: raise one feature map at a time by a step, and take the change of the score.
 
 Raising map k by ε at every place changes the score by ε Σ over places of ∂score / ∂A_k: one pass a map through what
 comes after the layer. For boxes that let features be replaced but do not differentiate.
@@ -26,25 +26,27 @@ def estimate_gradients(
     """Return, for each layer, the mean gradient over places of each target's log-probability along each feature map."""
     softmax = bool((score_batch(box, image).sum(1) - 1).abs() < 1e-3)  # else each class has a score of its own
 
-    def aimed(target: Target) -> Callable[[Probabilities], Scores]:
+    def make_log_target(target: Target) -> Callable[[Probabilities], Scores]:
         return lambda row: pick(target, row.double().log_softmax(1) if softmax else row.double())
 
-    aims, bare = [aimed(each) for each in targets], box.with_logits()
-    return {layer: _along(bare, image, aims, layer, each) for layer, each in maps.items()}
+    log_targets, logit_box = [make_log_target(each) for each in targets], box.with_logits()
+    return {layer: _differentiate_layer(logit_box, image, log_targets, layer, each) for layer, each in maps.items()}
 
 
 def count_passes(maps: Mapping[str, Features]) -> int:
-    """Count the passes of `gradients`."""
+    """Count the passes of `estimate_gradients`."""
     return 1 + sum(1 + each.shape[1] for each in maps.values())
 
 
-def _along(box: GreyBox, image: Images, aims: Sequence[Target], layer: str, maps: Features) -> Float[Tensor, "t c"]:
+def _differentiate_layer(
+    box: GreyBox, image: Images, log_targets: Sequence[Target], layer: str, maps: Features
+) -> Float[Tensor, "t c"]:
     channels = maps.shape[1]
     step = STEP * maps.std().clamp(min=1e-6)
 
-    def raised(part: slice) -> Features:
+    def raise_maps(part: slice) -> Features:
         numbers = torch.arange(-1, channels, device=maps.device)[part]  # the first raises none
         return maps + step * (numbers[:, None] == torch.arange(channels, device=maps.device))[:, :, None, None]
 
-    scores = score_replaced(box, image, aims, layer, raised, channels + 1)
+    scores = score_replaced(box, image, log_targets, layer, raise_maps, channels + 1)
     return ((scores[:, 1:] - scores[:, :1]) / (step * maps.shape[2] * maps.shape[3])).float()

@@ -1,4 +1,4 @@
-"""Differentiate a score with respect to the image and to inner layers, and leave nothing behind."""
+"""Differentiate a score with respect to the image and to inner layers, without side effects on the module."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from salience.engine import target as targets
 from salience.engine.inside.hooks import expect_maps, expect_ran, record_activations
+from salience.engine.target import pick
 from salience.errors import SettingError
 from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities, Target
 
@@ -32,31 +32,33 @@ def differentiate(
     with (
         torch.inference_mode(False),
         torch.set_grad_enabled(IMAGE in layers),
-        record_activations(module, inner, gradients=True) as seen,
+        record_activations(module, inner, gradients=True) as recorded,
     ):
         leaf = images.detach().clone().requires_grad_(IMAGE in layers)
         raw = logits(leaf)
-        at = [expect_ran(layer, leaf if layer == IMAGE else seen.get(layer)) for layer in layers]
+        tensors = [expect_ran(layer, leaf if layer == IMAGE else recorded.get(layer)) for layer in layers]
         likeliest: list[Target] = [int(k) for k in raw.detach().argmax(1)]
-        aims = likeliest if wanted is None else list(wanted)
-        if len(aims) != len(images) and len(images) != 1:
-            raise SettingError(f"expected one target an image, or several for one image, got {len(aims)} for {len(images)}")
+        chosen = likeliest if wanted is None else list(wanted)
+        if len(chosen) != len(images) and len(images) != 1:
+            raise SettingError(
+                f"expected one target an image, or several for one image, got {len(chosen)} for {len(images)}"
+            )
         scaled = scale(raw)
-        scores = _scores(aims, scaled)
-        rounds = [scores.sum()] if len(images) == len(aims) else list(scores)
-        rows = [torch.autograd.grad(score, at, retain_graph=score is not rounds[-1], allow_unused=True) for score in rounds]
-    gradients = [_join(x, each) for x, each in zip(at, zip(*rows, strict=True), strict=True)]
+        scores = _pick_scores(chosen, scaled)
+        sums = [scores.sum()] if len(images) == len(chosen) else list(scores)
+        rows = [torch.autograd.grad(score, tensors, retain_graph=score is not sums[-1], allow_unused=True) for score in sums]
+    gradients = [_fill_missing(x, each) for x, each in zip(tensors, zip(*rows, strict=True), strict=True)]
     views = (
         {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
-        for group in ([x.detach() for x in at], gradients)
+        for group in ([x.detach() for x in tensors], gradients)
     )
-    return ActivationsAndGradients(tuple(aims), scores.detach(), raw.detach(), *views)
+    return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), *views)
 
 
-def _join(at: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
-    return torch.cat([torch.zeros_like(at) if each is None else each for each in gradients])
+def _fill_missing(tensor: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([torch.zeros_like(tensor) if each is None else each for each in gradients])
 
 
-def _scores(aims: Sequence[Target], scaled: Probabilities) -> Tensor:
-    rows = scaled.expand(len(aims), -1) if len(scaled) == 1 else scaled
-    return torch.cat([targets.pick(aim, row[None]) for aim, row in zip(aims, rows, strict=True)])
+def _pick_scores(chosen: Sequence[Target], scaled: Probabilities) -> Tensor:
+    rows = scaled.expand(len(chosen), -1) if len(scaled) == 1 else scaled
+    return torch.cat([pick(target, row[None]) for target, row in zip(chosen, rows, strict=True)])

@@ -1,7 +1,7 @@
-"""Read, or replace, a torch module's inner activations. Hooks live only inside the `with`.
+"""Record, or replace, a torch module's inner activations. Hooks exist only inside the `with`.
 
-A *layer* is what a named module puts out (`layer3`), or what goes into it (`layer3:in`), where no module's output is
-the tensor in question.
+A *layer* is the output of a named module (`layer3`), or its input (`layer3:in`), where no module's output is the tensor
+in question.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INPUT = ":in"
 def record_activations(
     module: nn.Module, layers: Sequence[str], change: Mapping[str, Change] | None = None, *, gradients: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """Collect the tensors at the named layers, keyed by name; of a layer that runs twice, the last time.
+    """Collect the tensors at the named layers, keyed by name; of a layer that runs twice, the last one.
 
     `change` replaces a layer's tensor by a function of it. With `gradients`, gradients are recorded from the first layer
     on: what comes before it runs without.
@@ -34,50 +34,53 @@ def record_activations(
     for layer in layers:
         if layer.removesuffix(INPUT) not in named or not layer:
             raise UnknownName.of("layer", layer, [name for name in named if name])
-    seen: dict[str, Tensor] = {}
+    recorded: dict[str, Tensor] = {}
     handles: list[Any] = []
     try:
         for layer in layers:
-            inner, task = named[layer.removesuffix(INPUT)], _make_change(seen, layer, (change or {}).get(layer), gradients)
+            inner, replace = (
+                named[layer.removesuffix(INPUT)],
+                _make_hook(recorded, layer, (change or {}).get(layer), gradients),
+            )
             if layer.endswith(INPUT):
-                handles.append(inner.register_forward_pre_hook(_pre_hook(task), with_kwargs=True))
+                handles.append(inner.register_forward_pre_hook(_pre_hook(replace), with_kwargs=True))
             else:
-                handles.append(inner.register_forward_hook(_forward_hook(task)))
-        yield seen
+                handles.append(inner.register_forward_hook(_forward_hook(replace)))
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _make_change(seen: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
-    def task(value: Tensor) -> Tensor:
+def _make_hook(recorded: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
+    def replace(value: Tensor) -> Tensor:
         if gradients:
-            torch.set_grad_enabled(True)  # whoever runs the module puts the mode back
+            torch.set_grad_enabled(True)  # the caller of the module restores the mode
             value = value if value.requires_grad else value.detach().requires_grad_()
-        seen[layer] = value
-        return value.clone() if change is None else change(value)  # what follows may write in place, as many a ReLU does
+        recorded[layer] = value
+        return value.clone() if change is None else change(value)  # the next module may write in place, as many a ReLU does
 
-    return task
+    return replace
 
 
-def _forward_hook(task: Change) -> Callable[[nn.Module, Any, Any], Any]:
+def _forward_hook(replace: Change) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         value = first_tensor(output)
         if value is None:
             return None
-        onward = task(value)
-        return onward if output is value else _replace_first(output, onward)
+        replaced = replace(value)
+        return replaced if output is value else _replace_first(output, replaced)
 
     return hook
 
 
-def _pre_hook(task: Change) -> Callable[[nn.Module, Any, Any], Any]:
+def _pre_hook(replace: Change) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(_module: nn.Module, inputs: Any, named: Any) -> Any:
         value = first_tensor(inputs)
         if value is not None:
-            return (task(value), *inputs[1:]), named
+            return (replace(value), *inputs[1:]), named
         key = next((key for key, each in named.items() if isinstance(each, torch.Tensor)), None)
-        return None if key is None else (inputs, {**named, key: task(named[key])})
+        return None if key is None else (inputs, {**named, key: replace(named[key])})
 
     return hook
 
@@ -152,10 +155,10 @@ def find_token_grid(output: Tensor, size: tuple[int, int]) -> tuple[int, int, in
     """Find how many tokens of (n t c) stand in front of the grid, and its rows and columns."""
     if output.ndim != 3:
         return None
-    for slack in (0, max(size)):  # sides that the patch does not divide give grids a row or column off
+    for tolerance in (0, max(size)):  # sides that the patch does not divide give grids a row or column off
         for prefix in range(17):
             tokens = output.shape[1] - prefix
             rows = round(math.sqrt(max(tokens, 0) * size[0] / size[1]))
-            if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= slack:
+            if rows > 1 and tokens % rows == 0 and abs(tokens // rows * size[0] - rows * size[1]) <= tolerance:
                 return prefix, rows, tokens // rows
     return None

@@ -1,6 +1,6 @@
-"""Slopes at the pixels, of images as they are and of changed copies of them: per unit of the pixels' own 0…1.
+"""Gradients with respect to the pixels, of images and of changed copies of them: per unit of the pixels' own 0…1.
 
-They are taken before the box's normalisation; one that the network sees is `std` times as large.
+They are taken before the box's normalisation; the gradient at the network's own input is `std` times as large.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ LOT = 256  # changed copies that exist at a time, of all images together
 BLANK = "the image gets no gradient from the target, so the map is blank"
 
 
-def expect_choice(name: str, given: str, known: object) -> None:
-    """Refuse a word that is none of a `Literal`."""
-    words = [str(word) for word in get_args(known)]
-    if given not in words:
-        raise SettingError(f"expected {name}, one of {', '.join(words)}, got {given!r}")
+def expect_choice(name: str, value: str, choices: object) -> None:
+    """Refuse a value that is none of a `Literal`."""
+    names = [str(choice) for choice in get_args(choices)]
+    if value not in names:
+        raise SettingError(f"expected {name}, one of {', '.join(names)}, got {value!r}")
 
 
 def fold_channels(values: Float[Tensor, "n 3 h w"], channels: Channels) -> Float[Tensor, "n h w"]:
-    """Make one map of the three channels."""
+    """Reduce the three channels to one map."""
     if channels == "sum":
         return values.sum(1)
     return values.abs().amax(1) if channels == "max-abs" else values.abs().sum(1)
 
 
 def make_estimates(values: Float[Tensor, "n 3 h w"], channels: Channels, passes: int | None = None) -> list[Estimate]:
-    """Make a map of each, and say where there is nothing to see."""
+    """Make an estimate of each, with a note where the map is blank."""
     blank = values.flatten(1).count_nonzero(1) == 0
-    both = zip(fold_channels(values, channels), blank, strict=True)
-    return [Estimate(each, notes=(BLANK,) if bool(empty) else (), passes=passes) for each, empty in both]
+    pairs = zip(fold_channels(values, channels), blank, strict=True)
+    return [Estimate(each, notes=(BLANK,) if bool(empty) else (), passes=passes) for each, empty in pairs]
 
 
 def find_zero(box: OpenBox, images: Images) -> Float[Tensor, "3 1 1"]:
-    """Return the colour that the network sees as 0: the mean of its normalisation; black where it has none."""
+    """Return the colour that is 0 at the network's input: the mean of its normalisation; black where it has none."""
     preparation = getattr(box, "preparation", None)
     return images.new_tensor(box.mean if preparation is None else preparation.mean)[:, None, None]
 
@@ -65,16 +65,16 @@ def sum_gradients(
     `copy(i, k)` makes copy k of image i. Several targets of one image have each its own passes.
     """
     expect_targets(box, images, targets)
-    count, whole = len(weights), len(weights) * len(targets)
-    plan_passes(whole, default=0, least=whole, what=f"{whole} changed copies")
+    count, total = len(weights), len(weights) * len(targets)
+    plan_passes(total, default=0, least=total, what=f"{total} changed copies")
     totals = images.new_zeros(len(targets), *images.shape[1:])
     scores = totals.new_zeros(len(targets), count)
-    for begin in range(0, whole, LOT):
-        lot = range(begin, min(begin + LOT, whole))
-        shown = torch.stack([copy(min(one // count, len(images) - 1), one % count) for one in lot])
-        for part, _, reading in introspect(box, shown, [targets[one // count] for one in lot], [IMAGE]):
+    for start in range(0, total, LOT):
+        lot = range(start, min(start + LOT, total))
+        copies = torch.stack([copy(min(number // count, len(images) - 1), number % count) for number in lot])
+        for part, _, result in introspect(box, copies, [targets[number // count] for number in lot], [IMAGE]):
             # one after another: the order of a sum must depend neither on batch size nor on device
-            for one, gradient, score in zip(lot[part], reading.gradients[IMAGE], reading.scores, strict=True):
-                totals[one // count] += weights[one % count] * (gradient.square() if square else gradient).to(totals)
-                scores[one // count, one % count] = score
+            for number, gradient, score in zip(lot[part], result.gradients[IMAGE], result.scores, strict=True):
+                totals[number // count] += weights[number % count] * (gradient.square() if square else gradient).to(totals)
+                scores[number // count, number % count] = score
     return totals, scores

@@ -1,6 +1,6 @@
-"""The loop for methods that look inside a box: it batches, counts, reports progress and keeps to the budget.
+"""The loop for methods that read layers and gradients: it batches, counts, reports progress and keeps to the budget.
 
-It is to readings what `probe.each` is to scores.
+What `query.loop.score_masked` is for scores, it is for activations and gradients.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from salience.types import (
     Target,
 )
 
-MOST = 64  # images that are differentiated at a time: their activations are all kept
+MOST = 64  # images that are differentiated at a time: all their activations are in memory
 
 Answer = TypeVar("Answer")
 
@@ -49,37 +49,37 @@ def introspect(
     *,
     most: int = MOST,
 ) -> Iterator[tuple[slice, Images, ActivationsAndGradients]]:
-    """Read the layers for each image and its target, part by part; one image with several targets is one part.
+    """Read layers and gradients for each image and its target, batch by batch; one image with several targets is one batch.
 
     Counts one pass an image. Raises BudgetError when the budget does not allow all.
     """
     expect_fitting(images, targets)
     plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
-    several = len(images) == 1
+    one_image = len(images) == 1
 
-    def ask(part: slice) -> tuple[Images, ActivationsAndGradients]:
-        shown = images[part].to(box.device)
-        with guard(box, shown):
-            reading = box.differentiate(shown, targets if several else targets[part], layers, of)
-        expect_finite(box, reading.logits)
-        return shown, reading
+    def run_part(part: slice) -> tuple[Images, ActivationsAndGradients]:
+        batch = images[part].to(box.device)
+        with guard(box, batch):
+            result = box.differentiate(batch, targets if one_image else targets[part], layers, of)
+        expect_finite(box, result.logits)
+        return batch, result
 
-    for part, (shown, reading) in run_in_parts(box, len(images), most, "gradients", ask):
-        yield slice(0, len(targets)) if several else part, shown, reading
+    for part, (batch, result) in run_in_parts(box, len(images), most, "gradients", run_part):
+        yield slice(0, len(targets)) if one_image else part, batch, result
 
 
 def read_activations(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
     """Read the named layers: one pass an image."""
 
-    def ask(part: slice) -> dict[str, Features]:
+    def run_part(part: slice) -> dict[str, Features]:
         with guard(box, images[part]):
-            seen = box.activations(images[part].to(box.device), layers)
-        for each in seen.values():
+            activations = box.activations(images[part].to(box.device), layers)
+        for each in activations.values():
             expect_finite(box, each)
-        return seen
+        return activations
 
-    parts = [seen for _, seen in run_in_parts(box, len(images), MOST, "tap", ask)]
-    return parts[0] if len(parts) == 1 else {layer: torch.cat([seen[layer] for seen in parts]) for layer in layers}
+    parts = [activations for _, activations in run_in_parts(box, len(images), MOST, "activations", run_part)]
+    return parts[0] if len(parts) == 1 else {layer: torch.cat([each[layer] for each in parts]) for layer in layers}
 
 
 def score_replaced(
@@ -95,40 +95,40 @@ def score_replaced(
     `features` makes the replacements, part by part. Raises BudgetError when the budget does not allow all.
     """
     plan_passes(count, default=0, least=count, what=f"the {count} changes of the features at {layer}")
-    run, shown = current.get() or Run(), image.to(box.device)
+    run, batch = current.get() or Run(), image.to(box.device)
 
-    def ask(part: slice) -> Float[Tensor, "t n"]:
+    def run_part(part: slice) -> Float[Tensor, "t n"]:
         run.room(1, part.start, count)  # raises when the time is spent
         changed = features(part)
-        with guard(box, shown):
-            scores = box.forward_from(shown, layer, changed)
+        with guard(box, batch):
+            scores = box.forward_from(batch, layer, changed)
         expect_finite(box, scores)
         return torch.stack([pick(target, scores) for target in targets])
 
-    return torch.cat([scores for _, scores in run_in_parts(box, count, MOST, f"onward {layer}", ask)], dim=1)
+    return torch.cat([scores for _, scores in run_in_parts(box, count, MOST, f"forward_from {layer}", run_part)], dim=1)
 
 
 def run_in_parts(
-    box: GreyBox, count: int, most: int, task: str, ask: Callable[[slice], Answer]
+    box: GreyBox, count: int, most: int, task: str, run_part: Callable[[slice], Answer]
 ) -> Iterator[tuple[slice, Answer]]:
-    """Ask part by part, as many at a time as goes quickest, less where memory does not suffice; count the passes."""
+    """Run `run_part` part by part, in the fastest batch size, smaller where memory does not suffice; count the passes."""
     if box.device.type == "cpu":
         allocator.keep_freed_memory()
     run = current.get() or Run()
-    pace = BatchSize.of(box, task) if run.batch is None else BatchSize(run.batch, fixed=True)
-    begin = 0
-    while begin < count:
-        size = min(pace.size, most, count - begin)
-        part = slice(begin, begin + size)
-        began = time.perf_counter()
+    batch_size = BatchSize.of(box, task) if run.batch is None else BatchSize(run.batch, fixed=True)
+    start = 0
+    while start < count:
+        size = min(batch_size.size, most, count - start)
+        part = slice(start, start + size)
+        started = time.perf_counter()
         try:
-            answer = ask(part)
+            answer = run_part(part)
         except (torch.OutOfMemoryError, MemoryError):
-            pace.halve(size)
+            batch_size.halve(size)
             continue
-        pace.took(size, time.perf_counter() - began)
+        batch_size.took(size, time.perf_counter() - started)
         run.count(size)
-        begin += size
+        start += size
         yield part, answer
 
 
@@ -145,7 +145,7 @@ class BatchedMethod:
 def iterate_images(
     box: GreyBox, images: Images, targets: Sequence[Target]
 ) -> Iterator[tuple[Float[Tensor, "1 3 h w"], Sequence[Target]]]:
-    """Take the images one by one, each with its target; one image may have several."""
+    """Yield the images one by one, each with its target; one image may have several."""
     expect_targets(box, images, targets)
     for number in range(len(images)):
         yield images[number : number + 1], targets if len(images) == 1 else targets[number : number + 1]
@@ -165,8 +165,8 @@ def expect_fitting(images: Images, targets: Sequence[Target]) -> None:
         raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
 
 
-def share_answers(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:
-    """Remember answers where one image has several targets."""
+def share_scores_of_targets(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:
+    """Share scores where one image has several targets."""
     return share_scores() if len(targets) > len(images) else nullcontext()
 
 
@@ -177,5 +177,5 @@ def list_layers(box: GreyBox, images: Images) -> tuple[str, ...]:
 
 
 def choose_layer(box: GreyBox, images: Images, name: str | None) -> str:
-    """Return the layer asked for; none asked for: the end of the last block."""
+    """Return the layer of that name; without a name, the end of the last block."""
     return name or list_layers(box, images)[-1]

@@ -9,42 +9,30 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from salience.engine import maps
-from salience.types import Map, Masks
+from salience.engine.perturb.masks import MaskStack
+from salience.types import Masks
 
 FLAT = 1e-6  # a map whose values span less masks nothing
 
 
 @dataclass(frozen=True)
-class FeatureMasks:
+class FeatureMasks(MaskStack):
     """Feature maps that become masks: each is enlarged bilinearly, then stretched to 0…1 by its own least and greatest."""
 
     features: Float[Tensor, "n y x"]
     size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, part: slice | Tensor) -> FeatureMasks:
-        return FeatureMasks(self.features[part], self.size)
 
     def rasterise(self, like: Tensor) -> Masks:
         """Enlarge first: a bilinear enlargement lowers the peak, so stretching first would not give 0…1."""
         large = self.features.to(like)
         if tuple(large.shape[1:]) != self.size:
             large = maps.enlarge(large, self.size)
-        low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)  # much quicker than `aminmax`
-        return (large - low) / (high - low).clamp(min=1e-12)
+        return maps.stretch(large, (1, 2))
 
 
 def find_varying(features: Float[Tensor, "c y x"]) -> Int[Tensor, " n"]:
-    """Return the numbers of the maps that are not constant; the others have nothing to show."""
+    """Return the numbers of the maps that are not constant; the others would mask nothing."""
     return (features.amax((1, 2)) - features.amin((1, 2)) >= FLAT).nonzero()[:, 0]
-
-
-def stretch(saliency: Map) -> Map:
-    """Bring a map to 0…1 by its least and greatest; a constant one to 0."""
-    low, high = saliency.aminmax()
-    return (saliency - low) / (high - low) if high > low else torch.zeros_like(saliency)
 
 
 def split_otsu(values: Float[Tensor, ...], bins: int = 256) -> float | None:
@@ -60,6 +48,6 @@ def split_otsu(values: Float[Tensor, ...], bins: int = 256) -> float | None:
     below, total = counts.cumsum(0), counts.sum()
     mass = (counts * centres).cumsum(0)
     above = total - below
-    apart = mass / below.clamp(min=1) - (mass[-1] - mass) / above.clamp(min=1)
-    between = torch.where((below > 0) & (above > 0), below * above * apart**2, 0.0)
+    difference = mass / below.clamp(min=1) - (mass[-1] - mass) / above.clamp(min=1)
+    between = torch.where((below > 0) & (above > 0), below * above * difference**2, 0.0)
     return (int((between >= between.max() * (1 - 1e-12)).nonzero()[0, 0]) + 1) / bins if float(between.max()) > 0 else None

@@ -36,10 +36,10 @@ def make_fill(name: str, box: BlackBox, image: Image, seed: int = 0) -> Image:
 
 
 def blur(image: Image, sigma: float) -> Image:
-    """Convolve with a Gaussian of `sigma` pixels; at the borders the nearest pixel goes on."""
+    """Convolve with a Gaussian of `sigma` pixels; at the borders the nearest pixel is repeated."""
     radius = max(1, round(3 * sigma))
-    line = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
+    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=0)
     for axis in (0, 1):
         pad = (0, 0, radius, radius) if axis == 0 else (radius, radius, 0, 0)
         shape = (1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1)

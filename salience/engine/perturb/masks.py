@@ -1,14 +1,15 @@
-"""Masks. They travel small (a grid of cells, four edges of a window) and are drawn large batch by batch, on the device.
+"""Masks. They are stored small (a grid of cells, four edges of a window) and rasterised batch by batch, on the device.
 
-A *lot* is a stack of masks that can be counted, sliced and drawn. Lots are addressed by number, so which masks come
-does not depend on how they are batched.
+A *lot* is a stack of masks that can be counted, sliced and rasterised. Lots are addressed by number, so which masks
+come does not depend on how they are batched.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -27,7 +28,7 @@ LOT = 256  # masks that share one address; a constant, for changing it changes e
 
 @runtime_checkable
 class Lot(Protocol):
-    """A stack of masks, small until drawn."""
+    """A stack of masks, small until rasterised."""
 
     def __len__(self) -> int: ...
 
@@ -50,54 +51,52 @@ class Mixed(Lot, Protocol):
 
 
 @dataclass(frozen=True)
-class FullMasks:
+class MaskStack(ABC):
+    """A lot whose tensors all have a row a mask, the first field being one of them."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, part: slice | list[int] | Tensor) -> Self:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: value[part] for name, value in values.items() if isinstance(value, Tensor)})
+
+    @abstractmethod
+    def rasterise(self, like: Tensor) -> Masks:
+        """Make the masks in full, with the device and type of `like`."""
+
+
+@dataclass(frozen=True)
+class FullMasks(MaskStack):
     """Masks that exist already."""
 
     masks: Masks
 
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    def __getitem__(self, part: slice) -> FullMasks:
-        return FullMasks(self.masks[part])
-
     def rasterise(self, like: Tensor) -> Masks:
-        """Give them."""
+        """Return them."""
         return self.masks.to(like)
 
 
 @dataclass(frozen=True)
-class Grids:
+class Grids(MaskStack):
     """RISE's masks: a coarse grid of cells, enlarged bilinearly to a canvas one cell larger than the image, cropped."""
 
     cells: Float[Tensor, "n s s"]
     shifts: Int[Tensor, "n 2"]  # where the crop begins, rows and columns
     size: tuple[int, int]
 
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def __getitem__(self, part: slice) -> Grids:
-        return Grids(self.cells[part], self.shifts[part], self.size)
-
     def rasterise(self, like: Tensor) -> Masks:
         """`L_h[dx:dx+H] · grid · L_w[dy:dy+W]ᵀ`: the canvas itself is never made."""
-        rows, columns = enlargement(self.cells.shape[-1], self.shifts, self.size, like)
+        rows, columns = make_enlargement(self.cells.shape[-1], self.shifts, self.size, like)
         return rows @ self.cells.to(like) @ columns
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(MaskStack):
     """Squares that hide: each is (top, bottom, left, right) in pixels, clipped to the image."""
 
     edges: Int[Tensor, "n 4"]
     size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.edges)
-
-    def __getitem__(self, part: slice) -> Windows:
-        return Windows(self.edges[part], self.size)
 
     def rasterise(self, like: Tensor) -> Masks:
         """0 inside the window, 1 elsewhere."""
@@ -107,37 +106,42 @@ class Windows:
         hidden: Masks = rows.to(like)[:, :, None] * columns.to(like)[:, None, :]
         return hidden.neg_().add_(1)
 
-    def cover(self, values: Float[Tensor, " n"]) -> Map:
+    def accumulate(self, values: Float[Tensor, " n"]) -> Map:
         """Sum at each pixel the values of the windows that hide it."""
         corners = torch.zeros(self.size[0] + 1, self.size[1] + 1, dtype=torch.float64)
-        self.note(values, corners)
+        self.add_to_corners(values, corners)
         return integrate(corners)
 
-    def note(self, values: Float[Tensor, " n"], corners: Float[Tensor, "y x"]) -> None:
-        """Add each value at the four corners of its window, with its sign: of them `covered` makes the sums."""
+    def add_to_corners(self, values: Float[Tensor, " n"], corners: Float[Tensor, "y x"]) -> None:
+        """Add each value, with its sign, at the four corners of its window: `integrate` makes the sums of them."""
         top, bottom, left, right = self.edges.T
-        added, taken = values.to(corners), -values.to(corners)
-        for row, column, signed in ((top, left, added), (bottom, right, added), (top, right, taken), (bottom, left, taken)):
+        plus, minus = values.to(corners), -values.to(corners)
+        for row, column, signed in ((top, left, plus), (bottom, right, plus), (top, right, minus), (bottom, left, minus)):
             corners.index_put_((row, column), signed, accumulate=True)
 
-    def count(self, region: Region) -> Int[Tensor, " n"]:
+    def count_pixels(self, region: Region) -> Int[Tensor, " n"]:
         """Count for each window the pixels of the region that it hides."""
         table = functional.pad(region.long().cpu().cumsum(0).cumsum(1), (1, 0, 1, 0))
         top, bottom, left, right = self.edges.T
         return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
 
 
+def completes_lot(count: int, added: int, size: int = LOT) -> bool:
+    """Say whether, of `count` masks, the `added` last ones completed a lot of `size`: time for a running estimate."""
+    return count // size > (count - added) // size
+
+
 def integrate(corners: Float[Tensor, "*n y x"]) -> Float[Tensor, "*n h w"]:
-    """Sum at each pixel what windows noted at their corners: two running sums."""
+    """Turn values at the corners of windows into a sum at each pixel: two running sums."""
     return corners.cumsum(-2).cumsum(-1)[..., :-1, :-1]
 
 
-def enlargement(
+def make_enlargement(
     side: int, shifts: Int[Tensor, "n 2"], size: tuple[int, int], like: Tensor
 ) -> tuple[Float[Tensor, "n h s"], Float[Tensor, "n s w"]]:
     """Build the two matrices that enlarge each grid to a canvas one cell larger than the image, and crop it."""
     down, right = (
-        maps.enlargement_matrix(side, (side + 1) * math.ceil(length / side)).to(like)[
+        maps.make_enlargement_matrix(side, (side + 1) * math.ceil(length / side)).to(like)[
             shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
         ]
         for axis, length in enumerate(size)
@@ -148,17 +152,17 @@ def enlargement(
 def sample_grids(
     count: int, size: tuple[int, int], side: int, keep: float, seed: int, *, start: int = 0, design: Design = "independent"
 ) -> Iterator[Grids]:
-    """Draw RISE's masks number `start` up to `count`, in lots of at most `LOT`.
+    """Sample RISE's masks number `start` up to `count`, in lots of at most `LOT`.
 
     `side` is the paper's s, `keep` its p. Each mask by itself is as RISE has it, whatever the design; masks of one
-    block of `BLOCK` may depend on each other (see `engine.designs`).
+    block of `BLOCK` may depend on each other (see `perturb.designs`).
     """
-    spread = torch.tensor([math.ceil(length / side) for length in size])
+    shift = torch.tensor([math.ceil(length / side) for length in size])
     for number in range(start // LOT, math.ceil(count / LOT)):
         address = ("grids", size, side, keep, design == "antithetic", number)
         cells, shifts = designs.sample_at(design, LOT, side, keep, seed, address)
         first, last = max(start - number * LOT, 0), min(count - number * LOT, LOT)
-        yield Grids(cells[first:last], (shifts * spread).long()[first:last], size)
+        yield Grids(cells[first:last], (shifts * shift).long()[first:last], size)
 
 
 def lay_windows(size: tuple[int, int], window: int, stride: int) -> Windows:
@@ -174,24 +178,24 @@ def lay_windows(size: tuple[int, int], window: int, stride: int) -> Windows:
     return Windows(edges, size)
 
 
-def coarse_first(size: tuple[int, int], window: int, stride: int) -> tuple[Windows, int]:
-    """Order the same windows so that the first few cover the image and every further one refines it.
+def order_windows(size: tuple[int, int], window: int, stride: int) -> tuple[Windows, int]:
+    """Order the windows of `lay_windows`, coarse first: the first few cover the image, every further one refines it.
 
     Returns the windows and how many of them make the first cover, so that occlusion can stop at any moment after it.
     """
-    whole = lay_windows(size, window, stride)
-    wide = 2 ** int(math.log2(window // stride))  # the first cover takes every wide-th window
+    grid = lay_windows(size, window, stride)
+    coarsest = 2 ** int(math.log2(window // stride))  # the first cover takes every so many-th window
     levels = []
     for length in size:
         ends = torch.arange(1, math.ceil((length + window - stride) / stride) + 1)
         level = torch.full_like(ends, 99)
-        step, depth = wide, 0
+        step, depth = coarsest, 0
         while step >= 1:
             chosen = (ends % step == 0) & ((ends - step) * stride < length)
             level = torch.where(chosen & (level == 99), depth, level)
             step, depth = step // 2, depth + 1
         levels.append(level)
     level = torch.maximum(levels[0][:, None], levels[1][None, :]).flatten()
-    shuffled = torch.randperm(len(whole), generator=seeding.generator(0, "windows", size, window, stride))
+    shuffled = torch.randperm(len(grid), generator=seeding.generator(0, "windows", size, window, stride))
     order = shuffled[torch.argsort(level[shuffled], stable=True)]
-    return Windows(whole.edges[order], size), int((level == 0).sum())
+    return Windows(grid.edges[order], size), int((level == 0).sum())

@@ -8,21 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience.engine.perturb.masks import MaskStack
 from salience.types import Masks
 
 
 @dataclass(frozen=True)
-class Tiles:
+class Tiles(MaskStack):
     """Grids of values in 0…1; every pixel takes the value of its tile."""
 
     values: Float[Tensor, "n s s"]
     size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, part: slice) -> Tiles:
-        return Tiles(self.values[part], self.size)
 
     def rasterise(self, like: Tensor) -> Masks:
         """Repeat each value over its tile; where the sides do not divide, tiles differ by a pixel."""

@@ -47,12 +47,12 @@ class Explainer:
     network: Attention
     about: About
 
-    def expect(self, box: BlackBox, classes: Iterable[int], *, another: bool) -> None:
-        """Refuse a box that it was not fitted for, unless `another`, and classes that it does not know."""
-        if box.fingerprint != self.about.box["fingerprint"] and not another:
+    def expect(self, box: BlackBox, classes: Iterable[int], *, any_box: bool) -> None:
+        """Refuse a box that it was not fitted for, unless `any_box`, and classes that it does not know."""
+        if box.fingerprint != self.about.box["fingerprint"] and not any_box:
             raise BoxError(
                 f"expected the box that the explainer was fitted for, {self.about.box['name']}, got {box.name} with other "
-                "weights or preprocessing: fit one with `salience fit p-tame`, or say another=true"
+                "weights or preprocessing: fit one with `salience fit p-tame`, or set any_box=true"
             )
         for each in set(classes) - set(self.about.classes):
             some = ", ".join(name.partition(",")[0] for name in self.about.names[:3])

@@ -1,7 +1,7 @@
 """Differential evolution. Storn and Price, Journal of Global Optimization 1997; Tanabe and Fukunaga, L-SHADE, CEC 2014.
 
-A search maximises over the unit cube. It is asked for trials and told their values, a generation at a time, so that a
-whole generation can be scored in batches. What chance decides in a generation depends on the seed and its number.
+A search maximises over the unit cube. `ask` gives the trials of a generation, `tell` takes their values, so that a whole
+generation can be scored in batches. The random numbers of a generation depend on the seed and its number.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from salience.engine import seeding
 Population = Float[Tensor, "n d"]
 Values = Float[Tensor, " n"]
 Start = Callable[[int, int, torch.Generator], Population]
-"""Draws a first population of so many vectors of so many numbers."""
+"""Samples a first population of so many vectors of so many numbers."""
 
 
 class Search(ABC):
-    """A population that is asked and told; a trial replaces its parent if it is no worse, but for `tie`.
+    """A population with ask and tell; a trial replaces its parent if it is no worse, up to `tie`.
 
     Values within `tie` of each other count as equal, so that the last digits of a sum decide nothing.
     """
@@ -34,7 +34,7 @@ class Search(ABC):
         self.seed, self.tie, self.generation = seed, tie, 0
 
     @abstractmethod
-    def breed(self, chances: torch.Generator) -> Population:
+    def breed(self, generator: torch.Generator) -> Population:
         """Make a trial for each of the population."""
 
     def ask(self) -> Population:
@@ -51,13 +51,13 @@ class Search(ABC):
         return group.argsort(stable=True)
 
     def tell(self, values: Values) -> None:
-        """Take in the values of the trials, or of as many as could be scored; then select."""
-        told = len(values)
-        won = values >= self.values[:told] - self.tie
+        """Take the values of the trials, or of as many as could be scored; then select."""
+        scored = len(values)
+        won = values >= self.values[:scored] - self.tie
         self.population = torch.cat(
-            [torch.where(won[:, None], self.trials[:told], self.population[:told]), self.population[told:]]
+            [torch.where(won[:, None], self.trials[:scored], self.population[:scored]), self.population[scored:]]
         )
-        self.values = torch.cat([torch.maximum(values, self.values[:told]), self.values[told:]])
+        self.values = torch.cat([torch.maximum(values, self.values[:scored]), self.values[scored:]])
         self.generation += 1
 
 
@@ -68,17 +68,17 @@ class Classic(Search):
         super().__init__(population, seed, tie)
         self.factor, self.rate = factor, torch.full((len(population),), rate, dtype=torch.float64)
 
-    def breed(self, chances: torch.Generator) -> Population:
-        """Mutate, mend, cross."""
-        one, two, three = self.population[pick_distinct(len(self.population), chances)].unbind(1)
-        return cross_over(self.population, repair(one + self.factor * (two - three), self.population), self.rate, chances)
+    def breed(self, generator: torch.Generator) -> Population:
+        """Mutate, repair, cross over."""
+        one, two, three = self.population[pick_distinct(len(self.population), generator)].unbind(1)
+        return cross_over(self.population, repair(one + self.factor * (two - three), self.population), self.rate, generator)
 
 
 class Shade(Search):
-    """L-SHADE: v = x + F (x_pbest − x) + F (x_r1 − x_r2), with F and CR learnt from what succeeded.
+    """L-SHADE: v = x + F (x_pbest − x) + F (x_r1 − x_r2), with F and CR adapted to what succeeded.
 
     x_pbest is one of the best tenth, x_r2 also one of the parents that were replaced (the archive). A generation with
-    successes writes the weighted Lehmer means of its F and CR into one of six memories, from which later ones draw. The
+    successes writes the weighted Lehmer means of its F and CR into one of six memories, from which later ones sample. The
     population shrinks linearly to four over `total` values. Departs from the paper: memories are kept to two decimals,
     for through them the last digits of a score would grow, generation by generation, until the search is another one;
     the population begins at any size.
@@ -88,47 +88,47 @@ class Shade(Search):
 
     def __init__(self, population: Population, seed: int, total: int, tie: float = 0.0) -> None:
         super().__init__(population, seed, tie)
-        self.began, self.total, self.told, self.cursor = len(population), total, 0, 0
+        self.first_size, self.total, self.scored, self.cursor = len(population), total, 0, 0
         self.factors = torch.full((self.MEMORIES,), 0.5, dtype=torch.float64)
         self.rates = self.factors.clone()  # NaN: ended, CR is 0 from then on
         self.archive = self.population[:0]
         self.factor = self.rate = self.values  # of each trial of this generation
 
-    def breed(self, chances: torch.Generator) -> Population:
-        """Draw F and CR of each trial, mutate towards one of the best, mend, cross."""
-        x, many = self.population, len(self.population)
-        memory = torch.randint(self.MEMORIES, (many,), generator=chances)
-        normal = torch.randn(many, generator=chances, dtype=torch.float64)
+    def breed(self, generator: torch.Generator) -> Population:
+        """Sample F and CR of each trial, mutate towards one of the best, repair, cross over."""
+        x, count = self.population, len(self.population)
+        memory = torch.randint(self.MEMORIES, (count,), generator=generator)
+        normal = torch.randn(count, generator=generator, dtype=torch.float64)
         self.rate = (self.rates[memory] + 0.1 * normal).nan_to_num(0.0).clamp(0, 1)
         centre = self.factors[memory]
-        below = torch.atan(-centre / 0.1) / math.pi + 0.5  # the share of the Cauchy distribution below 0, left out
-        level = below + (1 - below) * torch.rand(many, generator=chances, dtype=torch.float64)
+        negative_share = torch.atan(-centre / 0.1) / math.pi + 0.5  # of the Cauchy distribution, which is cut off at 0
+        level = negative_share + (1 - negative_share) * torch.rand(count, generator=generator, dtype=torch.float64)
         self.factor = (centre + 0.1 * torch.tan(math.pi * (level - 0.5))).clamp(1e-12, 1)
-        best = max(2, round(self.BEST * many))  # they stand in order since the worst were dropped
-        towards = x[torch.randint(best, (many,), generator=chances)]
-        own, pool = torch.arange(many), torch.cat([x, self.archive])
-        one = torch.randint(many - 1, (many,), generator=chances)
+        best = max(2, round(self.BEST * count))  # they stand in order since the worst were dropped
+        towards = x[torch.randint(best, (count,), generator=generator)]
+        own, pool = torch.arange(count), torch.cat([x, self.archive])
+        one = torch.randint(count - 1, (count,), generator=generator)
         one += one >= own
-        two = torch.randint(len(pool) - 2, (many,), generator=chances)
-        for taken in (torch.minimum(own, one), torch.maximum(own, one)):
-            two += two >= taken
+        two = torch.randint(len(pool) - 2, (count,), generator=generator)
+        for excluded in (torch.minimum(own, one), torch.maximum(own, one)):
+            two += two >= excluded
         mutant = x + self.factor[:, None] * (towards - x + x[one] - pool[two])
-        return cross_over(x, repair(mutant, x), self.rate, chances)
+        return cross_over(x, repair(mutant, x), self.rate, generator)
 
     def tell(self, values: Values) -> None:
-        """Take in the values, learn from successes, select, and drop the worst."""
-        told = len(values)
-        gain = values - self.values[:told]
+        """Take the values, adapt F and CR to the successes, select, and drop the worst."""
+        scored = len(values)
+        gain = values - self.values[:scored]
         if self.generation and bool((gain > self.tie).any()):
-            self._learn(gain > self.tie, gain)
+            self._adapt(gain > self.tie, gain)
         super().tell(values)
-        self.told += told
-        size = max(self.LEAST, round(self.began + (self.LEAST - self.began) * self.told / self.total))
+        self.scored += scored
+        size = max(self.LEAST, round(self.first_size + (self.LEAST - self.first_size) * self.scored / self.total))
         kept = self.order()[:size]
         self.population, self.values = self.population[kept], self.values[kept]
-        self.archive = self._some(self.archive, round(self.ARCHIVE * len(self.population)))
+        self.archive = self._sample(self.archive, round(self.ARCHIVE * len(self.population)))
 
-    def _learn(self, won: Tensor, gain: Values) -> None:
+    def _adapt(self, won: Tensor, gain: Values) -> None:
         self.archive = torch.cat([self.archive, self.population[: len(won)][won]])
         weight, f, cr = gain[won], self.factor[: len(won)][won], self.rate[: len(won)][won]
         self.factors[self.cursor] = (weight * f**2).sum() / (weight * f).sum()
@@ -137,41 +137,41 @@ class Shade(Search):
         self.factors, self.rates = (each.mul(100).round().div(100) for each in (self.factors, self.rates))
         self.cursor = (self.cursor + 1) % self.MEMORIES
 
-    def _some(self, population: Population, most: int) -> Float[Tensor, "m d"]:
+    def _sample(self, population: Population, most: int) -> Float[Tensor, "m d"]:
         if len(population) <= most:
             return population
-        chances = seeding.generator(self.seed, "evolve", "archive", self.generation)
-        return population[torch.randperm(len(population), generator=chances)[:most].sort().values]
+        generator = seeding.generator(self.seed, "evolve", "archive", self.generation)
+        return population[torch.randperm(len(population), generator=generator)[:most].sort().values]
 
 
 class Unevolved(Search):
-    """No search at all: every generation is drawn as the first one was. What evolution has to beat."""
+    """No search: every generation is sampled as the first one was. The baseline for evolution."""
 
     def __init__(self, population: Population, seed: int, start: Start, tie: float = 0.0) -> None:
         super().__init__(population, seed, tie)
         self.start = start
 
-    def breed(self, chances: torch.Generator) -> Population:
-        """Draw afresh."""
-        many, dimensions = self.population.shape
-        return self.start(many, dimensions, chances)
+    def breed(self, generator: torch.Generator) -> Population:
+        """Sample anew."""
+        count, dimensions = self.population.shape
+        return self.start(count, dimensions, generator)
 
 
-def sample_uniform(many: int, dimensions: int, chances: torch.Generator) -> Population:
-    """Draw every number from 0…1."""
-    return torch.rand(many, dimensions, generator=chances, dtype=torch.float64)
+def sample_uniform(count: int, dimensions: int, generator: torch.Generator) -> Population:
+    """Sample every number from 0…1."""
+    return torch.rand(count, dimensions, generator=generator, dtype=torch.float64)
 
 
-def sample_binary(many: int, dimensions: int, chances: torch.Generator) -> Population:
-    """Draw zeros and ones; each of the population has its own share of ones, between a tenth and nine tenths."""
-    share = 0.1 + 0.8 * torch.rand(many, 1, generator=chances, dtype=torch.float64)
-    return (torch.rand(many, dimensions, generator=chances, dtype=torch.float64) < share).double()
+def sample_binary(count: int, dimensions: int, generator: torch.Generator) -> Population:
+    """Sample zeros and ones; each of the population has its own share of ones, between a tenth and nine tenths."""
+    share = 0.1 + 0.8 * torch.rand(count, 1, generator=generator, dtype=torch.float64)
+    return (torch.rand(count, dimensions, generator=generator, dtype=torch.float64) < share).double()
 
 
-def pick_distinct(many: int, chances: torch.Generator) -> Int[Tensor, "n 3"]:
-    """Draw for each of the population three others, all different."""
-    draws = torch.rand(many, many, generator=chances, dtype=torch.float64)
-    return draws.fill_diagonal_(2).argsort(1)[:, :3]
+def pick_distinct(count: int, generator: torch.Generator) -> Int[Tensor, "n 3"]:
+    """Pick for each of the population three others, all different."""
+    order_keys = torch.rand(count, count, generator=generator, dtype=torch.float64)
+    return order_keys.fill_diagonal_(2).argsort(1)[:, :3]
 
 
 def repair(mutant: Population, parent: Population) -> Population:
@@ -180,9 +180,9 @@ def repair(mutant: Population, parent: Population) -> Population:
     return torch.where(mutant > 1, (1 + parent) / 2, low)
 
 
-def cross_over(parent: Population, mutant: Population, rate: Values, chances: torch.Generator) -> Population:
+def cross_over(parent: Population, mutant: Population, rate: Values, generator: torch.Generator) -> Population:
     """Take each number from the mutant at its rate, and one in any case."""
-    many, dimensions = parent.shape
-    taken = torch.rand(many, dimensions, generator=chances, dtype=torch.float64) < rate[:, None]
-    taken[torch.arange(many), torch.randint(dimensions, (many,), generator=chances)] = True
-    return torch.where(taken, mutant, parent)
+    count, dimensions = parent.shape
+    crossed = torch.rand(count, dimensions, generator=generator, dtype=torch.float64) < rate[:, None]
+    crossed[torch.arange(count), torch.randint(dimensions, (count,), generator=generator)] = True
+    return torch.where(crossed, mutant, parent)

@@ -14,19 +14,19 @@ from salience.engine.perturb.designs import BLOCK
 from salience.types import Estimate, Masks, Scores
 
 
-class History:
+class MaskRegression:
     """The map is (Cov + k I)⁻¹ v, where Cov is the masks' covariance and v theirs with the scores.
 
     k is 0.01, and 0.1 while there are fewer than ten masks a number. Running sums, a row and column a number: no mask is
     kept. Blocks of masks go to groups in turn, for the jackknife and, those of even and of odd number, for the stability.
     """
 
-    def __init__(self, paint: Callable[[Float[Tensor, "g r"]], Float[Tensor, "g h w"]], wide: int) -> None:
+    def __init__(self, paint: Callable[[Float[Tensor, "g r"]], Float[Tensor, "g h w"]], numbers: int) -> None:
         self.paint, self.count = paint, 0
-        self.products = torch.zeros(jackknife.GROUPS, wide + 2, wide + 2, dtype=torch.float64)  # 1, the row, the score
+        self.products = torch.zeros(jackknife.GROUPS, numbers + 2, numbers + 2, dtype=torch.float64)  # 1, the row, the score
 
     def add(self, masks: Masks, scores: Scores) -> None:
-        """Take in a batch; a row stands for its mask."""
+        """Add a batch; a row stands for its mask."""
         rows = torch.cat([torch.ones_like(scores)[:, None], masks.flatten(1), scores[:, None]], dim=1)
         while len(rows):
             block, rows = rows.tensor_split([BLOCK - self.count % BLOCK])
@@ -41,8 +41,8 @@ class History:
         xx.diagonal(dim1=1, dim2=2).add_(torch.where(n[:, 0] < 10 * xx.shape[1], 0.1, 0.01))
         return torch.cholesky_solve(xy, torch.linalg.cholesky(xx))[..., 0]
 
-    def found(self) -> Estimate:
-        """Fold what has been seen. Stability compares every fourth pixel of the halves' maps."""
+    def estimate(self) -> Estimate:
+        """Fold all masks so far. Stability compares every fourth pixel of the halves' maps."""
         used = min(jackknife.GROUPS, -(-self.count // BLOCK))
         whole, halves = self.products.sum(0), [self.products[side::2].sum(0) for side in (0, 1)]
         solved = self.solve(torch.cat([torch.stack([whole, *halves]), whole - self.products[:used]]))

@@ -32,7 +32,7 @@ def found(name: str, count: int, seed: int, design: Design, batch: int = 10_000)
     drawn, scores = sample(count, seed, design)
     for begin in range(0, count, batch):
         seen.add(drawn[begin : begin + batch], scores[begin : begin + batch])
-    return seen.found()
+    return seen.estimate()
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -63,9 +63,9 @@ def test_the_error_is_that_of_leaving_out_one_group_at_a_time() -> None:
         seen.add(x[chosen], Y[chosen], WEIGHTS[chosen])
         return seen
 
-    without = torch.stack([fit(group != k).found(cut).evidence["values"].double() for k in range(32)])
+    without = torch.stack([fit(group != k).estimate(cut).evidence["values"].double() for k in range(32)])
     slow = (31 / 32 * (without - without.mean(0)).square().sum(0)).sqrt()
-    found = fit(group >= 0).found(cut)
+    found = fit(group >= 0).estimate(cut)
     assert same(found.error, slow[cut.labels], 1e-6)
     assert float(found.error.min()) > 1e-3
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from salience.engine.perturb.feature_masks import FeatureMasks, find_varying, split_otsu, stretch
+from salience.engine import maps
+from salience.engine.perturb.feature_masks import FeatureMasks, find_varying, split_otsu
 from tests.helpers import noise, same
 
 
@@ -72,5 +73,5 @@ def test_constant_maps_are_not_alive() -> None:
 
 def test_a_constant_map_is_stretched_to_nothing() -> None:
     """Others to 0…1."""
-    assert same(stretch(torch.full((2, 2), 3.0)), torch.zeros(2, 2))
-    assert same(stretch(torch.tensor([[1.0, 2.0], [3.0, 5.0]])), torch.tensor([[0, 0.25], [0.5, 1]]))
+    assert same(maps.stretch(torch.full((2, 2), 3.0)), torch.zeros(2, 2))
+    assert same(maps.stretch(torch.tensor([[1.0, 2.0], [3.0, 5.0]])), torch.tensor([[0, 0.25], [0.5, 1]]))

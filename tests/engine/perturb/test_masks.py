@@ -108,7 +108,7 @@ def test_windows_count_and_cover_as_iassa_needs(
 ) -> None:
     """The official code's grid, counted by hand for 224 pixels."""
     grid = masks.lay_windows((224, 224), window, stride)
-    over = grid.cover(torch.ones(len(grid)))
+    over = grid.accumulate(torch.ones(len(grid)))
     assert len(grid) == count
     assert (float(over.min()), float(over.max())) == (least, most)
     assert float(over.mean()) == pytest.approx(mean, abs=0.05)
@@ -129,13 +129,13 @@ def test_a_window_is_zero_inside_and_one_elsewhere() -> None:
 def test_covering_by_corners_equals_summing_masks() -> None:
     """Four corners and two running sums make the same sum as the masks themselves."""
     grid, values = masks.lay_windows((13, 9), 5, 2), noise(len(masks.lay_windows((13, 9), 5, 2)))
-    assert same(grid.cover(values), torch.einsum("n,nhw->hw", values, 1 - grid.rasterise(LIKE)))
+    assert same(grid.accumulate(values), torch.einsum("n,nhw->hw", values, 1 - grid.rasterise(LIKE)))
 
 
 def test_counting_a_region_equals_looking_at_each_pixel() -> None:
     """An integral image answers for all windows at once."""
     grid, region = masks.lay_windows((13, 9), 5, 2), noise(13, 9) > 0.6
-    assert torch.equal(grid.count(region), ((1 - grid.rasterise(LIKE)) * region).sum((1, 2)).long())
+    assert torch.equal(grid.count_pixels(region), ((1 - grid.rasterise(LIKE)) * region).sum((1, 2)).long())
 
 
 sizes = st.tuples(st.integers(1, 70), st.integers(1, 70))
@@ -146,10 +146,10 @@ sizes = st.tuples(st.integers(1, 70), st.integers(1, 70))
 def test_the_first_cover_hides_every_pixel_and_nothing_is_lost(size: tuple[int, int], window: int, ratio: int) -> None:
     """Occlusion may stop after the first cover, and in the end has seen each window once."""
     stride = max(1, window // ratio)
-    order, cover = masks.coarse_first(size, window, stride)
+    order, cover = masks.order_windows(size, window, stride)
     known = masks.lay_windows(size, window, stride)
     assert sorted(order.edges.tolist()) == sorted(known.edges.tolist())
-    assert bool((order[:cover].cover(torch.ones(cover)) >= 1).all())
+    assert bool((order[:cover].accumulate(torch.ones(cover)) >= 1).all())
 
 
 @settings(max_examples=50, deadline=None)
@@ -161,12 +161,12 @@ def test_any_grid_of_windows_covers_every_pixel(size: tuple[int, int], window: i
             masks.lay_windows(size, window, stride)
     else:
         grid = masks.lay_windows(size, window, stride)
-        assert bool((grid.cover(torch.ones(len(grid))) >= 1).all())
+        assert bool((grid.accumulate(torch.ones(len(grid))) >= 1).all())
 
 
 def test_the_first_cover_is_as_small_as_its_windows_allow() -> None:
     """At 224 pixels, windows of 32 at steps of 8: 7 × 7 windows side by side."""
-    order, cover = masks.coarse_first((224, 224), 32, 8)
+    order, cover = masks.order_windows((224, 224), 32, 8)
     assert cover == 49
     edges = sorted({top for top, _, _, _ in order[:cover].edges.tolist()})
     assert all(later - earlier == 32 for earlier, later in pairwise(edges))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 1
+OLD_KEYS = {"lane": "backend"}  # files that say so stay readable
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Explanation:
             top5=tuple(ClassScore(**each) for each in header["top5"]),
             method=header["method"],
             settings=header["settings"],
-            box=header["box"],
+            box=rename_old_keys(header["box"]),
             geometry=Geometry(tuple(shape["photograph"]), tuple(shape["size"]), tuple(shape["seen"])),
             image=header["image"],
             encoded=bytes(arrays["picture"].numpy().tobytes()),
@@ -163,6 +164,18 @@ class Explanation:
     def __repr__(self) -> str:
         cost = f"{self.passes} pass{'es' * (self.passes != 1)}, {self.seconds:.1f} s"
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
+
+
+def rename_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keys of what an earlier version wrote their present names, nested ones too.
+
+    >>> rename_old_keys({"name": "toy:colour", "lane": "exact"})
+    {'name': 'toy:colour', 'backend': 'exact'}
+    """
+    return {
+        OLD_KEYS.get(key, key): rename_old_keys(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
 
 
 def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

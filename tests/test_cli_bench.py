@@ -96,7 +96,7 @@ def test_only_runs_some_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "grid.toml").write_text(GRID, encoding="utf-8")
     words = ["bench", str(tmp_path / "grid.toml"), "--out", str(tmp_path / "run"), "--only"]
     assert main([*words, "edge"]) == 0
-    assert [each.name for each in (tmp_path / "run" / "cells").iterdir()] == ["edge-detector--colour--scenes--0.jsonl"]
+    assert [each.name for each in (tmp_path / "run" / "cells").glob("*.jsonl")] == ["edge-detector--colour--scenes--0.jsonl"]
     assert main([*words, "gradiant--colour--scenes--0"]) == 2
     assert "did you mean gradient--colour--scenes--0" in capsys.readouterr().err
 

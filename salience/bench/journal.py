@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from salience.errors import GridError
+from salience.explanation import rename_old_keys
 
 Row = dict[str, Any]
 
@@ -35,9 +35,11 @@ class Journal:
 
     def add(self, picture: str, rows: list[Row]) -> bool:
         """Add a picture's rows; False where it had some."""
+        from filelock import FileLock  # the lock goes with the process, so a killed one holds nothing
+
         line = json.dumps({"picture": picture, "rows": rows}, allow_nan=True).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file, _locked(file):
+        with FileLock(self.path.with_suffix(".lock"), poll_interval=0.01), self.path.open("a+b") as file:
             end = self._follow(file)
             if picture in self._pictures:
                 return False
@@ -67,7 +69,7 @@ def rows(path: Path) -> Iterator[Row]:
     """Read all rows of a cell's file; what was cut short is left out."""
     with path.open("rb") as file:
         for _, said in _lines(file, 0):
-            yield from said.get("rows", ())
+            yield from map(rename_old_keys, said.get("rows", ()))
 
 
 def _lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -81,15 +83,3 @@ def _lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
             return
         begin += len(line)
         yield begin, said
-
-
-@contextmanager
-def _locked(file: IO[bytes]) -> Iterator[None]:
-    """Hold the file alone; the lock goes with the process, so a killed one holds nothing."""
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

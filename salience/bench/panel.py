@@ -17,6 +17,7 @@ from salience import registry
 from salience.bench import grid as grids
 from salience.bench import statistics
 from salience.bench.controls import CONTROLS
+from salience.bench.selection import find_file
 from salience.bench.statistics import LEVEL, Pair, Row, Summary
 from salience.errors import SalienceError
 from salience.tasks.measure import make_measures
@@ -114,10 +115,10 @@ def progress(run: Path) -> tuple[int, int] | None:
         grid = grids.of(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
         done = planned = 0
         for cell in grid.cells:
-            scene = run / "scenes" / f"{grids.slug(cell.box.label)}--{grids.slug(cell.data.label)}.json"
-            planned += len(json.loads(scene.read_text(encoding="utf-8"))["chosen"]) if scene.exists() else 1
-            book = run / "cells" / f"{cell.name}.jsonl"
-            done += len(book.read_bytes().splitlines()) - 1 if book.exists() else 0
+            selection = find_file(run, cell.box, cell.data)
+            planned += len(json.loads(selection.read_text(encoding="utf-8"))["chosen"]) if selection.exists() else 1
+            journal = run / "cells" / f"{cell.name}.jsonl"
+            done += len(journal.read_bytes().splitlines()) - 1 if journal.exists() else 0
     except (OSError, ValueError, SalienceError):
         return None
     return done, planned

@@ -43,7 +43,7 @@ VERSIONS = ("salience", "torch", "python")
 
 
 def _where(about: dict[str, Any]) -> list[str]:
-    return [str(about[key]) for key in ("machine", "begun") if key in about]
+    return [str(about[key]) for key in ("machine", "started", "begun") if key in about]
 
 
 def _about(run: Path) -> dict[str, Any]:

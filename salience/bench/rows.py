@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from salience.bench.journal import rows as lines
 from salience.errors import GridError
-from salience.explanation import write_whole
+from salience.explanation import OLD_KEYS, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,9 +49,10 @@ def read_rows(place: Path) -> pa.Table:
 
     if place.is_file():
         try:
-            return parquet.read_table(place)
+            table = parquet.read_table(place)
         except (OSError, ValueError) as problem:
             raise GridError(f"expected rows as Parquet in {place}, got something else ({problem})") from None
+        return table.rename_columns([OLD_KEYS.get(name, name) for name in table.column_names])
     if not (place / "cells").is_dir():
         raise GridError(f"expected a run of `salience bench` at {place}, got none: check the folder")
     return gather(place)

@@ -63,7 +63,7 @@ def _write_header(out: Path, text: str) -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "begun": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
     if not (out / "run.json").exists():
         write_whole(out / "run.json", json.dumps(about, indent=1).encode())

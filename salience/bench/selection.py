@@ -21,7 +21,7 @@ from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.errors import GridError, SalienceError
-from salience.explanation import write_whole
+from salience.explanation import rename_old_keys, write_whole
 from salience.picture import Preparation, read
 from salience.tasks.truth import order
 from salience.types import BlackBox, Image
@@ -66,12 +66,12 @@ def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
 def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
     made = registry.open_box(box.name, **box.given)
     opened = registry.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
-    file = out / "scenes" / f"{slug(box.label)}--{slug(data.label)}.json"
+    file = find_file(out, box, data)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         said = _decide(grid, made, opened, data, out / "pictures" / file.stem)
         write_whole(file, json.dumps(said, indent=1).encode())
-    said = json.loads(file.read_text(encoding="utf-8"))
+    said = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
     if said["about"] != _about(grid, made, data):
         raise GridError(
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
@@ -82,6 +82,13 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
     return Selection(
         made, opened, tuple(SelectedPicture(**{**each, "target": _target(each["target"])}) for each in said["chosen"])
     )
+
+
+def find_file(out: Path, box: Entry, data: Entry) -> Path:
+    """Say where the selection of a box and a data set is written; runs of earlier versions have it in `scenes`."""
+    name = f"{slug(box.label)}--{slug(data.label)}.json"
+    earlier = out / "scenes" / name
+    return earlier if earlier.exists() else out / "selections" / name
 
 
 def _about(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:

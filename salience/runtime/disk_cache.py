@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from salience.engine.folders import find_cache_folder
 from salience.engine.query import torch_threads
 
 MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used least recently goes
@@ -27,7 +28,7 @@ MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used leas
 
 def read(name: str) -> bytes | None:
     """Return what was kept under a name; None where nothing was."""
-    folder = _folder()
+    folder = find_cache_folder()
     try:
         content = None if folder is None else (folder / name).read_bytes()
         if folder is not None:
@@ -39,7 +40,7 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, content: bytes) -> None:
     """Keep it, whole or not at all; a folder that cannot be written to keeps nothing."""
-    folder = _folder()
+    folder = find_cache_folder()
     if folder is None:
         return
     with contextlib.suppress(OSError):
@@ -109,14 +110,3 @@ def _installed(name: str) -> str:
         return f"{name} {version(name)}"
     except PackageNotFoundError:
         return f"no {name}"
-
-
-def _folder() -> Path | None:
-    given = os.environ.get("SALIENCE_CACHE")
-    if given is not None:
-        return Path(given) if given else None
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "salience" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "salience"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salience"

@@ -152,5 +152,5 @@ def test_a_trial_tells_passes_and_writes_no_row(tmp_path: Path) -> None:
 def test_a_run_says_what_it_ran_on(undisturbed: tuple[Path, list[dict[str, Any]]]) -> None:
     """Versions, machine, date."""
     about = json.loads((undisturbed[0] / "run.json").read_text(encoding="utf-8"))
-    assert {"salience", "torch", "python", "machine", "begun"} <= set(about)
-    assert abs(time.time() - time.mktime(time.strptime(about["begun"], "%Y-%m-%d %H:%M UTC"))) < 2 * 86400
+    assert {"salience", "torch", "python", "machine", "started"} <= set(about)
+    assert abs(time.time() - time.mktime(time.strptime(about["started"], "%Y-%m-%d %H:%M UTC"))) < 2 * 86400

@@ -8,7 +8,6 @@ the features are not in it; their fingerprints are.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -19,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from salience.engine.folders import find_data_folders
 from salience.engine.training.features import OWN, FeatureSource, open_source
 from salience.engine.training.network import Attention, Maps, make_network
 from salience.errors import BoxError, RecordError, TargetError
@@ -130,7 +130,7 @@ def _read(path: str, _written: int) -> Explainer:
 
 
 def find_path(fingerprint: str, folder: str | Path | None = None) -> Path:
-    """Say where the explainer of a box is kept: in a folder, or in SALIENCE_HOME or `salience` in the user's data folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    home = Path(os.environ.get("SALIENCE_HOME") or Path(data) / "salience")
-    return Path(folder or home / "explainers" / "p-tame") / f"{fingerprint}.safetensors"
+    """Say where the explainer of a box is kept: in a folder, or in the user's data folder, where a new one goes too."""
+    folders = [Path(folder)] if folder else [data / "explainers" / "p-tame" for data in find_data_folders()]
+    paths = [each / f"{fingerprint}.safetensors" for each in folders]
+    return next((path for path in paths if path.is_file()), paths[0])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from salience.trainers._classifier.training import TrainingConfig
 
 
-PARTS = ("trainer", "course", "loop")
+PARTS = ("trainer", "config", "loop")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_result(
         "name": student.name,
         "fingerprint": student.fingerprint,
         "trainer": {"name": name, **asdict(how)},  # type: ignore[call-overload]  # every trainer is a dataclass
-        "course": asdict(config),
+        "config": asdict(config),
         "loop": asdict(loop),
         "data": split.pictures.name,
         "pictures": len(split.numbers),
@@ -81,7 +81,7 @@ def card(about: dict[str, Any], out: Path) -> str:
         "| | |",
         "|---|---|",
         f"| begun from | {about['of'] or about['name'].partition(',')[0]}"
-        + (", all weights drawn anew |" if about["course"]["scratch"] else " |"),
+        + (", all weights drawn anew |" if about["config"]["scratch"] else " |"),
         f"| data | {about['data']}: {about['pictures']:,} pictures, {about['held']:,} held out |",
         *(f"| {part} | {describe_settings(about[part])} |" for part in PARTS),
         f"| took | {after['step']:,} steps, {about['seconds']:.0f} s |",

@@ -17,7 +17,7 @@ import torch
 from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
-from salience.explanation import write_whole
+from salience.explanation import rename_old_keys, write_whole
 from salience.trainers._pictures import Pictures
 from salience.types import BlackBox
 
@@ -45,7 +45,7 @@ def decide_split(
         given = pictures.scored(box).argmax(1).tolist()
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"about": said, "backend": box.backend, "targets": given}).encode())
-    kept = json.loads(file.read_text(encoding="utf-8"))
+    kept = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
     if not getattr(box, "backend_chosen", True):  # which backend is quickest might be found out otherwise today
         box.backend, box.backend_chosen = kept["backend"], True  # type: ignore[attr-defined]  # as `settle` does
     if kept["about"] != said:

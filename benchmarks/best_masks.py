@@ -27,7 +27,7 @@ from benchmarks import best_masks_table, data
 from benchmarks.sise import read_rows
 from salience import registry
 from salience.bench.controls import CentreGaussian
-from salience.draw.page import page, say, show
+from salience.draw.page import FigurePage
 from salience.engine import maps, seeding
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
@@ -148,16 +148,16 @@ def draw_strip(
     for name in ("grid, evolved, m*", *DRAWN):
         words = "grid, cut" if name.endswith("m*") else name
         panels.append((words, cut(found[name], areas[:1])[0], areas[0], row["cuts"][name][0]))
-    figure, axes = page((size + 10) * len(panels) + 10, size + 60)
+    page = FigurePage((size + 10) * len(panels) + 10, size + 60)
     baseline = fill.make_fill(DeCam().fill, box, image)
     for number, (name, mask, area, score) in enumerate(panels):
         left = 10 + number * (size + 10)
         seen = torch.lerp(baseline, image, mask).clamp(0, 1).permute(1, 2, 0)
-        say(axes, name, left, 8, size, 14, weight="bold")
-        show(axes, seen.numpy(), left, 28, size, size)
-        say(axes, f"{area:.0%} shown, {abs(score):.3f}{'' if score > 0 else ', not first'}", left, size + 34, size, 13)
+        page.say(name, left, 8, size, 14, bold=True)
+        page.show(seen.numpy(), left, 28, size, size)
+        page.say(f"{area:.0%} shown, {abs(score):.3f}{'' if score > 0 else ', not first'}", left, size + 34, size, 13)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    page.figure.savefig(file)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Explanation:
     def _repr_png_(self) -> bytes:
         from salience.draw import overlay
 
-        return overlay.png(self.plot())
+        return overlay.png(overlay.picture(self))
 
     def __repr__(self) -> str:
         cost = f"{self.passes} pass{'es' * (self.passes != 1)}, {self.seconds:.1f} s"

@@ -134,6 +134,25 @@ def test_long_and_odd_names_stay_on_the_page(why: salience.Explanation) -> None:
     assert all(edge.x0 >= 0 and edge.x1 <= figure.bbox.width for edge in edges)
 
 
+def test_a_picture_is_the_figure_without_matplotlib(why: salience.Explanation) -> None:
+    """The same page, and the same pixels where there are no letters, whose edges differ a little."""
+    pictures = overlay.picture(why), pil.open(io.BytesIO(overlay.png(overlay.figure(why)))).convert("RGB")
+
+    apart = abs(array(pictures[0]) - array(pictures[1])).max(-1)
+
+    assert apart.shape == pictures[1].size[::-1]
+    assert (apart > 1).mean() < 0.02
+    assert (apart[60:330] == 0).all()
+
+
+def test_a_frame_of_words_stands_where_the_figure_has_it(why: salience.Explanation) -> None:
+    """A blank map is said in a white frame over the photograph."""
+    blank = replace(why, saliency=torch.zeros(32, 32))
+    pictures = overlay.picture(blank), pil.open(io.BytesIO(overlay.png(overlay.figure(blank)))).convert("RGB")
+
+    assert (abs(array(pictures[0]) - array(pictures[1])).max(-1) > 40).mean() < 0.01
+
+
 def test_a_figure_leaves_pyplot_alone(why: salience.Explanation) -> None:
     """No global figure is made, so nothing piles up and no window opens."""
     from matplotlib import pyplot as plt

@@ -64,7 +64,7 @@ def write_files(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *
     """Write the picture, the record and the JSON beside them; nothing before all of it is ready."""
     from salience.draw import overlay
 
-    drawn = overlay.png(overlay.figure(why))
+    drawn = overlay.png(overlay.picture(why))
     base = f"{stem}.{why.method}"
     paths = [out / f"{base}.png", *([out / f"{base}.salience"] if record else []), out / f"{base}.json"]
     text = json.dumps(facts | {"files": [str(path) for path in paths]}, indent=2, allow_nan=False)

@@ -1,6 +1,7 @@
 """One explanation as a picture: the photograph, the map over it, and the numbers that both need to be read.
 
-Uses matplotlib's objects, never pyplot: nothing global changes and no window opens.
+`figure` uses matplotlib's objects, never pyplot: nothing global changes and no window opens. `picture` is the same page
+in plain pixels.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from PIL import Image as pil
 
 from salience.draw import blend
 from salience.draw.blend import Look, Pixels, Scale
-from salience.draw.page import DPI, FAINT, calm, eight_bit, page, say, show
+from salience.draw.page import DPI, FAINT, FigurePage, Page, PicturePage, calm, eight_bit
 from salience.errors import SettingError
 from salience.explanation import Explanation, write_whole
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 420, 1400  # longest side of a panel, in pixels, where the photograph's own would be illegible or huge
 
 MASKED = {"kept": "with it alone", "left": "without it"}  # the score
+
+P = TypeVar("P", bound=Page)
 
 
 def image(
@@ -50,23 +53,28 @@ def figure(
     `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Look`. `size` is the longest side of a panel in
     pixels; none given: the photograph's own, within 420…1400. A blank map is not drawn but said in words.
     """
-    if size is not None and size < 64:
-        raise SettingError(f"expected a size of 64 pixels at least, got {size}")
-    look = Look(alpha, colours, scale)
-    page = _Page(explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
-    panels = [blend.overlay_map(explanation, look, page.shown)]
-    if side_by_side:
-        masked = blend.show_mask(explanation, page.shown)
-        panels = [blend.read_photograph(explanation, page.shown), *([] if masked is None else [masked]), *panels]
-    for number, pixels in enumerate(panels):
-        page.panel(number, pixels)
-    page.words(explanation, look, side_by_side=side_by_side)
-    return page.figure
+    return _lay_out(FigurePage, explanation, Look(alpha, colours, scale), size, side_by_side=side_by_side).figure
 
 
-def png(drawn: Figure) -> bytes:
-    """Write a figure as PNG."""
+def picture(
+    explanation: Explanation,
+    *,
+    alpha: float = Look.alpha,
+    colours: str | None = None,
+    scale: Scale = "auto",
+    size: int | None = None,
+    side_by_side: bool = True,
+) -> pil.Image:
+    """Draw what `figure` draws, in plain pixels."""
+    return _lay_out(PicturePage, explanation, Look(alpha, colours, scale), size, side_by_side=side_by_side).image
+
+
+def png(drawn: Figure | pil.Image) -> bytes:
+    """Write a figure or a picture as PNG."""
     file = io.BytesIO()
+    if isinstance(drawn, pil.Image):
+        drawn.save(file, format="png")
+        return file.getvalue()
     with calm():
         drawn.savefig(file, format="png", dpi=DPI)
     return file.getvalue()
@@ -74,13 +82,27 @@ def png(drawn: Figure) -> bytes:
 
 def save(explanation: Explanation, path: str | Path, **look: Any) -> Path:
     """Draw into a PNG file, whole or not at all."""
-    return write_whole(path, png(figure(explanation, **look)))
+    return write_whole(path, png(picture(explanation, **look)))
 
 
-class _Page:
-    """The layout, in pixels from the top left: two lines of title, panels, captions, notes."""
+def _lay_out(kind: type[P], explanation: Explanation, look: Look, size: int | None, *, side_by_side: bool) -> P:
+    if size is not None and size < 64:
+        raise SettingError(f"expected a size of 64 pixels at least, got {size}")
+    layout = _Layout(kind, explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
+    panels = [blend.overlay_map(explanation, look, layout.shown)]
+    if side_by_side:
+        masked = blend.show_mask(explanation, layout.shown)
+        panels = [blend.read_photograph(explanation, layout.shown), *([] if masked is None else [masked]), *panels]
+    for number, pixels in enumerate(panels):
+        layout.panel(number, pixels)
+    layout.words(explanation, look, side_by_side=side_by_side)
+    return layout.page
 
-    def __init__(self, explanation: Explanation, size: int | None, count: int) -> None:
+
+class _Layout(Generic[P]):
+    """What goes where on a page, in pixels from the top left: two lines of title, panels, captions, notes."""
+
+    def __init__(self, kind: type[P], explanation: Explanation, size: int | None, count: int) -> None:
         height, width = explanation.geometry.photograph
         longest = size or min(max(height, width, SMALLEST), LARGEST)
         scale = longest / max(height, width)
@@ -93,7 +115,7 @@ class _Page:
         self.top = round(4.7 * self.letter)
         self.width = count * self.cell + (count + 1) * self.gap
         self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * self.notes)
-        self.figure, self.axes = page(self.width, self.height)
+        self.page = kind(self.width, self.height)
 
     def left(self, number: int) -> float:
         """Return where the pixels of a panel begin."""
@@ -101,18 +123,18 @@ class _Page:
 
     def panel(self, number: int, pixels: Pixels) -> None:
         """Show pixels."""
-        show(self.axes, np.asarray(eight_bit(pixels)), self.left(number), self.top)
+        self.page.show(np.asarray(eight_bit(pixels)), self.left(number), self.top)
 
     def say(self, text: str, left: float, top: float, room: float, size: float = 1.0, **style: Any) -> None:
         """Write one line; `size` counts in the page's letters."""
-        say(self.axes, text, left, top, room, size * self.letter, **style)
+        self.page.say(text, left, top, room, size * self.letter, **style)
 
     def words(self, explanation: Explanation, look: Look, *, side_by_side: bool) -> None:
         """Write title, captions, colour bar and notes."""
         told, room = explanation.target, self.width - 2 * self.gap
         share = f"{told.probability:.1%}" if told.index is not None else f"{told.probability:.3f}"
         names = told.name.split(",")[0] if told.index is not None else told.name
-        self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, weight="bold")
+        self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, bold=True)
         rate = f"{explanation.passes:,} pass{'es' * (explanation.passes != 1)}, {explanation.seconds:.1f} s"
         cost = f"{explanation.called} · {explanation.box['name']} · {rate}"
         self.say(cost, self.gap, self.gap + 1.9 * self.letter, room, color=FAINT)
@@ -146,7 +168,7 @@ class _Page:
         low, high = look.span(values)
         colour, weight = look.tint(np.linspace(0, 1, 256)[None])
         strip = (1 - weight) * 0.82 + weight * colour  # as it looks over light grey, so that the bar shows what is seen
-        show(self.axes, strip, left, top, self.cell, 0.9 * self.letter)
+        self.page.show(strip, left, top, self.cell, 0.9 * self.letter)
         below, cut = top + 1.3 * self.letter, look.scale == "p99"
         self.say(("≤ " if cut else "") + f"{low:.3g}", left, below, self.cell, 0.85)
         self.say(("≥ " if cut else "") + f"{high:.3g}", left + self.cell, below, self.cell, 0.85, ha="right")
@@ -158,8 +180,7 @@ class _Page:
         middle = self.left(number) + self.shown[1] / 2
         self.say(
             "No map to show", middle, self.top + self.shown[0] / 2, 0.9 * self.shown[1], 1.3,
-            ha="center", va="center", weight="bold",
-            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "boxstyle": "round,pad=0.6"},
+            ha="center", va="center", bold=True, framed=True,
         )  # fmt: skip
         left = self.gap + number * (self.cell + self.gap)
         first, _, rest = problem.partition(": ")

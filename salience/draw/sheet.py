@@ -9,12 +9,11 @@ import numpy as np
 
 from salience.draw import blend
 from salience.draw.blend import Look, Pixels, Scale
-from salience.draw.page import FAINT, eight_bit, page, say, show
+from salience.draw.page import FAINT, FigurePage, Page, eight_bit
 from salience.errors import SettingError
 from salience.explanation import Explanation
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GAP, HEAD, LINE = 10, 34, 20  # pixels: between thumbnails, above the columns, under a row
@@ -42,21 +41,21 @@ def sheet(
     for shown in firsts:
         tops.append(tops[-1] + _small(shown.geometry.photograph, size)[0] + LINE + GAP)
     width, height = GAP + (len(heads) + 1) * step, tops[-1] + GAP
-    figure, axes = page(width, height)
+    page = FigurePage(width, height)
     for column, head in enumerate(["picture", *heads]):
-        say(axes, head, GAP + column * step, HEAD - 10, size, 14, weight="bold", va="bottom")
+        page.say(head, GAP + column * step, HEAD - 10, size, 14, bold=True, va="bottom")
     for row, shown, top, below in zip(rows, firsts, tops, tops[1:], strict=False):
         small = _small(shown.geometry.photograph, size)
-        _put(axes, blend.read_photograph(shown, small), GAP, top, size)
+        _put(page, blend.read_photograph(shown, small), GAP, top, size)
         told, line = shown.target, below - LINE - GAP + 4
-        say(axes, f"{told.name.split(',')[0]} {told.probability:.2f}", GAP, line, size, 12)
+        page.say(f"{told.name.split(',')[0]} {told.probability:.2f}", GAP, line, size, 12)
         for column, each in enumerate(row, start=1):
             if each is not None:
-                _put(axes, blend.overlay_map(each, look, small), GAP + column * step, top, size)
+                _put(page, blend.overlay_map(each, look, small), GAP + column * step, top, size)
                 problem = blend.is_blank(each)
                 if problem is not None:
-                    say(axes, f"no map: {problem}", GAP + column * step, line, size, 11, color=FAINT)
-    return figure
+                    page.say(f"no map: {problem}", GAP + column * step, line, size, 11, color=FAINT)
+    return page.figure
 
 
 def _heads(rows: Sequence[Sequence[Explanation | None]], titles: Sequence[str] | None) -> list[str]:
@@ -78,6 +77,6 @@ def _small(photograph: tuple[int, int], size: int) -> tuple[int, int]:
     return max(1, round(photograph[0] * factor)), max(1, round(photograph[1] * factor))
 
 
-def _put(axes: Axes, pixels: Pixels, left: float, top: float, size: int) -> None:
+def _put(page: Page, pixels: Pixels, left: float, top: float, size: int) -> None:
     """Show pixels as a thumbnail, in the middle of its column."""
-    show(axes, np.asarray(eight_bit(pixels)), left + (size - pixels.shape[1]) // 2, top)
+    page.show(np.asarray(eight_bit(pixels)), left + (size - pixels.shape[1]) // 2, top)

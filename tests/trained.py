@@ -29,7 +29,7 @@ def colours(classes: tuple[int, ...] = (0, 1, 2), fingerprint: str | None = None
         box={"name": box.name, "fingerprint": fingerprint or box.fingerprint},
         classes=classes,
         names=tuple(box.classes[each] for each in classes),
-        source=source.told(AUX) | {"channels": [3]},
+        source=source.describe_source(AUX) | {"channels": [3]},
     )
     return Explainer(network, about)
 

@@ -100,5 +100,5 @@ def _pairs(said: Any, *, crowd: bool) -> list[_Pair]:
 
 def _sample(one: _Pair, root: Path, known: Mapping[str, tuple[Label, ...]], *, drawn: bool) -> Sample:
     file = str(one.photo["file_name"])
-    boxes = tuple((x, y, x + wide, y + high) for x, y, wide, high in (each["bbox"] for each in one.objects))
+    boxes = tuple((x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in one.objects))
     return Sample(f"{file}:{one.category}", root / file, known[one.category], boxes, one.mask() if drawn else None)

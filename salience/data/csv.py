@@ -49,18 +49,18 @@ def load(
     """
     _options.expect_known(load, unknown)
     path = _files.expect_path(name, "a table")
-    table = _kept(_tables.read_rows(path), where, path)
+    table = _keep(_tables.read_rows(path), where, path)
     at = _tables.find_column(table, file, FILES, path)
     if at is None:
         raise DataError(f"expected a column of files in {path}, got {', '.join(table[0])}: give file=COLUMN")
     said = _tables.find_column(table, labels, (each for each in LABELS if each != at), path)
     corners = _corners(table, box, path)
-    drawn = None if mask == "none" else _tables.find_column(table, mask, MASKS, path)
+    mask_column = None if mask == "none" else _tables.find_column(table, mask, MASKS, path)
     found: dict[tuple[str, tuple[Label, ...]], _Picture] = {}
     for number, row in enumerate(table, 1):
         one = found.setdefault((row[at], _tables.read_labels(row[said]) if said else ()), _Picture())
         one.boxes += _box(row, corners, f"row {number} of {path}")
-        one.mask = one.mask or (row[drawn] if drawn else "")
+        one.mask = one.mask or (row[mask_column] if mask_column else "")
     base = path.parent if root is None else _files.expect_path(root, "the folder of the pictures")
     _files.expect_first(base / table[0][at], "give root=FOLDER")
     given = {"file": file, "labels": labels, "box": box, "mask": mask, "root": root, "where": where}
@@ -82,7 +82,7 @@ def _samples(found: Mapping[tuple[str, tuple[Label, ...]], _Picture], base: Path
     )
 
 
-def _kept(table: list[dict[str, str]], where: Any, path: Path) -> list[dict[str, str]]:
+def _keep(table: list[dict[str, str]], where: Any, path: Path) -> list[dict[str, str]]:
     if where is None:
         return table
     left, equal, right = (part.strip() for part in str(where).partition("=="))

@@ -1,4 +1,4 @@
-"""`shapes:NAME`: drawn scenes whose answer and truth are known. The colour of the object is its label; `toy:colour` sees it.
+"""`shapes:NAME`: synthetic scenes, answer and truth known. The colour of the object is its label; `toy:colour` sees it.
 
 - `plain`: one object on a dull texture.
 - `distractors`: the object, and two of the other colours that have at most a quarter of its size together.

@@ -101,7 +101,9 @@ def _groups(shard: Path) -> list[_Group]:
     together = itertools.groupby(split, key=lambda each: each[0])
     found = [_Group(shard, key, {ending: place for _, ending, place in parts}) for key, parts in together]
     if len({each.key for each in found}) < len(found):
-        raise DataError(f"expected the files of a sample one after another in {shard}, got them apart: sort the tar by name")
+        raise DataError(
+            f"expected the files of a sample one after another in {shard}, got them scattered: sort the tar by name"
+        )
     return found
 
 

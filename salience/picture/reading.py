@@ -47,9 +47,9 @@ def read(source: Any, name: str | None = None) -> Picture:
     if isinstance(source, (str, Path)):
         return _from_file(Path(source), name)
     if isinstance(source, (bytes, bytearray)):
-        return _decoded(bytes(source), name or "bytes")
+        return _decode(bytes(source), name or "bytes")
     if isinstance(source, pil.Image):
-        return _encoded(_loaded(source, name or "picture"), name or "picture")
+        return _encode(_load(source, name or "picture"), name or "picture")
     if isinstance(source, torch.Tensor) and source.is_floating_point():
         return _from_floats(source.detach().cpu(), name or "tensor")
     if isinstance(source, (np.ndarray, torch.Tensor)):
@@ -66,19 +66,19 @@ def _from_file(path: Path, name: str | None) -> Picture:
     if path.is_dir():
         raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
     try:
-        return _decoded(path.read_bytes(), name or str(path))
+        return _decode(path.read_bytes(), name or str(path))
     except OSError as problem:
         raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: check its permissions") from problem
 
 
-def _decoded(encoded: bytes, name: str) -> Picture:
+def _decode(encoded: bytes, name: str) -> Picture:
     if not encoded:
         raise PictureError(f"expected a picture in {name}, got an empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pil.DecompressionBombWarning)
             with pil.open(io.BytesIO(encoded)) as opened:
-                pixels = _loaded(opened, name)
+                pixels = _load(opened, name)
     except PIL.UnidentifiedImageError:
         raise PictureError(f"expected a picture in {name}, got {_kind(encoded)}: give a JPEG, PNG or the like") from None
     except (pil.DecompressionBombError, pil.DecompressionBombWarning):
@@ -89,7 +89,7 @@ def _decoded(encoded: bytes, name: str) -> Picture:
     return Picture(pixels, name, encoded)
 
 
-def _loaded(opened: pil.Image, name: str) -> pil.Image:
+def _load(opened: pil.Image, name: str) -> pil.Image:
     try:
         opened.load()
         return _upright(opened, name)
@@ -123,7 +123,7 @@ def _from_deep(turned: pil.Image, name: str) -> pil.Image:
     return pil.fromarray(grey, "L").convert("RGB")
 
 
-def _encoded(pixels: pil.Image, name: str, exact: Tensor | None = None) -> Picture:
+def _encode(pixels: pil.Image, name: str, exact: Tensor | None = None) -> Picture:
     file = io.BytesIO()
     pixels.save(file, "PNG", compress_level=1)
     return Picture(pixels, name, file.getvalue(), exact)
@@ -137,7 +137,7 @@ def _from_bytes(array: Any, name: str) -> Picture:
     if 0 in array.shape:
         raise PictureError(f"expected a picture of at least one pixel in {name}, got shape {array.shape}")
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    return _encoded(_upright(pil.fromarray(np.ascontiguousarray(flat)), name), name)
+    return _encode(_upright(pil.fromarray(np.ascontiguousarray(flat)), name), name)
 
 
 def _from_floats(tensor: Tensor, name: str) -> Picture:
@@ -150,7 +150,7 @@ def _from_floats(tensor: Tensor, name: str) -> Picture:
         )
     exact = (tensor if tensor.is_floating_point() and tensor.dtype == torch.float64 else tensor.float()).expand(3, -1, -1)
     pixels = (exact.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return _encoded(pil.fromarray(np.ascontiguousarray(pixels)), name, exact.contiguous())
+    return _encode(pil.fromarray(np.ascontiguousarray(pixels)), name, exact.contiguous())
 
 
 def _kind(encoded: bytes) -> str:

@@ -41,7 +41,7 @@ class Pictures:
             return one.detach().float().cpu()
         return self.prepare(read(one.picture if isinstance(one, Sample) else one))[0]
 
-    def scored(self, box: BlackBox) -> Probabilities:
+    def score_all(self, box: BlackBox) -> Probabilities:
         """Score all as they are, part by part."""
         rows = []
         for begin in range(0, len(self), AT_ONCE):

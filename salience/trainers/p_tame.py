@@ -83,7 +83,7 @@ class PTame:
     decay: Annotated[float, Doc("weight decay")] = 1e-3
     held: Annotated[int, Doc("pictures that are held out, to look at while training")] = 32
     search: Annotated[
-        int, Doc("fits with other loss weights, drawn at random; the one with the best ROAD on held-out pictures wins")
+        int, Doc("fits with other loss weights, sampled at random; the one with the best ROAD on held-out pictures wins")
     ] = 0
 
     def __post_init__(self) -> None:
@@ -139,23 +139,23 @@ class PTame:
     def learn(self, box: BlackBox, pictures: Pictures, loop: Loop, out: Path, tell: Tell) -> Fitted:
         """Train once."""
         features, spec = self.features(box)
-        told = asdict(replace(self, aux=spec))
-        split = decide_split(box, pictures, self.classes, self.held, out, {"trainer": told, "loop": asdict(loop)})
+        settings = asdict(replace(self, aux=spec))
+        split = decide_split(box, pictures, self.classes, self.held, out, {"trainer": settings, "loop": asdict(loop)})
         channels = [each.shape[1] for each in features(pictures[0][None].to(box.device))]
         network = make_network(channels, len(split.classes), bias=self.route == "queries", seed=loop.seed)
         if self.route == "queries":  # a regression begins at 0: what random rows add would take long to be unlearnt
             nn.init.zeros_(network.fuser.weight)
         learner = Learner(self, to_channels_last(box) if self.route == "gradient" else box, features, split, network, loop)
         made = replace(loop, precision=loop.precision or (choose_precision(box) if self.route == "gradient" else "no"))
-        history = train(learner, made, out, told, box.device, tell)
+        history = train(learner, made, out, settings, box.device, tell)
         about = explainer.About(
             box={"name": box.name, "fingerprint": box.fingerprint},
             classes=split.classes,
             names=tuple(box.classes[each] for each in split.classes),
-            source=features.told(spec) | {"channels": channels},
+            source=features.describe_source(spec) | {"channels": channels},
             bias=self.route == "queries",
             trained={
-                "trainer": told,
+                "trainer": settings,
                 "loop": asdict(made),
                 "data": pictures.name,
                 "pictures": len(split.numbers),

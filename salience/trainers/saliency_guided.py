@@ -19,9 +19,9 @@ from salience.trainers._classifier.loss import Batch, Step, cross_entropy, diver
 
 @dataclass(frozen=True)
 class SaliencyGuided(training.ClassifierTrainer):
-    """Make the right class likely, and the answer the same when the least salient pixels are replaced by chance.
+    """Make the right class likely, and the answer the same when the least salient pixels are replaced at random.
 
-    loss = CE(f(x), y) + λ KL(p(x) ‖ p(x̃)),   x̃: the k of the pixels with the smallest |∂f_y / ∂x| drawn evenly between
+    loss = CE(f(x), y) + λ KL(p(x) ‖ p(x̃)),   x̃: the k of the pixels with the smallest |∂f_y / ∂x| sampled evenly between
     the darkest and the brightest value of their channel in the image
 
     Pixels are ranked by the mean over channels of the gradient's size. `signed` ranks by the mean of the gradient with

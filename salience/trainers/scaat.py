@@ -27,8 +27,8 @@ class Scaat(training.ClassifierTrainer):
     loss = CE(f(x), y) + λ KL(p(x) ‖ p(x + δ)),   δ makes the divergence as large as |δ_i| ≤ ε w_i allows
 
     w is 1 on the k of the pixels with the smallest saliency max over channels of |∂f_y / ∂x|, 0 elsewhere; it is found anew
-    for every picture and step, and the network is in eval mode while it and δ are looked for. Gradients flow through
-    both answers. With `mask="all"` this is TRADES, with colours by chance in place of δ Saliency Guided Training, with
+    for every picture and step, and the network is in eval mode while it and δ are computed. Gradients flow through
+    both answers. With `mask="all"` this is TRADES, with random colours in place of δ Saliency Guided Training, with
     ε = 0 ordinary training.
 
     What is known: the paper's body could not be read; its abstract says that adversarial pictures are made under the
@@ -83,7 +83,7 @@ class Scaat(training.ClassifierTrainer):
         """Return the loss of a batch."""
         grown = min(1.0, step.progress / self.warm) if self.warm else 1.0
         with step.looking():
-            found, whole = self.looked(step)
+            found, whole = self.find_saliency(step)
             allowed = attack_mask(found, self.mask, self.share, step)
             changed = self.adversary(step, allowed, whole, grown)
         clean, moved = step.pair(changed)
@@ -101,7 +101,7 @@ class Scaat(training.ClassifierTrainer):
 
         return self.attack(step, gain, allowed, grown)
 
-    def looked(self, step: Step) -> tuple[Tensor, Logits]:
+    def find_saliency(self, step: Step) -> tuple[Tensor, Logits]:
         """Return a map of each picture for its label (n h w), and the logits."""
         if self.saliency == "gradient":
             gradients, whole = label_gradients(step)

@@ -85,7 +85,7 @@ def test_a_tar_that_is_not_sorted_is_said(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "one.tar", "w") as opened:
         for name in ("a.png", "b.png", "a.cls", "b.cls"):
             opened.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(DataError, match="expected the files of a sample one after another in .*one.tar, got them apart"):
+    with pytest.raises(DataError, match="expected the files of a sample one after another in .*one.tar, got them scattered"):
         registry.open_data(f"webdataset:{tmp_path}/one.tar")
 
 

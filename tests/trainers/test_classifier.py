@@ -193,7 +193,7 @@ def test_pictures_are_mirrored_and_moved_by_chance() -> None:
     image = torch.rand(3, 24, 24)
     offsets, mirrored = set(), 0
     for place in range(60):
-        shown = learner.varied(image, place)
+        shown = learner.augment(image, place)
         found = moved_by(image, shown) or moved_by(image.flip(-1), shown)
         mirrored += not moved_by(image, shown)
         assert found

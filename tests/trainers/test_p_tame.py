@@ -80,7 +80,7 @@ def box_mean(box: Any, image: Tensor) -> Tensor:
 def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
     """Σ (m − m̄)(y − ȳ) / (K − 1), over 1/40, with masks that are addressed by the picture's place in the training."""
     box, image = Asked(brightness), noise(3, 8, 8, dtype=torch.float32)
-    told = learner(box, masks=5, cells=3, route="queries").asked(image, [1, 0], (8, 8), OrderedSample(7, 0))
+    told = learner(box, masks=5, cells=3, route="queries").query_maps(image, [1, 0], (8, 8), OrderedSample(7, 0))
 
     lots = masks.sample_grids(40, (8, 8), 3, 0.5, 0, start=35)
     drawn = torch.cat([lot.rasterise(image) for lot in lots])

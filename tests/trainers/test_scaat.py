@@ -246,7 +246,7 @@ def test_ce_inside_and_outside_and_a_warm_up() -> None:
     loss, row = how.step(step)
     with step.looking():
         again = Step(module, images, labels, generator=chances())
-        found, whole = how.looked(again)
+        found, whole = how.find_saliency(again)
         changed = how.adversary(again, attack_mask(found, "quantile", 0.8, again), whole, 0.5)
     expected = cross_entropy(module(images), labels).mean() + 0.5 * 2.0 * cross_entropy(module(changed), labels).mean()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-12)
@@ -259,11 +259,11 @@ def test_any_method_may_say_what_does_not_matter() -> None:
     module, (images, labels) = net(), batch()
     step = Step(module, images, labels, mean=MEAN, std=STD, generator=chances())
     with step.looking():
-        ours, _ = Scaat().looked(step)
+        ours, _ = Scaat().find_saliency(step)
         box = registry.open_box(module, size=6, mean=MEAN, std=STD, backend="exact")
         pixels = (images - step.black) / step.unit
         theirs = torch.stack([registry.make_method("gradient")(box, pixels[i], int(labels[i])) for i in range(4)])
-        other, _ = Scaat(saliency="input-x-gradient").looked(step)
+        other, _ = Scaat(saliency="input-x-gradient").find_saliency(step)
     assert apart(ours, theirs) < 1e-12
     assert apart(ours, other) > 1e-3
 

@@ -64,18 +64,18 @@ class Explainer:
 
     def source(self, box: BlackBox, make: Callable[[str], BlackBox]) -> FeatureSource:
         """Open the network that gives the features, the same as at the fit, on the box's device."""
-        told = self.about.source
-        found = box if told["spec"] == OWN else open_source(told["spec"], make)
+        source = self.about.source
+        found = box if source["spec"] == OWN else open_source(source["spec"], make)
         if not isinstance(found, GreyBox):
             raise BoxError(f"expected a box whose layers can be read for this explainer, got {found.name}")
-        if told["spec"] != OWN:
-            if found.fingerprint != told["fingerprint"]:
+        if source["spec"] != OWN:
+            if found.fingerprint != source["fingerprint"]:
                 raise BoxError(
-                    f"expected the features' network {told['spec']} as it was at the fit, got other weights: fit again"
+                    f"expected the features' network {source['spec']} as it was at the fit, got other weights: fit again"
                 )
             if hasattr(found, "module") and found.device != box.device:
                 found.module.to(box.device)
-        return FeatureSource(found, tuple(told["layers"]))
+        return FeatureSource(found, tuple(source["layers"]))
 
     def rows(self, classes: Iterable[int]) -> Int[Tensor, " k"]:
         """Find the rows of classes."""

@@ -36,7 +36,7 @@ class FeatureSource:
         fine = {name: max(each.shape[-2:]) for name, each in seen.items() if max(each.shape[-2:]) <= most}
         return cls(box, tuple(sorted(fine or {list(seen)[-1]: 1}, key=lambda name: -fine.get(name, 1))))
 
-    def told(self, spec: str) -> dict[str, Any]:
+    def describe_source(self, spec: str) -> dict[str, Any]:
         """Say in plain values how to find it again."""
         return {"spec": spec, "fingerprint": self.box.fingerprint, "layers": list(self.layers)}
 

@@ -57,7 +57,7 @@ class Attention(nn.Module):
 
 
 def make_network(channels: Sequence[int], classes: int, *, bias: bool = False, seed: int = 0) -> Attention:
-    """Make the network with PyTorch's own first weights, drawn by seed."""
+    """Make the network with PyTorch's own first weights, by seed."""
     with preserve_random_state():
         torch.manual_seed(seeding.generator(seed, "attention").initial_seed())
         return Attention(channels, classes, bias=bias)

@@ -12,7 +12,7 @@ from salience.engine import seeding
 class OrderedSample(NamedTuple):
     """A picture that a step sees."""
 
-    position: int  # how many were seen before it: the address of its chances
+    position: int  # how many were seen before it: the address of its random numbers
     picture: int  # which picture
 
 

@@ -50,35 +50,37 @@ class Attack:
         The network must be in eval mode; nothing but the change is differentiated.
         """
         images, first = step.images.detach(), None
-        change = step.within(images + self.begun(step, allowed, scale) * step.unit) - images
+        change = step.within(images + self.start(step, allowed, scale) * step.unit) - images
         for _ in range(self.steps if self.epsilon * scale > 0 else 0):
             leaf = change.detach().requires_grad_()
             logits = step.logits(images + leaf)
             (gradient,) = torch.autograd.grad(gain(logits).sum(), leaf)
             first = logits.argmax(1) if first is None else first
-            moved = step.within(images + self.moved(change / step.unit, gradient * step.unit, allowed, scale) * step.unit)
+            moved = step.within(
+                images + self.take_step(change / step.unit, gradient * step.unit, allowed, scale) * step.unit
+            )
             done = (logits.argmax(1) != first)[:, None, None, None] & self.stop
             change = torch.where(done, change, moved - images)
         return (images + change).detach()
 
-    def begun(self, step: Step, allowed: Float[Tensor, "n 1 h w"], scale: float) -> Batch:
-        """Draw where the search begins, in units of a pixel."""
+    def start(self, step: Step, allowed: Float[Tensor, "n 1 h w"], scale: float) -> Batch:
+        """Sample where the search starts, in units of a pixel."""
         reach = self.epsilon * scale
         if self.even:
-            drawn = reach * (2 * step.uniform(*step.images.shape) - 1)
+            offset = reach * (2 * step.uniform(*step.images.shape) - 1)
         else:  # half precision would round so slight a change away
             half = torch.is_autocast_enabled(step.images.device.type)
-            drawn = min(reach, reach / 2 if half else SLIGHT) * step.normal(*step.images.shape)
-        return self.bounded(allowed * drawn, allowed, reach)
+            offset = min(reach, reach / 2 if half else SLIGHT) * step.normal(*step.images.shape)
+        return self.bound(allowed * offset, allowed, reach)
 
-    def moved(self, change: Batch, gradient: Batch, allowed: Float[Tensor, "n 1 h w"], scale: float) -> Batch:
+    def take_step(self, change: Batch, gradient: Batch, allowed: Float[Tensor, "n 1 h w"], scale: float) -> Batch:
         """Take one step uphill, and come back to the bounds."""
         if self.norm == "linf":
-            return self.bounded(change + scale * self.pace * allowed * gradient.sign(), allowed, self.epsilon * scale)
+            return self.bound(change + scale * self.pace * allowed * gradient.sign(), allowed, self.epsilon * scale)
         uphill = allowed * gradient
-        return self.bounded(change + scale * self.pace * uphill / length(uphill), allowed, self.epsilon * scale)
+        return self.bound(change + scale * self.pace * uphill / length(uphill), allowed, self.epsilon * scale)
 
-    def bounded(self, change: Batch, allowed: Float[Tensor, "n 1 h w"], reach: float) -> Batch:
+    def bound(self, change: Batch, allowed: Float[Tensor, "n 1 h w"], reach: float) -> Batch:
         """Bring a change back to where it may be."""
         if self.norm == "linf":
             return torch.maximum(torch.minimum(change, reach * allowed), -reach * allowed)

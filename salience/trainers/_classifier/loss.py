@@ -31,7 +31,7 @@ class Step:
     mean: tuple[float, ...] = (0.0,)  # a number a channel, or one for all
     std: tuple[float, ...] = (1.0,)
     progress: float = 1.0  # the share of the training that is done
-    generator: torch.Generator = field(default_factory=torch.Generator)  # where chances come from
+    generator: torch.Generator = field(default_factory=torch.Generator)  # where random numbers come from
 
     @property
     def unit(self) -> Float[Tensor, "c 1 1"]:
@@ -108,7 +108,7 @@ class Loss(ABC):
         Parameters' gradients, batch norms' statistics and modes are touched by nothing but the returned loss.
         """
         expect_batch(images, labels, mean, std)
-        if generator is None:  # drawn from torch's own, which is put back while the network is looked at
+        if generator is None:  # seeded by torch's own, which is restored while the network is evaluated
             generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())))
         return self.step(Step(module, images, labels, tuple(mean), tuple(std), progress, generator))[0]
 

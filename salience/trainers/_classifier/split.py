@@ -49,9 +49,9 @@ def decide_split(box: BlackBox, pictures: Pictures, share: float, out: Path, abo
         write_whole(file, json.dumps(said).encode())
     if json.loads(file.read_text(encoding="utf-8")) != said:
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")
-    drawn: list[int] = torch.randperm(len(known), generator=seeding.generator(seed, "held")).tolist()
-    apart = {known[at] for at in drawn[: min(len(known) - 1, round(share * len(known)))]}
-    return Split(pictures, labels, [each for each in known if each not in apart], sorted(apart))
+    order: list[int] = torch.randperm(len(known), generator=seeding.generator(seed, "held")).tolist()
+    held = {known[at] for at in order[: min(len(known) - 1, round(share * len(known)))]}
+    return Split(pictures, labels, [each for each in known if each not in held], sorted(held))
 
 
 def _label(pictures: Pictures, number: int, box: BlackBox) -> int:

@@ -1,4 +1,4 @@
-"""A training of a classifier around a loss: which pictures, which weights, what is looked at, and the box that comes out."""
+"""A training of a classifier around a loss: which pictures, which weights, what is logged, and the box that comes out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from salience.trainers._classifier.output import Trained, write_result
 from salience.trainers._classifier.split import Split, decide_split
 from salience.trainers._pictures import Pictures, choose_precision
 
-WATCHED = 64  # held-out pictures whose maps are looked at
+WATCHED = 64  # held-out pictures whose maps are measured
 
 
 @dataclass(frozen=True)
@@ -116,28 +116,28 @@ class Learner:
         numbers = [self.split.numbers[sample.picture] for sample in samples]
         images, labels = self.batch(numbers, [sample.position for sample in samples])
         first = samples[0].position
-        chances = seeding.generator(self.loop.seed, "training", first)
+        generator = seeding.generator(self.loop.seed, "training", first)
         done = first / (self.loop.steps * self.loop.batch)
-        return self.how.step(Step(module, images, labels, progress=done, generator=chances))
+        return self.how.step(Step(module, images, labels, progress=done, generator=generator))
 
     def batch(self, numbers: Sequence[int], places: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Prepare pictures; with places, as a training shows them."""
         shown = [self.split.pictures[number] for number in numbers]
         if places:
-            shown = [self.varied(image, place) for image, place in zip(shown, places, strict=True)]
+            shown = [self.augment(image, place) for image, place in zip(shown, places, strict=True)]
         images = torch.stack(shown).to(self.box.device, memory_format=torch.channels_last)
         return images, torch.tensor([self.split.labels[number] for number in numbers], device=images.device)
 
-    def varied(self, image: Tensor, place: int) -> Tensor:
-        """Mirror and move a picture by the chances of its place in the training; what comes in is the edge, repeated."""
-        drawn = torch.rand(3, generator=seeding.generator(self.loop.seed, "varied", place))
-        image = image.flip(-1) if self.config.mirror and float(drawn[0]) < 0.5 else image
+    def augment(self, image: Tensor, place: int) -> Tensor:
+        """Mirror and move a picture at random, by its place in the training; the edge is repeated where it moved away."""
+        random = torch.rand(3, generator=seeding.generator(self.loop.seed, "varied", place))
+        image = image.flip(-1) if self.config.mirror and float(random[0]) < 0.5 else image
         by = self.config.shift
         if not by:
             return image
-        down, right = (int(float(each) * (2 * by + 1)) for each in drawn[1:])
-        wide = nn.functional.pad(image[None], (by, by, by, by), mode="replicate")[0]
-        return wide[:, down : down + image.shape[1], right : right + image.shape[2]]
+        down, right = (int(float(each) * (2 * by + 1)) for each in random[1:])
+        padded = nn.functional.pad(image[None], (by, by, by, by), mode="replicate")[0]
+        return padded[:, down : down + image.shape[1], right : right + image.shape[2]]
 
     def check(self, module: Any) -> Row:
         """Count right answers on held-out pictures, and say how sparse the maps of the first of them are."""

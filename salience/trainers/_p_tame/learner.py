@@ -57,7 +57,7 @@ class Learner:
     def loss(self, module: nn.Module, samples: Sequence[OrderedSample]) -> tuple[Tensor, Row]:
         """Return the loss of one batch."""
         numbers = [self.split.numbers[sample.picture] for sample in samples]
-        turned = [self.turned(sample) for sample in samples]
+        turned = [self.is_mirrored(sample) for sample in samples]
         pictures = [self.split.pictures[number] for number in numbers]
         images = torch.stack([each.flip(-1) if turn else each for each, turn in zip(pictures, turned, strict=True)])
         images = images.to(self.box.device, memory_format=torch.channels_last)  # half as much again as quick on CPUs
@@ -88,34 +88,34 @@ class Learner:
     def by_queries(
         self, raw: Float[Tensor, "n k y x"], images: Images, classes: Sequence[int], samples: Sequence[OrderedSample]
     ) -> tuple[Tensor, Row]:
-        """Regress the maps of all the batch's classes on what a few random masks tell of each."""
+        """Regress the maps of all the batch's classes on what a few random masks say of each."""
         size = (raw.shape[-2], raw.shape[-1])
-        told = [self.asked(image, classes, size, sample) for image, sample in zip(images, samples, strict=True)]
-        loss = functional.mse_loss(raw, torch.stack(told).to(raw))
+        targets = [self.query_maps(image, classes, size, sample) for image, sample in zip(images, samples, strict=True)]
+        loss = functional.mse_loss(raw, torch.stack(targets).to(raw))
         return loss, {"loss": float(loss.detach())}
 
-    def asked(
+    def query_maps(
         self, image: Image, classes: Sequence[int], size: tuple[int, int], sample: OrderedSample
     ) -> Float[Tensor, "k y x"]:
         """Return the covariance of mask and score at each pixel of the map, a class each, over the mask's variance."""
         how, scores, small = self.how, list[Tensor](), list[Tensor]()
 
-        def noted(rows: Probabilities) -> Scores:
+        def keep_scores(rows: Probabilities) -> Scores:
             scores.append(rows[:, list(classes)].float())
             return rows[:, classes[0]]
 
         first = sample.position * how.masks
         canvas = (image.shape[-2], image.shape[-1])
         lots = masks.sample_grids(first + how.masks, canvas, how.cells, 0.5, self.loop.seed, start=first)
-        behind = fill.make_fill(how.fill, self.box, image, self.loop.seed)
-        for _, drawn, _ in loop.score_masked(self.box, image, noted, lots, behind, least=how.masks):
-            small.append(functional.adaptive_avg_pool2d(drawn[:, None].float(), size)[:, 0])
+        baseline = fill.make_fill(how.fill, self.box, image, self.loop.seed)
+        for _, shown, _ in loop.score_masked(self.box, image, keep_scores, lots, baseline, least=how.masks):
+            small.append(functional.adaptive_avg_pool2d(shown[:, None].float(), size)[:, 0])
         return covariance(torch.cat(small), torch.cat(scores))
 
-    def turned(self, sample: OrderedSample) -> bool:
-        """Say whether a visit sees its picture in the mirror: half of them do."""
-        drawn = torch.rand((), generator=seeding.generator(self.loop.seed, "mirror", sample.position))
-        return self.how.mirror and bool(drawn < 0.5)
+    def is_mirrored(self, sample: OrderedSample) -> bool:
+        """Say whether a step sees its picture mirrored: half of them do."""
+        random = torch.rand((), generator=seeding.generator(self.loop.seed, "mirror", sample.position))
+        return self.how.mirror and bool(random < 0.5)
 
     def check(self, module: Any) -> Row:
         """Measure the maps of held-out pictures."""
@@ -133,12 +133,14 @@ class Learner:
         return row | {"road": row["lerf"] - row["morf"]} if self.split.held else {}
 
 
-def masked_gradient(box: OpenBox, images: Images, shown: Masks, targets: Sequence[int], behind: str) -> tuple[float, Masks]:
+def masked_gradient(
+    box: OpenBox, images: Images, shown: Masks, targets: Sequence[int], baseline: str
+) -> tuple[float, Masks]:
     """Return the cross-entropy of the batch seen through its masks, and its gradient at each mask's pixels.
 
     The box is differentiated here, to its input and no further: no gradient reaches its weights.
     """
-    hidden = torch.stack([fill.make_fill(behind, box, image) for image in images])
+    hidden = torch.stack([fill.make_fill(baseline, box, image) for image in images])
     visible = torch.lerp(hidden, images, shown.detach()[:, None])
     scores, gradients = shown.new_zeros(len(images)), torch.zeros_like(shown)
     for part, _, reading in introspect(box, visible, list(targets), [IMAGE], "log-probability"):
@@ -153,5 +155,5 @@ def covariance(shown: Masks, scores: Float[Tensor, "n k"]) -> Float[Tensor, "k h
     Over 1/4, the variance of a cell that is kept half of the time, it is what seeing a place adds to the score; a tenth
     is the unit. A network that had to shrink its maps first would be slow to learn.
     """
-    apart = (scores - scores.mean(0)).to(shown)
-    return torch.einsum("nk,nyx->kyx", apart, shown - shown.mean(0)) / (len(shown) - 1) / 0.25 / 0.1
+    centred = (scores - scores.mean(0)).to(shown)
+    return torch.einsum("nk,nyx->kyx", centred, shown - shown.mean(0)) / (len(shown) - 1) / 0.25 / 0.1

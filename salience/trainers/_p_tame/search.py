@@ -1,6 +1,6 @@
-"""Which loss weights suit a box: fits with weights drawn at random, judged by ROAD on held-out pictures.
+"""Which loss weights suit a box: fits with weights sampled at random, compared by ROAD on held-out pictures.
 
-P-TAME's authors search by Bayesian optimisation over whole trainings; the ranges are theirs, the draws are plain chance.
+P-TAME's authors search by Bayesian optimisation over whole trainings; the ranges are theirs, they are sampled at random.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ POWERS, BORDERS = (0.3, 0.5, 1.0), (0.0, 0.3, 0.5)
 
 
 def search_weights(how: PTame, box: BlackBox, pictures: Pictures, loop: Loop, out: Path, tell: Tell) -> Fitted:
-    """Fit with the given weights, then with drawn ones; return the fit with the best ROAD at its end."""
+    """Fit with the given weights, then with sampled ones; return the fit with the best ROAD at its end."""
     tries = [how, *(sample_weights(how, loop.seed, trial) for trial in range(1, how.search + 1))]
 
-    def told(trial: int) -> Tell:
+    def report(trial: int) -> Tell:
         return lambda step, steps, row: tell(trial * steps + step, len(tries) * steps, row)
 
-    found = [one.learn(box, pictures, loop, out / f"trial-{trial}", told(trial)) for trial, one in enumerate(tries)]
+    found = [one.learn(box, pictures, loop, out / f"trial-{trial}", report(trial)) for trial, one in enumerate(tries)]
     return max(found, key=lambda each: next(row["road"] for row in reversed(each.history) if "road" in row))
 
 
 def sample_weights(how: PTame, seed: int, trial: int) -> PTame:
-    """Draw weights: λ_ce + λ_area from 0.85 to 1, power and border from three values each, decay over seven decades."""
+    """Sample weights: λ_ce + λ_area from 0.85 to 1, power and border from three values each, decay over seven decades."""
     source = seeding.generator(seed, "search", trial)
     total, share, decay = torch.rand(3, generator=source, dtype=torch.float64).tolist()
     power, border = (int(torch.randint(3, (), generator=source)) for _ in range(2))

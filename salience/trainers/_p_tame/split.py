@@ -42,7 +42,7 @@ def decide_split(
     said = json.loads(json.dumps({**about, "box": box.fingerprint, "data": pictures.name, "count": len(pictures)}))
     file = out / "run.json"
     if not file.exists():
-        given = pictures.scored(box).argmax(1).tolist()
+        given = pictures.score_all(box).argmax(1).tolist()
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"about": said, "backend": box.backend, "targets": given}).encode())
     kept = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))

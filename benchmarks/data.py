@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation, read
 from salience.runtime.module import read_weights
@@ -39,7 +39,7 @@ def expect_folder() -> Path:
 
 def vit_tiny(backend: str = "auto") -> BlackBox:
     """ViT-tiny on ImageNet, 16-pixel patches."""
-    return registry.open_box(
+    return specs.open_box(
         "timm:vit_tiny_patch16_224", weights=find_weights("vit_tiny_patch16_224.fp16"), resize=248, backend=backend
     )
 
@@ -47,15 +47,13 @@ def vit_tiny(backend: str = "auto") -> BlackBox:
 def mobilenet_v2(backend: str = "auto") -> BlackBox:
     """MobileNetV2 on ImageNet, from Coral's TensorFlow Lite file."""
     how = {"resize": 256, "size": 224, "filter": "bilinear", "mean": 0.5, "std": 0.5, "pad_type": "same"}
-    return registry.open_box(
-        "timm:mobilenetv2_100", weights=find_weights("mobilenetv2_100_same.fp16"), backend=backend, **how
-    )
+    return specs.open_box("timm:mobilenetv2_100", weights=find_weights("mobilenetv2_100_same.fp16"), backend=backend, **how)
 
 
 def efficientnet_lite2(backend: str = "auto") -> BlackBox:
     """EfficientNet-Lite2 on ImageNet, at 260 pixels."""
     how = {"resize": 292, "size": 260, "filter": "bicubic", "mean": 0.5, "std": 0.5}
-    return registry.open_box(
+    return specs.open_box(
         "timm:tf_efficientnet_lite2", weights=find_weights("tf_efficientnet_lite2.fp16"), backend=backend, **how
     )
 
@@ -94,11 +92,11 @@ def _vgg(classes: int) -> nn.Module:
 def resnet50(backend: str = "auto") -> BlackBox:
     """Build a ResNet-50 with random weights, always the same: for time alone."""
     torch.manual_seed(0)
-    return registry.open_box("torchvision:resnet50?weights=none", backend=backend)
+    return specs.open_box("torchvision:resnet50?weights=none", backend=backend)
 
 
 BOXES: dict[str, Callable[..., BlackBox]] = {
-    "efficientnet-lite0": lambda backend="auto": registry.open_box("default", backend=backend),
+    "efficientnet-lite0": lambda backend="auto": specs.open_box("default", backend=backend),
     "vit-tiny": vit_tiny,
     "mobilenet-v2": mobilenet_v2,
     "vgg16": vgg16,

@@ -17,7 +17,7 @@ from rich.progress import track
 
 import salience
 from benchmarks import data, table
-from salience import registry
+from salience import specs
 
 SMALL: dict[str, dict[str, Any]] = {
     "rise": {"method": "rise", "masks": 64},
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--box", default="efficientnet-lite0", choices=[*data.BOXES, *TOYS])
     options.add_argument("--pictures", type=int, default=200)
     given = options.parse_args()
-    box = data.BOXES[given.box]() if given.box in data.BOXES else registry.open_box(given.box)
+    box = data.BOXES[given.box]() if given.box in data.BOXES else specs.open_box(given.box)
     pictures = data.list_photographs()
     chosen = pictures if given.pictures >= len(pictures) else random.Random(0).sample(pictures, given.pictures)
     rows: dict[str, list[float]] = {name: [0, 0, 0, 0] for name in SMALL}

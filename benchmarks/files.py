@@ -15,7 +15,7 @@ import torch
 
 import salience
 from benchmarks import data, table
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.engine import maps
 
@@ -38,9 +38,7 @@ def main() -> None:
             options_of = {"mean": box.preparation.mean, "std": box.preparation.std, "resize": box.preparation.resize}
             options_of |= {"filter": box.preparation.filter, "classes": box.classes, "backend": "exact"}
             path = export(box, Path(folder) / f"{name}.onnx")
-            files = [
-                registry.open_box(f"{kind}:{path}", **{k: v for k, v in options_of.items() if v}) for kind in given.kinds
-            ]
+            files = [specs.open_box(f"{kind}:{path}", **{k: v for k, v in options_of.items() if v}) for kind in given.kinds]
             for method in given.methods:
                 print_comparison(box, files, given.kinds, method)
 

@@ -18,7 +18,7 @@ from rich.progress import track
 
 import salience
 from benchmarks import data, small, table
-from salience import registry
+from salience import registry, specs
 from salience.errors import SalienceError
 from salience.types import BlackBox
 
@@ -37,7 +37,7 @@ QUICK: dict[str, dict[str, Any]] = {
 FIRST = ("score-cam", "ablation-cam")  # a pass a channel: at the first layer, which has the fewest
 BOXES: dict[str, Callable[[], Any]] = {name: data.BOXES[name] for name in TRAINED if name in data.BOXES}
 BOXES |= {f"cifar-{depth}": lambda depth=depth: small.cifar(depth) for depth in (20, 56)}
-BOXES |= {name: lambda name=name: registry.open_box(name, weights="none") for name in BUILDS}
+BOXES |= {name: lambda name=name: specs.open_box(name, weights="none") for name in BUILDS}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks import data, table
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.engine.training import explainer
@@ -128,7 +128,7 @@ def open_photograph(box: BlackBox) -> Image:
 
 def make_random_features() -> Any:
     """Give the default network with weights that learnt nothing, the same ones always."""
-    box = registry.open_box("default", backend="exact")
+    box = specs.open_box("default", backend="exact")
     assert isinstance(box, TorchBox)  # noqa: S101  # so that it can be redrawn
     return box.reinitialise(box.list_weighted(), seed=0)
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from benchmarks import data, table
 from benchmarks.sise import read_rows
-from salience import registry
+from salience import registry, specs
 from salience.case import Case
 from salience.engine import maps
 from salience.engine.query.run import start_run
@@ -121,7 +121,7 @@ def measure_map(box: BlackBox, image: Image, truth: Region, top: int, saliency: 
     """Measure one map."""
     case = Case(box, image, top, saliency, truth)
     with start_run(batch=8):
-        return {column: registry.make_measure(spec)(case).value for column, spec in MEASURES.items()}
+        return {column: specs.make_measure(spec)(case).value for column, spec in MEASURES.items()}
 
 
 def add_agreement(budget: int, found: list[tuple[Map, dict[str, float]]]) -> list[dict[str, float]]:

@@ -29,7 +29,7 @@ import torch
 from benchmarks import data, rivals, table
 from benchmarks.inside import read_memory
 from benchmarks.speed import open_photograph
-from salience import registry
+from salience import registry, specs
 from salience.case import Case
 from salience.engine import maps
 from salience.engine.query.ask import choose_backend, score_batch
@@ -144,7 +144,7 @@ def measure_one(name: str, task: str, entry: str, file: str, masks: int) -> dict
             found = made(box, image, target)
         else:
             for spec in MEASURES[task]:
-                registry.make_measure(spec)(Case(box, image, target, saliency))
+                specs.make_measure(spec)(Case(box, image, target, saliency))
             found = saliency
     seconds = time.perf_counter() - began
     torch.save(torch.as_tensor(found).float(), file)

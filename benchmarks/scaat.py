@@ -27,7 +27,7 @@ from torch import nn
 import salience
 from benchmarks import data, scaat_table, small, table
 from benchmarks.scaat_pictures import list_specs
-from salience import registry
+from salience import registry, specs
 from salience.boxes.torch import TorchBox
 from salience.engine.training.loop import Loop
 from salience.picture import Preparation
@@ -139,7 +139,7 @@ def write_grid(name: str, place: Path, seen: list[str]) -> None:
     """Write two grids over all networks that are there: accuracy on many pictures, and maps on fewer."""
     chosen = SETS[name]
     _, test = list_specs(name, chosen.learn, place / "data")
-    height, width = registry.open_box(chosen.box).size
+    height, width = specs.open_box(chosen.box).size
     there = {each.parent.name: f"trained:{each.parent}" for each in sorted(place.glob("*/box.json"))}
     if name == "mnist":  # trained elsewhere, one of them adversarially: for reference
         there |= {f"lenet5 {each}-0": f"py:benchmarks.scaat:lenet_{each}" for each in ("cln", "adv")}
@@ -162,10 +162,10 @@ def draw_sheet(given: argparse.Namespace) -> None:
     from salience.draw import sheet as sheets
 
     chosen, place = SETS[given.set], given.out / given.set
-    samples = registry.open_data(list_specs(given.set, chosen.learn, place / "data")[1])
+    samples = specs.open_data(list_specs(given.set, chosen.learn, place / "data")[1])
     shown = [samples[round(number)] for number in np.linspace(0, len(samples) - 1, 8)]
     boxes = {
-        name: registry.open_box(f"trained:{place / name}-0")
+        name: specs.open_box(f"trained:{place / name}-0")
         for name in list_trainings(chosen)
         if (place / f"{name}-0" / "box.json").exists()
     }
@@ -192,7 +192,7 @@ def print_costs(given: argparse.Namespace) -> None:
         f"scaat, T = {steps}": replace(trainers["scaat"], attack_steps=steps) for steps in (1, 2, 3, 5, 10)
     }
     seconds: dict[str, list[float]] = defaultdict(list)
-    box: Any = registry.open_box(chosen.box)
+    box: Any = specs.open_box(chosen.box)
     for _, (name, how) in itertools.product(range(6), trainers.items()):
         learner = make_step(how, box, learn, chosen)
         began = time.perf_counter()
@@ -247,7 +247,7 @@ def blocks() -> TorchBox:
 
 def objects() -> TorchBox:
     """Load EfficientNet-Lite0 for pictures of 128 pixels, so that more steps fit into the time."""
-    known = registry.open_box("default", backend="exact")
+    known = specs.open_box("default", backend="exact")
     assert isinstance(known, TorchBox)  # noqa: S101  # so that it can be made again
     ready = replace(known.preparation, size=(128, 128), resize=146)
     return TorchBox(known.module, ready, known.classes, name="efficientnet-lite0-128", backend="exact")

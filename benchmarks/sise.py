@@ -22,7 +22,7 @@ import torch
 from rich.progress import track
 
 from benchmarks import data, table
-from salience import registry
+from salience import registry, specs
 from salience.case import Case
 from salience.engine.query.run import start_run
 from salience.engine.query.score_cache import share_scores
@@ -95,7 +95,7 @@ def measure_map(box: BlackBox, image: Image, truth: Region, top: int, name: str,
     with start_run() as run:
         saliency = registry.make_method(method, **settings)(box, image, top)
     case = Case(box, image, top, saliency, truth)
-    row = {name: 100 * registry.make_measure(spec)(case).value for name, spec in MEASURES.items()}
+    row = {name: 100 * specs.make_measure(spec)(case).value for name, spec in MEASURES.items()}
     return {**row, "passes": run.passes}
 
 

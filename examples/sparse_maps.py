@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 import salience
-from salience import registry
+from salience import specs
 from salience.trainers.plain import Plain
 from salience.trainers.scaat import Scaat
 
-data = registry.open_data("shapes:plain?count=60&size=24")  # drawn scenes; yours come from a DataLoader
+data = specs.open_data("shapes:plain?count=60&size=24")  # drawn scenes; yours come from a DataLoader
 pictures = torch.stack([torch.from_numpy(each.picture).permute(2, 0, 1).float() / 255 for each in data])
 labels = torch.tensor([("red", "green", "blue").index(each.labels[0]) for each in data])
 

@@ -13,16 +13,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl, urlencode
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from typing_extensions import Doc
 
-from salience.case import Data
-from salience.errors import SettingError, UnknownName
+from salience.errors import UnknownName
 from salience.types import BlackBox, GreyBox, OpenBox
-
-DEFAULT_BOX = "zoo:efficientnet-lite0"
 
 
 @dataclass(frozen=True)
@@ -42,44 +38,21 @@ def list_names(folder: str) -> tuple[str, ...]:
 
 def find_method(name: str) -> type[Any]:
     """Return the class of a method; UnknownName offers close matches."""
-    return _find_class("methods", name)
+    return find_class("methods", name)
 
 
 def make_method(name: str, **settings: Any) -> Any:
     """Make a method with settings; a wrong setting is named with close matches."""
-    return _make(find_method(name), name, settings)
+    return make(find_method(name), name, settings)
 
 
 def make_trainer(name: str, **settings: Any) -> Any:
     """Make a trainer with settings."""
-    return _make(_find_class("trainers", name), name, settings)
+    return make(find_class("trainers", name), name, settings)
 
 
-def make_measure(spec: Any) -> Any:
-    """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is."""
-    if not isinstance(spec, str):
-        return spec
-    path, _, query = spec.partition("?")
-    name, _, protocol = path.partition("/")
-    cls = _find_class("measures", name)
-    known = {each.name: each for each in list_settings(cls)}
-    given = {key: _read_value(known[key], text) if key in known else text for key, text in parse_qsl(query)}
-    if protocol:
-        offered = get_args(known["protocol"].type)
-        if protocol not in offered:
-            raise UnknownName.of(f"protocol of {name}", protocol, offered)
-        given["protocol"] = protocol
-    return _make(cls, name, given)
-
-
-def stamp(measure: Any) -> str:
-    """Say a measure and everything that was chosen as the spec that makes it again."""
-    changed = [each for each in list_settings(type(measure))[1:] if getattr(measure, each.name) != each.default]
-    query = urlencode({each.name: _write_value(getattr(measure, each.name)) for each in changed}, safe=",:/")
-    return f"{name_of(measure)}/{measure.protocol}" + (f"?{query}" if query else "")
-
-
-def _find_class(folder: str, name: str) -> type[Any]:
+def find_class(folder: str, name: str) -> type[Any]:
+    """Return the class of a name in a folder of the package, or of an entry point."""
     name = name.lower().replace("_", "-")
     if name in _list_own(folder):  # the package's own first: asking what is installed takes longer
         written = name.replace("++", "-plus-plus")
@@ -97,28 +70,12 @@ def _list_own(folder: str) -> tuple[str, ...]:
     return tuple(_to_spoken(found.name) for found in iter_modules(package.__path__) if not found.name.startswith("_"))
 
 
-def _make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
+def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
+    """Make an object of a class with settings; UnknownName offers close matches of one that it does not have."""
     known = {field.name for field in fields(cls)}
     for given in (each for each in settings if each not in known):
         raise UnknownName.of(f"setting of {name}", given, known)
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
-
-
-def _read_value(setting: Setting, text: str) -> Any:
-    """Read a setting's value off a spec, by the type of its field."""
-    kinds = [each for each in (*get_args(setting.type), setting.type) if each in (bool, int, float, str)]
-    try:
-        if get_origin(setting.type) is tuple:
-            return tuple(float(each) for each in text.split(","))
-        kind = kinds[0] if kinds else str
-        return text == "true" if kind is bool else kind(text)
-    except ValueError:
-        raise SettingError(f"expected a number for {setting.name}, got {text!r}") from None
-
-
-def _write_value(value: Any) -> str:
-    said = ",".join(map(_write_value, value)) if isinstance(value, tuple) else str(value)
-    return said.lower() if isinstance(value, bool) else said
 
 
 def need_of(cls: type[Any]) -> type[Any]:
@@ -153,39 +110,8 @@ def _split_doc(hint: Any) -> tuple[Any, str]:
     return hint.__origin__, next((each.documentation for each in hint.__metadata__ if isinstance(each, Doc)), "")
 
 
-def open_box(spec: Any, **options: Any) -> BlackBox:
-    """Make a box of a spec `kind:name?option=value&…`, a torch module, or a plain function; a box stays as it is.
-
-    Kinds are the files of `salience/boxes`: `timm:resnet50`, `torchvision:vgg16`, `hf:google/vit-base-patch16-224`,
-    `py:package.module:attribute`, `toy:colour`, `zoo:efficientnet-lite0`. Options given here win over the spec's.
-    """
-    if isinstance(spec, str):
-        if spec == "default":
-            spec = DEFAULT_BOX
-        kind, _, rest = spec.partition(":")
-        name, _, query = rest.partition("?")
-        return _find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # every kind's `load` returns a box
-    if isinstance(spec, BlackBox):
-        if options:
-            raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
-        return spec
-    kind = "torch" if any(cls.__module__.startswith("torch.nn") for cls in type(spec).__mro__) else "function"
-    return _find_kind(kind, kind).wrap(spec, **options)  # type: ignore[no-any-return]  # as above
-
-
-def open_data(spec: Any, **options: Any) -> Data:
-    """Open a data set of a spec `kind:name?option=value&…`; the kinds are the files of `salience/data`.
-
-    `folder:PATH` (a folder a class), `csv:FILE`, `coco:FILE.json`, `voc:PATH`, `shapes:NAME`.
-    """
-    if not isinstance(spec, str):
-        return spec  # type: ignore[no-any-return]  # a data set that is open already
-    kind, _, rest = spec.partition(":")
-    name, _, query = rest.partition("?")
-    return _find_kind(kind, spec, "data").load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # as above
-
-
-def _find_kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
+def find_kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
+    """Return the module of a kind of boxes or data sets."""
     if kind in _list_own(folder):
         return import_module(f"salience.{folder}.{kind}")
     for point in (each for each in entry_points(group=f"salience.{folder}") if each.name == kind):

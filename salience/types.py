@@ -10,13 +10,17 @@ Conventions, used everywhere and explained only here:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from salience.picture import Preparation
 
 Image = Float[Tensor, "3 h w"]
 Images = Float[Tensor, "n 3 h w"]
@@ -31,32 +35,79 @@ Target = int | tuple[int, int] | Callable[[Probabilities], Scores]
 """What is explained: a class index, a pair (a, b) for the contrast a − b, or a function of the probabilities."""
 
 
-@runtime_checkable
-class BlackBox(Protocol):
-    """Gives probabilities, nothing else.
+Head = Literal["softmax", "sigmoid", "binary", "none"]
+"""What a network puts out: logits of classes or of independent labels, one logit, or scores that are used as they are."""
 
-    One that computes beside Python, in threads of its own or on a device, may say `apart = True` and have `begin(images)`,
-    which returns what waits for the scores: then the next batch is made meanwhile. One that blends images by itself may have
-    `through(ahead, behind)`, which returns the like of `begin` for masks, or None. That is given `paint` too where an image
-    is added instead of `behind`: of the scale and the shift that normalise (3 1 1), it makes one a mask (n 3 h w). One whose
-    weights may change can have `renew()`, which is called before a loop of batches.
-    """
+PendingScores = Callable[[], Probabilities]
+"""Waits for the scores of a batch that was submitted, and returns them."""
+
+
+class BlackBox(ABC):
+    """A classifier: called with images, it returns a row of scores for each. What else it can do, further classes say."""
 
     name: str
     classes: Sequence[str]  # the name of each class, in the order of the scores
     size: tuple[int, int]  # height and width of the images that it takes
-    mean: tuple[float, float, float]  # the mean colour of its data, 0…1: what masked-out pixels show by default
-    device: torch.device
-    backend: str  # how the passes run: "exact", or the name of a faster way that agreed with it
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # the mean colour of its data, 0…1: what masked-out pixels show
+    backend: str = "exact"  # how the passes run: "exact", or the name of a faster way that agreed with it
+    preparation: Preparation | None = None  # what is done to a photograph first; None: it is resized to `size`
 
     @property
+    def device(self) -> torch.device:
+        """Where images are scored."""
+        return torch.device("cpu")
+
+    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """The same for two boxes only if they answer alike."""
-        ...
 
+    @abstractmethod
     def __call__(self, images: Images) -> Probabilities:
         """Score a batch of images."""
-        ...
+
+
+class AsyncBox(BlackBox):
+    """A box whose answers come later: batches are submitted, the next ones meanwhile, and waited for in order."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches to have under way at once; 1 if it answers while it is asked."""
+        return 2
+
+    @abstractmethod
+    def submit(self, images: Images) -> PendingScores:
+        """Submit a batch; until what is returned has been waited for, `images` must stay as they are."""
+
+    def __call__(self, images: Images) -> Probabilities:
+        """Score a batch and wait for it."""
+        return self.submit(images)()
+
+
+class BlendingBox(AsyncBox):
+    """A box that blends an image and a baseline by masks itself: it is handed the masks alone."""
+
+    @abstractmethod
+    def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
+        """Return what submits masks (n h w), each standing for baseline + mask · (image − baseline); None: blend outside.
+
+        It also takes `paint=`, where something is added in place of the baseline: given the scale and the shift (3 1 1)
+        that normalise images, it makes what is added, normalised (n 3 h w).
+        """
+
+
+class BackendBox(BlackBox):
+    """A box with faster backends: one is chosen for it, and left when its weights change."""
+
+    backend_chosen: bool  # whether there is nothing left to choose
+    check: Mapping[str, Any]  # what choosing found
+
+    @abstractmethod
+    def choose_backend(self, images: Images) -> None:
+        """Choose the fastest backend that agrees with exact on `images`, once."""
+
+    def check_weights(self) -> None:  # most have weights that stay
+        """Leave a backend that was compiled of weights that are others now; called before a run of batches."""
 
 
 IMAGE = "image"
@@ -86,48 +137,65 @@ class ActivationsAndGradients:
     gradients: Mapping[str, Float[Tensor, "m _ _ _"]]  # d score / d activation, one a target
 
 
-@runtime_checkable
-class GreyBox(BlackBox, Protocol):
-    """Also lets its inner activations be read."""
+class GreyBox(BlackBox):
+    """A box whose inner activations can be read and replaced."""
 
+    @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Name the layers worth looking at, from the input to the output: the end of each block."""
-        ...
 
+    @abstractmethod
     def layer_info(self) -> LayerInfo:
         """Tell the same layers, the last feature maps, and what a reader of a map must know of them."""
-        ...
 
+    @abstractmethod
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
         """Return the activations of the named layers as feature maps."""
-        ...
 
+    @abstractmethod
     def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
-        ...
 
+    @abstractmethod
     def with_logits(self) -> GreyBox:
         """Give the same box without its last activation: it answers with logits."""
-        ...
 
 
-@runtime_checkable
-class OpenBox(GreyBox, Protocol):
-    """Also gives logits and gradients."""
+class OpenBox(GreyBox):
+    """A box that also gives logits and gradients."""
 
+    @abstractmethod
     def logits(self, images: Images) -> Probabilities:
         """Score before the last activation; gradients flow back to `images`."""
-        ...
 
+    @abstractmethod
     def with_logits(self) -> OpenBox:
         """Give the same box without its last activation, still open."""
-        ...
 
+    @abstractmethod
     def differentiate(
         self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
     ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
-        ...
+
+
+class TrainableBox(BlackBox):
+    """A box whose weights can be trained, or drawn anew."""
+
+    module: nn.Module
+    head: Head  # what the module puts out
+
+    @abstractmethod
+    def as_trainable(self, only: Sequence[str] = ()) -> nn.Module:
+        """Give the network as a module from images in 0…1 to logits: all of it to be trained, or parts by their names."""
+
+    @abstractmethod
+    def list_weighted(self) -> tuple[str, ...]:
+        """Name the modules that hold weights, in the order in which an image meets them."""
+
+    @abstractmethod
+    def reinitialise(self, names: Sequence[str], seed: int = 0) -> TrainableBox:
+        """Give a box with the weights of the named modules drawn anew; this one stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +228,13 @@ class Sampler(Method, Protocol):
         ...
 
 
-@runtime_checkable
-class BatchedMethodProtocol(Method, Protocol):
+class BatchedMethod(ABC):
     """A method that explains many images at the batched speed of the network, or several targets of one image."""
 
+    @abstractmethod
     def many(self, box: Any, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        ...
+
+    def __call__(self, box: Any, image: Image, target: Target) -> Map:
+        """Explain one image."""
+        return self.many(box, image[None], [target])[0].saliency

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from salience.boxes.torch import TorchBox
 from salience.picture import Preparation
+from salience.types import BlackBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,13 +40,10 @@ def curved(side: int = 8, classes: int = 3, dtype: torch.dtype = torch.float64) 
     return TorchBox(module, Preparation((side, side)), [str(k) for k in range(classes)], name="curved", backend="exact")
 
 
-class Asked:
+class Asked(BlackBox):
     """A black box that is no torch module: answers with a function, and remembers how it was asked."""
 
-    backend = "exact"
     fingerprint = "asked"
-    device = torch.device("cpu")
-    mean = (0.5, 0.5, 0.5)
 
     def __init__(self, answer: Callable[[Tensor], Tensor], side: int = 8, classes: Sequence[str] = ("no", "yes")) -> None:
         self.answer, self.size, self.classes, self.name = answer, (side, side), tuple(classes), "asked"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from salience import Explanation, registry
+from salience import Explanation, registry, specs
 from salience.cli import files, main, page
 from salience.cli.measures_page import write_page
 from salience.cli.options import Options
@@ -297,7 +297,7 @@ def test_help_has_the_chosen_methods_settings(capsys: pytest.CaptureFixture[str]
 
 def test_the_documented_defaults_are_the_librarys() -> None:
     """They are written a second time so that the help shows them without importing torch."""
-    assert Options.box == registry.DEFAULT_BOX
+    assert Options.box == specs.DEFAULT_BOX
 
 
 def test_the_help_page_is_up_to_date() -> None:

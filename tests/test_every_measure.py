@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from salience import registry
+from salience import registry, specs
 from salience.boxes import toy
 from salience.case import Case, Cost, Measure
 from salience.engine import seeding
@@ -30,7 +30,7 @@ def roster() -> list[Any]:
     """Make every measure in every protocol."""
     found = []
     for name in registry.list_names("measures"):
-        cls = registry.make_measure(name)
+        cls = specs.make_measure(name)
         (protocol, *_) = registry.list_settings(type(cls))
         assert protocol.name == "protocol", f"{name}: the first field is the protocol"
         found += [pytest.param(_made(f"{name}/{each}"), id=f"{name}/{each}") for each in get_args(protocol.type)]
@@ -38,7 +38,7 @@ def roster() -> list[Any]:
 
 
 def _made(spec: str) -> Any:
-    return registry.make_measure(spec + MORE.get(spec, ""))
+    return specs.make_measure(spec + MORE.get(spec, ""))
 
 
 every = pytest.mark.parametrize("measure", roster())
@@ -69,9 +69,9 @@ def test_a_good_map_beats_a_random_one_in_the_declared_direction(measure: Measur
     assert math.isfinite(good)
     if measure.better == "neither" or set(measure.needs) & {"spent", "method"}:
         return  # says nothing about the map itself
-    if math.isnan(poor) or good == poor == 0 or registry.stamp(measure).startswith(NO_WORD_ON_PLACE):
+    if math.isnan(poor) or good == poor == 0 or specs.stamp(measure).startswith(NO_WORD_ON_PLACE):
         return  # not defined for a map without meaning
-    if registry.stamp(measure) in AGREEMENT and good == poor:
+    if specs.stamp(measure) in AGREEMENT and good == poor:
         return
     assert good > poor if measure.better == "higher" else good < poor
 
@@ -100,9 +100,9 @@ def test_the_batch_size_does_not_change_the_value(measure: Measure) -> None:
 @every
 def test_its_stamp_makes_it_again(measure: Measure) -> None:
     """A number can be taken again from what is printed beside it."""
-    stamp = registry.stamp(measure)
-    assert registry.make_measure(stamp) == measure
-    assert registry.stamp(registry.make_measure(stamp)) == stamp
+    stamp = specs.stamp(measure)
+    assert specs.make_measure(stamp) == measure
+    assert specs.stamp(specs.make_measure(stamp)) == stamp
 
 
 @every
@@ -149,6 +149,6 @@ def test_scores_do_not_depend_on_the_size_of_a_map() -> None:
     one = case()
     for spec in ("deletion", "insertion", "pointing-game"):
         values = [
-            measure_case(replace(one, saliency=scale * one.saliency), registry.make_measure(spec)).value for scale in (1, 2)
+            measure_case(replace(one, saliency=scale * one.saliency), specs.make_measure(spec)).value for scale in (1, 2)
         ]
         assert apart(torch.tensor(values[0]), torch.tensor(values[1])) < 1e-6

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 import salience
-from salience import registry
+from salience import registry, specs
 from salience.boxes import toy
 from salience.boxes.torch import TorchBox, wrap
 from salience.engine import maps
 from salience.engine.query.run import start_run
 from salience.errors import BoxError, TargetError
 from salience.picture import Preparation
-from salience.types import BatchedMethodProtocol, BlackBox, OpenBox
+from salience.types import BatchedMethod, BlackBox, OpenBox
 from tests import trained
 from tests.helpers import apart
 
@@ -302,7 +302,7 @@ def in_a_file() -> BlackBox:
     from tests.boxes.nets import colour
 
     with tempfile.TemporaryDirectory() as folder:
-        return registry.open_box(f"onnx:{colour(Path(folder) / 'net.onnx')}", std=1.0, backend="exact")
+        return specs.open_box(f"onnx:{colour(Path(folder) / 'net.onnx')}", std=1.0, backend="exact")
 
 
 BOXES: dict[str, Callable[[], BlackBox]] = {
@@ -313,7 +313,7 @@ BOXES: dict[str, Callable[[], BlackBox]] = {
     "shared and in place": lambda: wrap(Shared(), size=SIDE),
     "tokens": lambda: wrap(Tokens(), size=SIDE),
     "channels last": lambda: wrap(ChannelsLast(), size=SIDE),
-    "function": lambda: registry.open_box(as_numpy, size=SIDE, takes="numpy"),
+    "function": lambda: specs.open_box(as_numpy, size=SIDE, takes="numpy"),
     "chosen backend": lambda: wrap(toy.Colour(), size=SIDE, backend="auto"),
     "bfloat16 backend": lambda: wrap(toy.Colour(), size=SIDE, backend="torch bfloat16"),
     "onnx file": in_a_file,
@@ -338,9 +338,7 @@ def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     together = salience.explain(toy.load("colour"), torch.stack(pictures), method, batch=16)
     for one, picture in zip(together, pictures, strict=True):
         alone = salience.explain(toy.load("colour"), picture, method, batch=16).saliency
-        assert apart(one.saliency, alone) <= (
-            1e-5 * float(alone.abs().max()) if isinstance(method, BatchedMethodProtocol) else 0
-        )
+        assert apart(one.saliency, alone) <= (1e-5 * float(alone.abs().max()) if isinstance(method, BatchedMethod) else 0)
 
 
 @every

@@ -348,23 +348,6 @@ def test_the_record_names_the_layers_that_a_map_was_made_from(colour: TorchBox) 
         assert why.summary()["layers"] == list(layers)
 
 
-def test_pictures_of_a_list_share_batches() -> None:
-    """The first alone, then four at a time: the maps are those of each alone, batches are full, progress is one."""
-    shown = [torch.full((3, 8, 8), each / 7) for each in range(7)]
-    together, alone = Asked(brightness), Asked(brightness)
-    told: list[tuple[int, int | None]] = []
-    method = Occlusion(4, 2)  # nine masks: too few for a batch
-    found = salience.explain(together, shown, method, target=1, progress=lambda *said: told.append(said))
-    single = [salience.explain(alone, each, method, target=1) for each in shown]
-    for one, other in zip(found, single, strict=True):
-        assert torch.allclose(one.saliency, other.saliency, atol=1e-5)
-        assert (one.passes, one.target) == (other.passes, other.target)
-    assert len(together.batches) < 0.8 * len(alone.batches)
-    assert sum(together.batches) == sum(alone.batches)
-    assert [made for made, _ in told].count(4 * found[1].passes) == 1
-    assert told[-1] == (2 * found[1].passes, 2 * found[1].passes)
-
-
 def test_a_batch_that_was_asked_for_is_kept_to() -> None:
     """Then each picture is explained for itself, and so where seconds bound each."""
     for given in ({"batch": 8}, {"budget": "5s"}):

@@ -123,9 +123,9 @@ def find_wrong_arrows(file: Path) -> Iterator[str]:
     own, only_types = inner[0] if len(inner) > 1 else "", for_types_only(tree)
     for line, module in imported_names(tree):
         parts = module.split(".")
-        if parts[:2] == ["salience", "engine"] and len(parts) > 2 and parts[2] in ROOMS and line not in only_types:
-            if parts[2] != own and parts[2] not in ROOMS.get(own, ()):
-                yield f"{where}:{line} engine/{own} may not import engine/{parts[2]}"
+        in_room = parts[:2] == ["salience", "engine"] and len(parts) > 2 and parts[2] in ROOMS and line not in only_types
+        if in_room and parts[2] != own and parts[2] not in ROOMS.get(own, ()):
+            yield f"{where}:{line} engine/{own} may not import engine/{parts[2]}"
 
 
 def test_rooms_of_the_engine_import_one_another_in_one_direction() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from salience import registry
+from salience import registry, specs
 from salience.errors import UnknownName
 from salience.types import BlackBox, GreyBox, OpenBox
 
@@ -85,4 +85,4 @@ def test_other_packages_join_by_entry_points(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
     assert "theirs" in registry.list_names("methods")
     assert registry.make_method("theirs", way=2) == Theirs(2)
-    assert registry.open_box.__wrapped__("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})
+    assert specs.open_box("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})

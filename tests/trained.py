@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.engine.training.explainer import About, Explainer
 from salience.engine.training.features import FeatureSource
@@ -19,7 +19,7 @@ AUX = "toy:colour"
 def colours(classes: tuple[int, ...] = (0, 1, 2), fingerprint: str | None = None) -> Explainer:
     """Weigh the features of the toy box, how red, green and blue a place is, as it weighs colours itself."""
     box = toy.load("colour")
-    source = FeatureSource.of(registry.open_box(AUX))  # type: ignore[arg-type]  # a torch box
+    source = FeatureSource.of(specs.open_box(AUX))  # type: ignore[arg-type]  # a torch box
     network = Attention((3,), len(classes)).eval()
     with torch.no_grad():
         for each in network.parameters():

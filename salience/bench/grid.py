@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from salience import registry
+from salience import registry, specs
 from salience.bench.controls import CONTROLS
 from salience.engine.query.budget import Budget
 from salience.errors import GridError, UnknownName
@@ -102,7 +102,7 @@ def of(raw: Mapping[str, Any]) -> Grid:
     if rest.get("controls", True):
         axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
     if "measures" in rest:
-        rest["measures"] = tuple(registry.stamp(each) for each in make_measures(rest["measures"]))
+        rest["measures"] = tuple(specs.stamp(each) for each in make_measures(rest["measures"]))
     grid = Grid(**(axes | rest))
     _check(grid)
     return grid

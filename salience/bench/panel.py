@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience import registry
+from salience import specs
 from salience.bench import grid as grids
 from salience.bench import statistics
 from salience.bench.controls import CONTROLS
@@ -104,7 +104,7 @@ def _order(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
         said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
-        return [registry.stamp(each) for each in make_measures(said)]
+        return [specs.stamp(each) for each in make_measures(said)]
     except (OSError, ValueError, SalienceError):
         return []
 

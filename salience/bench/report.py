@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from salience import registry
+from salience import specs
 from salience.bench import curves, evidence, panel, rows, sheets, tables
 from salience.bench.panel import Panel
 from salience.bench.statistics import Row, Summary
@@ -116,7 +116,7 @@ def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
 def _idea(measure: str) -> str:
     """Return the first sentences of a measure's manual; nothing where it is not installed here."""
     try:
-        manual = inspect.getdoc(type(registry.make_measure(measure))) or ""
+        manual = inspect.getdoc(type(specs.make_measure(measure))) or ""
     except (SalienceError, ImportError):
         return ""
     return " ".join(manual.split("\n\n")[0].split())

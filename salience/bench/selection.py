@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image as pil
 
-from salience import registry
+from salience import specs
 from salience.bench.grid import Cell, Entry, Grid, slug
 from salience.case import Data, Sample
 from salience.engine import target as targets
@@ -24,7 +24,7 @@ from salience.errors import GridError, SalienceError
 from salience.explanation import rename_old_keys, write_whole
 from salience.picture import Preparation, read
 from salience.tasks.truth import order
-from salience.types import BlackBox, Image
+from salience.types import BackendBox, BlackBox, Image
 
 MOST = 8  # scenes that a worker keeps open: it comes back to the same few
 _known: dict[str, Selection] = {}
@@ -64,8 +64,8 @@ def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
 
 
 def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
-    made = registry.open_box(box.name, **box.given)
-    opened = registry.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
+    made = specs.open_box(box.name, **box.given)
+    opened = specs.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
     file = find_file(out, box, data)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
             "choose another --out"
         )
-    if hasattr(made, "backend_chosen"):
+    if isinstance(made, BackendBox):
         made.backend, made.backend_chosen = said["backend"], True
     return Selection(
         made, opened, tuple(SelectedPicture(**{**each, "target": _target(each["target"])}) for each in said["chosen"])
@@ -127,7 +127,7 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
 
 def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[tuple[int, Image, Sample, torch.Tensor]]:
     """Prepare and score pictures batch by batch; one that cannot be read ends the run: it would be missing everywhere."""
-    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+    prepare: Preparation = box.preparation or Preparation(box.size)
     for begin in range(0, len(order), grid.batch):
         numbers = order[begin : begin + grid.batch]
         part = [data[number] for number in numbers]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from salience import __version__, registry
+from salience import __version__, specs
 from salience.bench import grid as grids
 from salience.bench.grid import Cell, Grid, slug
 from salience.bench.journal import Journal, Row
@@ -121,7 +121,7 @@ def _figure(case: Case, measure: Measure, batch: int) -> Measurement | str:
 
 
 def _row(measure: Measure, figure: Measurement | str) -> Row:
-    about: Row = {"measure": registry.stamp(measure), "better": measure.better}
+    about: Row = {"measure": specs.stamp(measure), "better": measure.better}
     if isinstance(figure, str):
         return about | {"failure": figure}
     return about | {"value": figure.value, "passes": figure.passes, "seconds": figure.seconds}

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 
@@ -35,39 +33,6 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
     if base is None:
         return Preparation(**given), rest
     return (replace(base, **given, source=f"{base.source}, changed") if given else base), rest
-
-
-def find_published(
-    module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
-) -> tuple[nn.Module, Preparation | None, Sequence[str] | None]:
-    """Find what a module's library publishes of its pixels, and of its classes unless they are given."""
-    if any(kind.__module__.startswith("keras.") for kind in type(module).__mro__):
-        from salience.boxes.keras import Keras
-
-        model = Keras(module)
-        options.update(model.told() | options)
-        return model, None, classes
-    return module, *_read_published(module, classes, options)
-
-
-def _read_published(
-    module: nn.Module, classes: Sequence[str] | None, options: dict[str, Any]
-) -> tuple[Preparation | None, Sequence[str] | None]:
-    weights = options.pop("weights", None)
-    if weights is not None:
-        from salience.boxes.torchvision import preparation
-
-        return preparation(weights), classes or weights.meta["categories"]
-    if hasattr(module, "pretrained_cfg"):
-        from salience.boxes.timm import labels, preparation_of
-
-        return preparation_of(module), classes or labels(module)
-    if hasattr(module, "config") and hasattr(module.config, "id2label"):
-        from salience.boxes.hf import labels_of, published_preparation
-
-        base = None if "size" in options else published_preparation(str(getattr(module.config, "_name_or_path", "")))
-        return base, classes or labels_of(module)
-    return None, classes
 
 
 def _numbers(value: Any) -> list[float]:

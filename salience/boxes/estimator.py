@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,9 @@ class EstimatorBox(FunctionBox):
                     f"expected an estimator fitted on {height}×{width} pixels, grey or in colour, "
                     f"got one of {fitted} features: give the size that it was fitted on"
                 )
-        super().__init__(self.predicted, preparation, classes, name=name or type(estimator).__name__)
+        super().__init__(self.predict, preparation, classes, name=name or type(estimator).__name__)
 
-    def predicted(self, images: Any) -> Any:
+    def predict(self, images: Any) -> Any:
         """Return the probabilities of images (n h w 3)."""
         pixels = images.mean(3) if self.colours == 1 else images
         return self.estimator.predict_proba(pixels.reshape(len(images), -1) * np.float32(self.scale))
@@ -48,6 +48,11 @@ class EstimatorBox(FunctionBox):
         """A hash of the estimator as it would be stored, of the classes and of the pixels."""
         seen = repr((self.scale, self.classes, self.preparation)).encode()
         return hashlib.sha256(pickle.dumps(self.estimator) + seen).hexdigest()[:16]
+
+
+def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
+    """Say whether its class has `predict_proba`; scikit-learn's may refuse to give it, which `wrap` says."""
+    return hasattr(type(thing), "predict_proba")
 
 
 def wrap(estimator: Any, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> EstimatorBox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,20 +11,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience.boxes._hash import hash_value
 from salience.boxes._options import split_options
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
-from salience.types import Images
+from salience.types import BlackBox, Images
 
 
-class FunctionBox:
+class FunctionBox(BlackBox):
     """A function from a batch of images to scores.
 
     `takes` says which batch: "torch" `(n 3 h w)` float32 in 0…1, "numpy" `(n h w 3)` float32 in 0…1, or "uint8"
     `(n h w 3)` uint8. It is never guessed. The function does its own normalisation and returns probabilities.
     """
-
-    backend = "exact"
 
     def __init__(
         self,
@@ -41,15 +40,12 @@ class FunctionBox:
         self.function, self.preparation, self.takes = function, preparation, takes
         self.classes, self.size, self.mean = tuple(classes), preparation.size, mean
         self.name = name or getattr(function, "__name__", type(function).__name__)
-        self.device = torch.device("cpu")
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the function's name and code, and of the classes. What it calls is not seen."""
-        code = getattr(self.function, "__code__", None)
-        inside = (code.co_code, repr(code.co_consts)) if code else repr(type(self.function))
-        seen = (self.name, self.takes, self.classes, self.preparation, inside)
-        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+        """A hash of the function, with all that it closes over and reads by name, and of what it takes and answers."""
+        about = (self.name, self.takes, self.classes, self.preparation)
+        return hashlib.sha256(repr((about, hash_value(self.function))).encode()).hexdigest()[:16]
 
     def __call__(self, images: Images) -> Float[Tensor, "*scores"]:
         """Hand a copy to the function, so that it may write into its argument, and read its scores."""
@@ -70,17 +66,13 @@ class FunctionBox:
         return f"<box {self.name}: {len(self.classes)} classes, takes {self.takes}, {self.preparation}>"
 
 
+def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
+    """Say whether it can be called."""
+    return callable(thing)
+
+
 def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any) -> FunctionBox:
-    """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them.
-
-    What has `predict_proba` is taken as an estimator.
-    """
-    if hasattr(function, "predict_proba"):
-        from salience.boxes import estimator
-
-        return estimator.wrap(function, classes=classes, **options)
-    if not callable(function):
-        raise BoxError(f"expected a box (a spec, a torch module or a function), got {type(function).__name__}")
+    """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them."""
     mean = options.pop("mean", None)
     ready, rest = split_options(None, options if mean is None else options | {"mean": mean})
     colours = ready.mean if mean is not None else (0.5, 0.5, 0.5)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from salience.boxes._options import split_options
+from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.picture import Preparation
@@ -27,6 +31,18 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     if getattr(net.config, "problem_type", None) == "multi_label_classification":
         rest.setdefault("head", "sigmoid")
     return TorchBox(net, ready, classes or labels_of(net), name=f"hf:{name}", **rest)
+
+
+def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
+    """Say whether it is a network of transformers."""
+    return comes_from(thing, "transformers") and "weights" not in options
+
+
+def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+    """Make a box of a network of transformers; with a size its image processor is not asked for."""
+    place = str(getattr(module.config, "_name_or_path", ""))
+    ready, rest = split_options(None if "size" in options else published_preparation(place), options)
+    return TorchBox(module, ready, classes or labels_of(module), name=name, **rest)
 
 
 def labels_of(net: Any) -> tuple[str, ...]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes.torch import TorchBox, wrap
+from salience.boxes import torch
+from salience.boxes._recognise import comes_from
+from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
-from salience.runtime.heads import Head
+from salience.types import Head
 
 LEAST = 1e-30  # a probability whose logarithm is taken
 
@@ -38,12 +40,23 @@ class Keras(nn.Module):
             return found.clamp(min=LEAST).log()
         return found.logit(eps=1e-7) if self.end == "sigmoid" else found
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Say what the model says of itself: what its logits are of, and the size and colours of its images."""
         one = self.model.output_shape[-1] == 1
         head: Head = "binary" if one else "sigmoid" if self.end == "sigmoid" else "softmax"
         shape = self.model.input_shape[1:] if self.last else (*self.model.input_shape[2:], self.model.input_shape[1])
         return {"head": head, "channels": shape[2]} | ({"size": shape[:2]} if all(shape[:2]) else {})
+
+
+def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
+    """Say whether it is a model of Keras."""
+    return comes_from(thing, "keras")
+
+
+def wrap(model: Any, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+    """Make a box of a model; options are those of a torch module, and win over what the model says of itself."""
+    module = Keras(model)
+    return torch.wrap(module, classes=classes, name=name, **module.describe() | options)
 
 
 def load(name: str, **options: Any) -> TorchBox:

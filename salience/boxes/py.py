@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from salience import registry
+from salience import specs
 from salience.errors import BoxError, UnknownName
 from salience.types import BlackBox
 
@@ -35,7 +35,7 @@ def load(name: str, **options: Any) -> BlackBox:
                 f"expected {name} to be a box or to make one, got {type(thing).__name__}: "
                 "for a plain function give its size, as in ?size=224"
             ) from problem
-    return registry.open_box(thing, **options)
+    return specs.open_box(thing, **options)
 
 
 def _named(maker: Any) -> tuple[str, ...]:

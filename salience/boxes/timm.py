@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from salience.boxes._options import split_options
+from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
@@ -40,6 +42,17 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         read_weights(net, str(weights))
     ready, rest = split_options(preparation_of(net), options)
     return TorchBox(net, ready, classes or labels(net), name=f"timm:{name}", **rest)
+
+
+def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
+    """Say whether it is a network of timm; with `weights=`, torchvision's are meant."""
+    return comes_from(thing, "timm") and "weights" not in options
+
+
+def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+    """Make a box of a network of timm, with the preprocessing and class names that timm publishes."""
+    ready, rest = split_options(preparation_of(module), options)
+    return TorchBox(module, ready, classes or labels(module), name=name, **rest)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -12,20 +12,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes._options import find_published, split_options
+from salience.boxes._options import split_options
+from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
 from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
 from salience.picture import Preparation
 from salience.runtime import backends, heads
-from salience.runtime.heads import Head
 from salience.runtime.module import FromPixels, find_logits, hash_weights, load_saved, uncompiled, weight_dtype
 from salience.runtime.torch import TorchRuntime
-from salience.types import ActivationsAndGradients, Features, Images, LayerInfo, Probabilities, Scale, Target
+from salience.types import (
+    ActivationsAndGradients,
+    Features,
+    Head,
+    Images,
+    LayerInfo,
+    OpenBox,
+    Probabilities,
+    Scale,
+    Target,
+    TrainableBox,
+)
 
 
-class TorchBox(TorchRuntime):
+class TorchBox(TorchRuntime, OpenBox, TrainableBox):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
@@ -57,17 +68,17 @@ class TorchBox(TorchRuntime):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
         self.backend = backends.initial_backend(backend, backends.list_all_backends(self.device))
         self.backend_chosen = backend != "auto" or weight_dtype(self.module) != torch.float32
-        self.check: dict[str, Any] = {}  # what `settle` found
-        self._anatomy: LayerInfo | None = None
+        self.check: dict[str, Any] = {}  # what `choose_backend` found
+        self._layer_info: LayerInfo | None = None
         self._classes = None if classes is None else tuple(classes)
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when they are first asked for
         """The name of each class; numbered where nobody gave names."""
         if self._classes is not None:
             return self._classes
         with torch.no_grad():
-            count = self._activated(self._run(torch.zeros(1, 3, *self.size, device=self.device), "exact")).shape[1]
+            count = self._activate(self._run(torch.zeros(1, 3, *self.size, device=self.device), "exact")).shape[1]
         return tuple(f"class {index}" for index in range(count))
 
     @property
@@ -86,11 +97,11 @@ class TorchBox(TorchRuntime):
 
     def layer_info(self) -> LayerInfo:
         """Where to look inside: the end of each block, and the last feature maps."""
-        if self._anatomy is None:
+        if self._layer_info is None:
             image = torch.zeros(1, 3, *self.size, device=self.device)
             with torch.no_grad(), uncompiled(self.module) as inner:
-                self._anatomy = find_layers(inner, lambda: self._run(image, "exact"), self.size)
-        return self._anatomy
+                self._layer_info = find_layers(inner, lambda: self._run(image, "exact"), self.size)
+        return self._layer_info
 
     def with_logits(self) -> TorchBox:
         """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
@@ -115,7 +126,7 @@ class TorchBox(TorchRuntime):
             return from_feature_maps(features.to(value), value, self.size)
 
         with torch.no_grad(), uncompiled(self.module) as inner, record_activations(inner, [layer], {layer: change}):
-            return self._activated(self._run(image, "exact"))
+            return self._activate(self._run(image, "exact"))
 
     def differentiate(
         self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
@@ -142,20 +153,24 @@ class TorchBox(TorchRuntime):
 
     def as_trainable(self, only: Sequence[str] = ()) -> nn.Module:
         """Give the module as one from images in 0…1 to logits, to be trained: all of it, or parts by their names."""
-        return FromPixels(self.module, self.ready, lambda raw: heads.widen(find_logits(raw), self.head), only)
+        return FromPixels(self.module, self.normalise, lambda raw: heads.widen(find_logits(raw), self.head), only)
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, backend {self.backend}>"
 
 
-def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
-    """Make a box of a module. What its library publishes need not be said: timm's and transformers' modules know it.
+def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
+    """Say whether it is a torch module."""
+    return comes_from(thing, "torch.nn")
 
-    Other options: `weights` (a torchvision weights enum, for its transforms and class names), `size` (a side or
-    height and width), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`.
+
+def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+    """Make a box of a module.
+
+    Options: `size` (a side or height and width; needed), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`.
+    Modules of timm, transformers and torchvision (with `weights=`) are wrapped by their own kinds, which know the rest.
     """
-    module, base, classes = find_published(module, classes, options)
-    ready, rest = split_options(base, options)
+    ready, rest = split_options(None, options)
     return TorchBox(module, ready, classes, name=name, **rest)
 
 

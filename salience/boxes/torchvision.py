@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from salience.boxes._options import split_options
+from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
@@ -38,6 +40,19 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         read_weights(net, str(weights))
     ready, rest = split_options(preparation(published), options)
     return TorchBox(net, ready, classes or published.meta["categories"], name=f"torchvision:{name}", **rest)
+
+
+def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
+    """Say whether torchvision publishes weights for it: `weights=` is a member of one of its enums."""
+    return comes_from(thing, "torch.nn") and options.get("weights") is not None
+
+
+def wrap(
+    module: nn.Module, *, weights: Any, classes: Sequence[str] | None = None, name: str = "", **options: Any
+) -> TorchBox:
+    """Make a box of a module with the transforms and class names of its weights."""
+    ready, rest = split_options(preparation(weights), options)
+    return TorchBox(module, ready, classes or weights.meta["categories"], name=name, **rest)
 
 
 def preparation(weights: Any) -> Preparation:

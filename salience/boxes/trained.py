@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.runtime.module import read_weights
@@ -21,10 +21,10 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     spec = of or about["of"]
     if spec is None:
         raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
-    first = registry.open_box(spec, **options)
+    first = specs.open_box(spec, **options)
     if not isinstance(first, TorchBox):
         raise BoxError(f"expected a torch network for {name}, got {first.name}: name the one that was trained")
-    box = cast("TorchBox", first.reinitialise(()))  # another's module stays as it is
+    box = first.reinitialise(())  # another's module stays as it is
     read_weights(box.module, str(folder / "weights.safetensors"))
     box.name, box.backend, box.backend_chosen = about["name"], first.backend, first.backend_chosen
     if box.fingerprint != about["fingerprint"] and not options:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App
 from typing_extensions import Doc
 
-from salience import registry
+from salience import registry, specs
 from salience.cli import training
 from salience.engine.training.loop import Loop
 from salience.errors import SettingError
@@ -62,7 +62,7 @@ def run(given: Given, trainer: Any, loop: Loop) -> int:
     if given.data is None:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
     out = files.check_folder(given.out)
-    pictures = registry.open_data(given.data)
+    pictures = specs.open_data(given.data)
     with training.progress() as tell:
         fitted = trainer.fit(load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
     curve = write_whole(out / "curve.png", overlay.png(learning.figure(fitted.history)))

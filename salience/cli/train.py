@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App
 from typing_extensions import Doc
 
-from salience import registry
+from salience import registry, specs
 from salience.cli import fit, training
 from salience.engine.training.loop import Loop
 from salience.errors import SettingError
@@ -65,7 +65,7 @@ def run(given: Given, trainer: Any, config: TrainingConfig, loop: Loop) -> int:
     expect_extra("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))
     if given.data is None:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
-    out, data = files.check_folder(given.out), registry.open_data(given.data)
+    out, data = files.check_folder(given.out), specs.open_data(given.data)
     with training.progress() as tell:
         trained = trainer.fit(given.box, data, loop=loop, config=config, out=out, tell=tell)
     curve = write_whole(out / "curve.png", overlay.png(learning.figure(trained.history[1:])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args
 
-from salience import registry
+from salience import registry, specs
 from salience.describe.settings import describe_settings
 
 NEEDS = {"truth": "the object's place", "method": "the method", "gradients": "gradients", "spent": "what the map cost"}
@@ -16,7 +16,7 @@ def describe_measure(name: str) -> dict[str, Any]:
 
     >>> [protocol["name"] for protocol in describe_measure("sparsity")["protocols"]]
     """
-    cls = type(registry.make_measure(name))
+    cls = type(specs.make_measure(name))
     settings = registry.list_settings(cls)
     made = [cls(protocol=each) for each in get_args(settings[0].type)]
     manual = inspect.getdoc(cls) or ""

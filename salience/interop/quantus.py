@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.errors import SettingError
 from salience.picture import Preparation
 from salience.tasks.choose_method import choose_method
-from salience.types import BatchedMethodProtocol, BlackBox
+from salience.types import BatchedMethod, BlackBox
 
 
 def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     is masked shows 0, the mean colour of normalised data. With a `box` the model is passed over, so that metrics which
     change the model see no change, and the inputs are brought back to 0…1 by the box's own normalisation.
     """
-    fixed = None if box is None else registry.open_box(box)
+    fixed = None if box is None else specs.open_box(box)
 
     def explain(model: nn.Module, inputs: Any, targets: Any, **more: Any) -> Any:
         images = _images(inputs)
@@ -34,7 +34,7 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
         images = images if fixed is None else _raw(fixed, images)
         made = choose_method(method, None, settings | {key: value for key, value in more.items() if key != "device"})
         wanted = [int(each) for each in np.asarray(targets).reshape(-1)]
-        if isinstance(made, BatchedMethodProtocol):
+        if isinstance(made, BatchedMethod):
             maps = [found.saliency for found in made.many(asked, images.to(asked.device), wanted)]
         else:
             maps = [made(asked, *each) for each in zip(images.to(asked.device), wanted, strict=True)]
@@ -61,7 +61,7 @@ def _images(inputs: Any) -> Tensor:
 
 def _raw(box: BlackBox, images: Tensor) -> Tensor:
     """Undo the normalisation that the box will do again."""
-    preparation = getattr(box, "preparation", None)
+    preparation = box.preparation
     if preparation is None:
         return images
     mean, std = (images.new_tensor(each)[:, None, None] for each in (preparation.mean, preparation.std))

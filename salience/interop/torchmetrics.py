@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from salience import registry
+from salience import specs
 from salience.case import Case
 from salience.tasks.measure import measure_case
 from salience.types import BlackBox, Images, Masks, Target
@@ -35,7 +35,7 @@ class Saliency(Metric):
 
     def __init__(self, measure: Any, **options: Any) -> None:
         super().__init__(**options)
-        self.measure = registry.make_measure(measure)
+        self.measure = specs.make_measure(measure)
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 

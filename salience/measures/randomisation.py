@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from typing_extensions import Doc
 
-from salience import registry
+from salience import specs
 from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps, seeding
 from salience.engine.similarity import Kind, compare
 from salience.errors import SettingError
-from salience.types import BlackBox, Target
+from salience.types import BlackBox, Target, TrainableBox
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the modules with weights, after the logit layer alone
 
@@ -77,11 +77,11 @@ class Randomisation:
                 step = torch.randint(1, count, (1,), generator=seeding.generator(self.seed, "randomisation", case.target))
                 yield 0.0, case.box, (case.target + int(step)) % count
         else:
-            weighted = getattr(case.box, "list_weighted", None)
-            if weighted is None:
-                said = f"expected a torch network for randomisation/{self.protocol}, got {case.box.name}"
+            box = case.box
+            if not isinstance(box, TrainableBox):
+                said = f"expected a torch network for randomisation/{self.protocol}, got {box.name}"
                 raise SettingError(f"{said}: take randomisation/logit")
-            names, box = weighted(), cast("Any", case.box)
+            names = box.list_weighted()
             for begin, end in pairwise((0, *reached(len(names)))):
                 blocks = names[-end:] if self.protocol == "cascade" else names[len(names) - end : len(names) - begin]
                 yield end / len(names), box.reinitialise(blocks, self.seed), case.target
@@ -94,7 +94,7 @@ def reached(count: int) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _opened(spec: str) -> BlackBox:
-    return registry.open_box(spec)
+    return specs.open_box(spec)
 
 
 def _other(spec: str, box: BlackBox) -> BlackBox:

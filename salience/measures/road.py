@@ -115,4 +115,4 @@ def ask_once(case: Case, images: Images) -> tuple[list[float], list[float]]:
 
 def find_deviation(box: BlackBox, image: Image) -> Float[Tensor, "3 1 1"]:
     """Return the deviation of each channel that a box divides by, 1 for a box that tells none."""
-    return image.new_tensor(getattr(getattr(box, "preparation", None), "std", (1.0, 1.0, 1.0)))[:, None, None]
+    return image.new_tensor(box.preparation.std if box.preparation else (1.0, 1.0, 1.0))[:, None, None]

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from salience.engine.inside import attention
-from salience.engine.inside.loop import BatchedMethod
-from salience.types import Estimate, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

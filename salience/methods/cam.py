@@ -12,9 +12,9 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import BatchedMethod, introspect, iterate_images, read_activations, score_replaced
+from salience.engine.inside.loop import introspect, iterate_images, read_activations, score_replaced
 from salience.engine.query.ask import guard
-from salience.types import Estimate, Features, GreyBox, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, OpenBox, Target
 
 EVEN = 1e-4  # gradients that differ over places by less, as a share of the greatest, are equal
 AVERAGED = (

@@ -12,9 +12,9 @@ from typing_extensions import Doc
 
 from salience.engine.inside import cams
 from salience.engine.inside.hooks import INPUT
-from salience.engine.inside.loop import MOST, BatchedMethod, choose_layer, expect_targets, read_activations
+from salience.engine.inside.loop import MOST, choose_layer, expect_targets, read_activations
 from salience.engine.query.run import plan_passes
-from salience.types import Estimate, Features, GreyBox, Images, Target
+from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from torch.nn import functional
 from typing_extensions import Doc
 
 from salience.engine import validate
-from salience.engine.inside.loop import MOST, BatchedMethod, expect_targets, run_in_parts
+from salience.engine.inside.loop import MOST, expect_targets
 from salience.engine.perturb import fill
 from salience.engine.query.ask import expect_finite, guard
+from salience.engine.query.batches import Batches
 from salience.engine.query.run import Run, current, plan_passes
 from salience.engine.target import pick
 from salience.errors import SettingError
-from salience.types import Estimate, Image, Images, Masks, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Image, Images, Masks, OpenBox, Target
 
 FEWEST = 20  # steps below which no mask converges
 LEVELS = 8  # of the blur
@@ -139,7 +140,7 @@ class _Optimisation:
         def differentiate_part(part: slice) -> Tensor:
             return self.differentiate(part, weight, mirrored=self.method.flip and step % 2 == 0)
 
-        parts = run_in_parts(self.box, len(self.areas), MOST, "gradients", differentiate_part)
+        parts = Batches(self.box, "gradients", most=MOST).answers(len(self.areas), differentiate_part)
         gradient = torch.cat([each for _, each in parts])
         self.velocity = gradient if self.velocity is None else MOMENTUM * self.velocity + (1 - MOMENTUM) * gradient
         rate = min(RATE * max(1.0, PAPER / steps) ** 0.5, 0.1 * self.cells[0].numel() / (2 * weight))

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import BatchedMethod
 from salience.methods._settings import Layer
-from salience.types import Estimate, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from salience.engine.inside import input_gradients
-from salience.engine.inside.loop import BatchedMethod, introspect
+from salience.engine.inside.loop import introspect
 from salience.methods._settings import Channels
-from salience.types import IMAGE, Estimate, Images, OpenBox, Target
+from salience.types import IMAGE, BatchedMethod, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

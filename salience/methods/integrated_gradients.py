@@ -12,10 +12,9 @@ from typing_extensions import Doc
 
 from salience.engine import validate
 from salience.engine.inside import input_gradients
-from salience.engine.inside.loop import BatchedMethod
 from salience.engine.perturb import fill
 from salience.methods._settings import Channels
-from salience.types import Estimate, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
 
 Rule = Literal["gauss-legendre", "middle", "trapezoid"]
 TOLERABLE = 0.05  # of the change of the score; beyond it the map gets a note

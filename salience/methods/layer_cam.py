@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import BatchedMethod
 from salience.methods._settings import Layer
-from salience.types import Estimate, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

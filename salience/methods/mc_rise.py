@@ -16,7 +16,7 @@ from typing_extensions import Doc
 
 from salience.engine import seeding, validate
 from salience.engine.estimate import jackknife
-from salience.engine.perturb.masks import Grids, MaskStack, completes_lot, make_enlargement
+from salience.engine.perturb.masks import Grids, MaskStack, Mixed, completes_lot, make_enlargement
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
@@ -111,7 +111,7 @@ class McRise:
 
 
 @dataclass(frozen=True)
-class PaintedMasks(MaskStack):
+class PaintedMasks(MaskStack, Mixed):
     """Grids of labels: 0 leaves a cell as it is, k paints it in colour k. Enlarged and shifted as RISE's grids are."""
 
     labels: Int[Tensor, "n s s"]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Doc
 
-from salience import registry
+from salience import registry, specs
 from salience.engine.inside import cams
 from salience.engine.inside.loop import expect_targets
 from salience.engine.target import pick
@@ -64,7 +64,7 @@ class PTame:
         loaded.expect(box, classes, any_box=self.any_box)
         if self.values == "sigmoid" and loaded.about.trained.get("trainer", {}).get("route") == "queries":
             raise SettingError("expected values min-max for an explainer fitted by queries, got sigmoid: it made no masks")
-        source = loaded.source(box, registry.open_box)
+        source = loaded.source(box, specs.open_box)
         evidence = {"layers": source.layers, "explainer": dict(loaded.about.trained)}
         maps: list[Tensor] = []
         for begin in range(0, len(images), AT_ONCE):

@@ -10,13 +10,13 @@ import torch
 from typing_extensions import Doc
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import BatchedMethod, choose_layer, read_activations, share_scores_of_targets
+from salience.engine.inside.loop import choose_layer, read_activations, share_scores_of_targets
 from salience.engine.perturb import feature_masks, fill
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
 from salience.methods._settings import Fill, Layer
-from salience.types import BlackBox, Estimate, GreyBox, Image, Images, Target
+from salience.types import BatchedMethod, BlackBox, Estimate, GreyBox, Image, Images, Target
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from salience.engine import validate
-from salience.engine.inside.loop import BatchedMethod
 from salience.methods import _sise
 from salience.methods._settings import Fill, Layers, Rectify
-from salience.types import Estimate, GreyBox, Images, Target
+from salience.types import BatchedMethod, Estimate, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from typing_extensions import Doc
 
 from salience.engine import seeding, validate
 from salience.engine.inside import input_gradients
-from salience.engine.inside.loop import BatchedMethod
 from salience.methods._settings import Channels
-from salience.types import Estimate, Image, Images, OpenBox, Target
+from salience.types import BatchedMethod, Estimate, Image, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,16 @@ def to_planes(scaling: Scaling) -> list[Rows]:
     return [to_rows(each.reshape(-1, *each.shape[-3:])) for each in scaling]
 
 
-def make_blending(ahead: Image, behind: Image, scaling: Scaling, begin: Callable[[Tensor, Scaling], T]) -> Callable[..., T]:
+def make_blending(
+    image: Image, baseline: Image, scaling: Scaling, begin: Callable[[Tensor, Scaling], T]
+) -> Callable[..., T]:
     """Return what begins, for masks, with the scale and the shift by which they become the blend of two images, normalised.
 
-    Of behind + mask · (ahead − behind) the normalisation is a product and a sum too: it costs no more than an image's.
-    Where something is painted in place of `behind`, each image has a shift of its own.
+    Of baseline + mask · (image − baseline) the normalisation is a product and a sum too: it costs no more than an image's.
+    Where something is painted in place of `baseline`, each image has a shift of its own.
     """
-    scale, shift = (each.to(ahead) for each in scaling)
-    blend = (ahead - behind) * scale, torch.addcmul(shift, behind, scale)
+    scale, shift = (each.to(image) for each in scaling)
+    blend = (image - baseline) * scale, torch.addcmul(shift, baseline, scale)
 
     def begun(masks: Masks, paint: Callable[[Tensor, Tensor], Images] | None = None) -> T:
         return begin(masks[:, None], blend if paint is None else (blend[0], paint(scale, shift)))

@@ -30,11 +30,11 @@ class Whole(nn.Module):
 
     def __init__(self, box: Any) -> None:
         super().__init__()
-        self.inner, self.taken = box.module, box.taken
+        self.inner, self.to_input = box.module, box.to_input
 
     def forward(self, normal: Images) -> Tensor:
         """Run."""
-        return find_logits(self.inner(self.taken(normal)))
+        return find_logits(self.inner(self.to_input(normal)))
 
 
 def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Tensor]:

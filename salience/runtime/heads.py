@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from salience.errors import BoxError, SettingError
-from salience.types import Probabilities, Scale
-
-Head = Literal["softmax", "sigmoid", "binary", "none"]
+from salience.types import Head, Probabilities, Scale
 
 
 def expect_head(head: str) -> None:

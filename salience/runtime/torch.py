@@ -1,4 +1,4 @@
-"""How a torch box's passes run: in a backend, all at once or begun early."""
+"""How a torch box's passes run: in a backend, answered at once or later."""
 
 from __future__ import annotations
 
@@ -15,22 +15,17 @@ from salience.picture import Preparation
 from salience.runtime import backends, heads
 from salience.runtime.blending import Scaling, make_blending
 from salience.runtime.compiled import identify, submit
-from salience.runtime.heads import Head
 from salience.runtime.module import find_logits, weight_dtype
-from salience.types import Image, Images, Probabilities
+from salience.types import BackendBox, BlendingBox, Head, Image, Images, PendingScores, Probabilities
 
 
-class TorchRuntime:
+class TorchRuntime(BlendingBox, BackendBox):
     """The passes of a module that takes prepared images and gives what `head` says."""
 
     module: nn.Module
     preparation: Preparation
     head: Head
     channels: int
-    size: tuple[int, int]
-    backend: str
-    backend_chosen: bool
-    check: dict[str, Any]
 
     @property
     def device(self) -> torch.device:
@@ -47,21 +42,21 @@ class TorchRuntime:
         """Leave a backend that was compiled, once weights were written to; looking is too slow for every batch."""
         self.backend = backends.check_compiled(self.backend, self.module)
 
-    def submit(self, images: Images) -> Callable[[], Probabilities]:
-        """Begin to score a batch; what is returned waits for the scores, and till then `images` must stay as they are."""
-        return self._begun(images, self.backend)
+    def submit(self, images: Images) -> PendingScores:
+        """Submit a batch; until what is returned has been waited for, `images` must stay as they are."""
+        return self._submit(images, self.backend)
 
-    def submit_blended(self, ahead: Image, behind: Image) -> Callable[..., Callable[[], Probabilities]] | None:
-        """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
+    def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
+        """Return what submits masks for `baseline + mask · (image − baseline)`, where the network itself blends."""
         backend = self.backend
-        if backend not in backends.OPENVINO or tuple(ahead.shape[-2:]) != self.size:
+        if backend not in backends.OPENVINO or tuple(image.shape[-2:]) != self.size:
             return None
-        return make_blending(ahead, behind, self.preparation.scaling, partial(self._compiled, backend))
+        return make_blending(image, baseline, self.preparation.scaling, partial(self._compiled, backend))
 
     @property
-    def apart(self) -> bool:
-        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return self.backend in backends.OPENVINO or self.device.type != "cpu"
+    def in_flight(self) -> int:
+        """How many batches to have under way: two where it computes outside Python, so the next is made meanwhile."""
+        return 2 if self.backend in backends.OPENVINO or self.device.type != "cpu" else 1
 
     def choose_backend(self, images: Images) -> None:
         """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
@@ -69,34 +64,34 @@ class TorchRuntime:
             return
         self.backend_chosen = True
         self.backend, self.check = backends.choose_remembered(
-            self._scored, images, identify(self), backends.list_backends(self.device)
+            self._score, images, identify(self), backends.list_backends(self.device)
         )
 
-    def _scored(self, images: Images, backend: str) -> Probabilities:
-        return self._begun(images, backend)()
+    def _score(self, images: Images, backend: str) -> Probabilities:
+        return self._submit(images, backend)()
 
-    def _begun(self, images: Images, backend: str) -> Callable[[], Probabilities]:
+    def _submit(self, images: Images, backend: str) -> PendingScores:
         if backend in backends.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
             return self._compiled(backend, images, self.preparation.scaling)
         with torch.no_grad():
-            scores = self._activated(self._run(images, backend))
+            scores = self._activate(self._run(images, backend))
         return lambda: scores
 
-    def _compiled(self, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Probabilities]:
+    def _compiled(self, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> PendingScores:
         waited = submit(self, backend, images, scaling)
-        return lambda: self._activated(waited())
+        return lambda: self._activate(waited())
 
-    def ready(self, images: Images) -> Tensor:
+    def normalise(self, images: Images) -> Tensor:
         """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
         scale, shift = (each.to(images) for each in self.preparation.scaling)
-        return self.taken(torch.addcmul(shift, images, scale))
+        return self.to_input(torch.addcmul(shift, images, scale))
 
-    def taken(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
+    def to_input(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
         """Give normalised images the channels and the type that the module wants."""
         return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(weight_dtype(self.module))
 
     def _run(self, images: Images, backend: str) -> Tensor:
-        ready = self.ready(images)
+        ready = self.normalise(images)
         if backend != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
         run = self._compiled_by_torch if backend.startswith(backends.TORCH) else self.module
@@ -107,5 +102,5 @@ class TorchRuntime:
     def _compiled_by_torch(self) -> Callable[[Tensor], Any]:
         return torch.compile(self.module)
 
-    def _activated(self, raw: Tensor) -> Probabilities:
+    def _activate(self, raw: Tensor) -> Probabilities:
         return heads.apply_head(heads.widen(raw, self.head), self.head, "probability")

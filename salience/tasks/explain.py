@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from PIL import Image as pil
 from torch import Tensor
 
-from salience import registry
+from salience import specs
 from salience.engine.query import allocator
 from salience.engine.query.run import Progress
 from salience.errors import SettingError
@@ -117,7 +117,7 @@ def explain(
     >>> [why.target.name for why in explain("toy:colour", red, "gradient", target=["red", "blue"])]
     ['red', 'blue']
     """
-    box, chosen = registry.open_box(box), choose_method(method, seed, settings)
+    box, chosen = specs.open_box(box), choose_method(method, seed, settings)
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     explained: Explanation | list[Explanation]
     if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
@@ -151,6 +151,6 @@ def watch(
     >>> image = torch.rand(3, 32, 32)
     >>> [why.passes for why in watch("toy:colour", image, "rise", budget=128, batch=64)]
     """
-    box, chosen = registry.open_box(box), choose_method(method, seed, settings)
+    box, chosen = specs.open_box(box), choose_method(method, seed, settings)
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     return explain_steps(box, image, chosen, target=target, **how)

@@ -14,7 +14,7 @@ from salience.engine.query.run import Run, resume_run
 from salience.explanation import Explanation
 from salience.tasks.patience import describe_stop, find_patience
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
-from salience.types import BatchedMethodProtocol, BlackBox, Estimate, Sampler
+from salience.types import BatchedMethod, BlackBox, Estimate, Sampler
 
 
 def take_last(steps: Iterator[Explanation]) -> Explanation:
@@ -63,7 +63,7 @@ def explain_steps(
 def _estimate(method: Any, box: BlackBox, picture: PreparedPicture) -> Iterator[Estimate]:
     if isinstance(method, Sampler):
         yield from method.watch(box, picture.image, picture.target)
-    elif isinstance(method, BatchedMethodProtocol):
+    elif isinstance(method, BatchedMethod):
         yield from method.many(box, picture.image[None], [picture.target])
     else:
         yield Estimate(method(box, picture.image, picture.target))

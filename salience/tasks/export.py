@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from salience import registry
+from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.engine import seeding
 from salience.engine.inside import cams
@@ -79,9 +79,9 @@ class ClassifierAndExplainer(nn.Module):
 
 def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     """Write the file; the batch may have any size. BoxError for a box that is no torch network."""
-    box = registry.open_box(box)
+    box = specs.open_box(box)
     made.expect(box, (), any_box=False)
-    source = made.source(box, registry.open_box).box
+    source = made.source(box, specs.open_box).box
     for each in (box, source):
         if not isinstance(each, TorchBox):
             raise BoxError(f"expected a torch network to export, got {getattr(each, 'name', each)}: export works on torch")
@@ -108,13 +108,13 @@ def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
     """Run the file in ONNX Runtime beside torch on pictures of noise; return how far scores and maps are apart at most."""
     import onnxruntime
 
-    box = registry.open_box(box)
+    box = specs.open_box(box)
     images = torch.rand(3, 3, *box.size, generator=seeding.generator(0, "export"))
     with torch.no_grad():
         scores = box(images)
         known = list(made.about.classes)
         likeliest = [known[at] for at in scores[:, known].argmax(1).tolist()]
-        raw = made.raw(made.source(box, registry.open_box), images, known)
+        raw = made.raw(made.source(box, specs.open_box), images, known)
         rows = raw[torch.arange(len(images)), made.rows(likeliest)]
         maps = cams.enlarge(stretch(rows), images)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

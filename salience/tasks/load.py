@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from torch import nn
 
-from salience import registry
+from salience import specs
 from salience.types import BlackBox, OpenBox
 
 B = TypeVar("B", bound=BlackBox)
@@ -30,4 +30,4 @@ def load(box: Any = "default", **options: Any) -> BlackBox:
     >>> box.name, list(box.classes), box.size
     ('toy:colour', ['red', 'green', 'blue'], (32, 32))
     """
-    return registry.open_box(box, **options)
+    return specs.open_box(box, **options)

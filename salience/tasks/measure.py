@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from salience import registry
+from salience import registry, specs
 from salience.case import Better, Case, Measure, Sample
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import start_run
@@ -50,7 +50,7 @@ def measure(
     >>> why = explain("toy:colour", torch.rand(3, 32, 32), "occlusion", window=8, stride=8)
     >>> [(each.protocol, each.better) for each in measure("toy:colour", why, ["sparsity", "deletion"])]
     """
-    box = registry.open_box(box)
+    box = specs.open_box(box)
     if box.fingerprint != why.box["fingerprint"]:
         raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
     target = why.target.index if target is None else target
@@ -63,13 +63,13 @@ def measure(
     return [measure_case(case, each, batch) for each in make_measures(measures)]
 
 
-def make_measures(specs: Sequence[Any]) -> list[Measure]:
+def make_measures(wanted: Sequence[Any]) -> list[Measure]:
     """Make measures of their specs, each once.
 
-    >>> [registry.stamp(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
+    >>> [specs.stamp(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
     """
-    measures = [registry.make_measure(spec) for spec in specs]
-    stamps = [registry.stamp(each) for each in measures]
+    measures = [specs.make_measure(spec) for spec in wanted]
+    stamps = [specs.stamp(each) for each in measures]
     twice = {stamp for stamp in stamps if stamps.count(stamp) > 1}
     if twice:
         raise SettingError(f"expected each measure once, got {', '.join(sorted(twice))} twice: leave one out")
@@ -91,9 +91,9 @@ def measure_case(case: Case, measure: Measure, batch: int | None = None) -> Meas
     """Measure one case; SettingError where something that the measure needs is missing."""
     missing = find_missing(measure, case)
     if missing is not None:
-        raise SettingError(f"expected {missing} for {registry.stamp(measure)}, got none: leave the measure out")
+        raise SettingError(f"expected {missing} for {specs.stamp(measure)}, got none: leave the measure out")
     began = time.perf_counter()
     with start_run(batch=batch) as run:
         result = measure(case)
     seconds = time.perf_counter() - began
-    return Measurement(registry.stamp(measure), float(result.value), measure.better, run.passes, seconds, result.evidence)
+    return Measurement(specs.stamp(measure), float(result.value), measure.better, run.passes, seconds, result.evidence)

@@ -20,7 +20,7 @@ from salience.engine.query.run import Run, resume_run
 from salience.errors import BoxError
 from salience.explanation import ClassScore, Explanation
 from salience.picture import Geometry, Picture, Preparation, read
-from salience.types import BlackBox, Estimate, GreyBox, Image, OpenBox, Target
+from salience.types import BackendBox, BlackBox, Estimate, GreyBox, Image, OpenBox, Target
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _versions() -> Mapping[str, str]:
 
 def fit_picture(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
     """Prepare a picture as the box wants it."""
-    prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+    prepare: Preparation = box.preparation or Preparation(box.size)
     return prepare(picture)
 
 
@@ -115,8 +115,8 @@ def _describe_box(box: BlackBox) -> dict[str, Any]:
         "name": box.name,
         "fingerprint": box.fingerprint,
         "backend": box.backend,
-        "check": getattr(box, "check", {}),
-        "preprocessing": str(getattr(box, "preparation", "none")),
+        "check": dict(box.check) if isinstance(box, BackendBox) else {},
+        "preprocessing": str(box.preparation or "none"),
         "device": str(box.device),
         "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
     }

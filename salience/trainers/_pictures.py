@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from salience import registry
+from salience import specs
 from salience.case import Sample
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.errors import DataError
@@ -20,9 +20,9 @@ class Pictures:
     """A data set, its spec, a list of pictures, or a batch of images that are ready."""
 
     def __init__(self, source: Any, box: BlackBox) -> None:
-        self.source = registry.open_data(source) if isinstance(source, str) else source
+        self.source = specs.open_data(source) if isinstance(source, str) else source
         self.name = str(getattr(self.source, "name", f"{len(self.source)} pictures"))
-        self.prepare: Preparation = getattr(box, "preparation", None) or Preparation(box.size)
+        self.prepare: Preparation = box.preparation or Preparation(box.size)
         if len(self) == 0:
             raise DataError("expected pictures to learn from, got none: name a folder or a table that has some")
 

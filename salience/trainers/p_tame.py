@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from typing_extensions import Doc
 
-from salience import registry
+from salience import specs
 from salience.engine import validate
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
@@ -25,7 +25,7 @@ from salience.trainers._p_tame.learner import Learner
 from salience.trainers._p_tame.search import search_weights
 from salience.trainers._p_tame.split import decide_split
 from salience.trainers._pictures import Pictures, choose_precision
-from salience.types import BlackBox, GreyBox, OpenBox
+from salience.types import BlackBox, GreyBox, OpenBox, TrainableBox
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PTame:
         `images` is a data set or its spec, a list of pictures, or a batch `(n 3 h w)` in 0…1. With `keep` a copy goes to
         where the method p-tame looks for the explainer of this box.
         """
-        made, loop, out = registry.open_box(box), loop or Loop(), Path(out)
+        made, loop, out = specs.open_box(box), loop or Loop(), Path(out)
         if self.route == "gradient" and not isinstance(made, OpenBox):
             raise BoxError(f"expected a box with gradients for route gradient, got {made.name}: use route queries")
         with start_run(batch=BatchSize.of(made).start):  # fixed, so that a run that was killed goes on exactly
@@ -167,19 +167,19 @@ class PTame:
 
     def features(self, box: BlackBox) -> tuple[FeatureSource, str]:
         """Open the network whose features are weighed, and the spec that finds it again."""
-        given = self.aux if isinstance(self.aux, str) else register_object(registry.open_box(self.aux))
-        found = box if given == OWN else open_source(given, registry.open_box)
+        given = self.aux if isinstance(self.aux, str) else register_object(specs.open_box(self.aux))
+        found = box if given == OWN else open_source(given, specs.open_box)
         if not isinstance(found, GreyBox):
             raise BoxError(f"expected a network whose layers can be read as aux, got {found.name}: name another")
-        if given != OWN and hasattr(found, "module"):
+        if given != OWN and isinstance(found, TrainableBox):
             found.module.to(box.device)
         return FeatureSource.of(found), given
 
 
 def to_channels_last(box: Any) -> Any:
     """Give a CPU's box as a copy with its weights laid out channels last: a third less time for its gradients."""
-    if box.device.type != "cpu" or not hasattr(box, "reinitialise"):
+    if box.device.type != "cpu" or not isinstance(box, TrainableBox):
         return box
     made = box.reinitialise(())
-    made.module.to(memory_format=torch.channels_last)
+    made.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return made

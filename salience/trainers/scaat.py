@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Doc
 
-from salience import registry
+from salience import registry, specs
 from salience.engine import validate
 from salience.engine.training.history import Row
 from salience.errors import SettingError
@@ -106,7 +106,7 @@ class Scaat(training.ClassifierTrainer):
         if self.saliency == "gradient":
             gradients, whole = label_gradients(step)
             return gradients.abs().amax(1), whole
-        box: Any = registry.open_box(
+        box: Any = specs.open_box(
             step.module,
             size=tuple(step.images.shape[2:]),
             mean=step.mean if len(step.mean) == 3 else step.mean * 3,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import salience
-from salience import registry
+from salience import specs
 from salience.errors import BoxError, SettingError
 from salience.types import BlackBox, GreyBox
 from tests.helpers import apart, noise
@@ -62,15 +62,15 @@ def test_an_estimator_may_come_from_a_file(digits: tuple[Any, Any], tmp_path: Pa
     import joblib
 
     joblib.dump(digits[0], tmp_path / "digits.joblib")
-    box = registry.open_box(f"estimator:{tmp_path / 'digits.joblib'}?size=8&scale=16")
+    box = specs.open_box(f"estimator:{tmp_path / 'digits.joblib'}?size=8&scale=16")
     (tmp_path / "mine_of_digits.py").write_text(
         f"import joblib\nfitted = joblib.load({str(tmp_path / 'digits.joblib')!r})\n"
     )
-    other = registry.open_box(f"py:{tmp_path / 'mine_of_digits.py'}:fitted?size=8&scale=16")
+    other = specs.open_box(f"py:{tmp_path / 'mine_of_digits.py'}:fitted?size=8&scale=16")
     images = noise(3, 3, 8, 8, dtype=torch.float32)
     assert torch.equal(box(images), other(images))
     with pytest.raises(BoxError, match="expected an estimator in none.joblib, got .*: store it with joblib.dump"):
-        registry.open_box("estimator:none.joblib?size=8")
+        specs.open_box("estimator:none.joblib?size=8")
 
 
 def test_the_fingerprint_is_the_estimators(digits: tuple[Any, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.engine.perturb import masks
 from salience.engine.query import loop
@@ -29,7 +29,7 @@ def test_a_function_gets_the_batch_that_it_takes(takes: str) -> None:
         seen.append(batch)
         return [[0.25, 0.75]] * len(batch)
 
-    box = registry.open_box(function, size=8, takes=takes, classes=["no", "yes"])
+    box = specs.open_box(function, size=8, takes=takes, classes=["no", "yes"])
     assert apart(box(IMAGES), torch.tensor([[0.25, 0.75]] * 4)) == 0
     last = IMAGES.permute(0, 2, 3, 1)
     known = {"torch": IMAGES, "numpy": last.numpy(), "uint8": (last * 255).round().byte().numpy()}[takes]
@@ -48,7 +48,7 @@ def test_a_function_may_write_into_its_batch(takes: str) -> None:
         return np.stack([1 - bright, bright], axis=1)
 
     kept = IMAGES.clone()
-    box = registry.open_box(function, size=8, takes=takes)
+    box = specs.open_box(function, size=8, takes=takes)
     one, again = (box(IMAGES) for _ in range(2))
     assert torch.equal(one, again)
     assert torch.equal(IMAGES, kept)
@@ -58,7 +58,7 @@ def test_a_function_may_write_into_its_batch(takes: str) -> None:
 
 def test_a_function_is_a_black_box_with_counted_classes() -> None:
     """It shows no layers; one grey image says how many classes there are."""
-    box = registry.open_box(lambda batch: np.full((len(batch), 3), 1 / 3), size=(8, 6))
+    box = specs.open_box(lambda batch: np.full((len(batch), 3), 1 / 3), size=(8, 6))
     assert isinstance(box, BlackBox)
     assert not isinstance(box, GreyBox)
     assert box.classes == ("class 0", "class 1", "class 2")
@@ -74,12 +74,12 @@ def test_read_only_arrays_are_scores_too() -> None:
         scores.flags.writeable = False
         return scores
 
-    assert registry.open_box(function, size=8)(IMAGES).tolist() == [[0.5, 0.5]] * 4
+    assert specs.open_box(function, size=8)(IMAGES).tolist() == [[0.5, 0.5]] * 4
 
 
 def test_a_functions_fingerprint_follows_its_code() -> None:
     """The same code twice is the same box; another constant is another."""
-    made = [registry.open_box(eval(f"lambda batch: [[{k}, 1]] * len(batch)"), size=8, classes="ab") for k in (0, 0, 1)]  # noqa: S307  # our own text
+    made = [specs.open_box(eval(f"lambda batch: [[{k}, 1]] * len(batch)"), size=8, classes="ab") for k in (0, 0, 1)]  # noqa: S307  # our own text
     assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
 
 
@@ -98,7 +98,7 @@ def test_functions_that_are_no_boxes_are_refused(
 ) -> None:
     """When the box is made, not in the middle of a map."""
     with pytest.raises(error, match=text):
-        registry.open_box(function, **({"size": 8} | options))
+        specs.open_box(function, **({"size": 8} | options))
 
 
 FILE = """
@@ -130,22 +130,22 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
     """`py:file.py:name` takes what is there."""
     (tmp_path / "mine_for_test.py").write_text(FILE)
     spec = f"py:{tmp_path / 'mine_for_test.py'}"
-    assert registry.open_box(f"{spec}:ready").name == "toy:corner"
-    assert registry.open_box(f"{spec}:make").name == "toy:colour"
-    assert registry.open_box(f"{spec}:net?size=8").classes == ("class 0", "class 1", "class 2")
-    assert registry.open_box(f"{spec}:Net", size=8, classes="abc").classes == ("a", "b", "c")
-    assert registry.open_box(f"{spec}:score?size=8")(IMAGES).tolist() == [[0.5, 0.5]] * 4
-    assert registry.open_box(f"{spec}:choose?what=corner").name == "toy:corner"
+    assert specs.open_box(f"{spec}:ready").name == "toy:corner"
+    assert specs.open_box(f"{spec}:make").name == "toy:colour"
+    assert specs.open_box(f"{spec}:net?size=8").classes == ("class 0", "class 1", "class 2")
+    assert specs.open_box(f"{spec}:Net", size=8, classes="abc").classes == ("a", "b", "c")
+    assert specs.open_box(f"{spec}:score?size=8")(IMAGES).tolist() == [[0.5, 0.5]] * 4
+    assert specs.open_box(f"{spec}:choose?what=corner").name == "toy:corner"
     with pytest.raises(SettingError, match="expected no options for a box that is made already, got backend"):
-        registry.open_box(f"{spec}:choose?what=corner&backend=exact")
-    assert registry.open_box(f"{spec}:Sized", size=8).size == (8, 8)
-    assert registry.open_box("py:salience.boxes.toy:Colour", size=8).name == "Colour"
+        specs.open_box(f"{spec}:choose?what=corner&backend=exact")
+    assert specs.open_box(f"{spec}:Sized", size=8).size == (8, 8)
+    assert specs.open_box("py:salience.boxes.toy:Colour", size=8).name == "Colour"
     for wrong, error, text in (
         ("makes", UnknownName, "did you mean make"),
         ("score", BoxError, r"for a plain function give its size, as in \?size=224"),
     ):
         with pytest.raises(error, match=text):
-            registry.open_box(f"{spec}:{wrong}")
+            specs.open_box(f"{spec}:{wrong}")
     for wrong, text in (
         ("py:none.py:a", "got nothing there"),
         ("py:no_such_module:a", "expected a module"),
@@ -153,7 +153,7 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
         ("py:time:time", "expected a box .*, got float"),  # Python does not tell what it takes
     ):
         with pytest.raises(BoxError, match=text):
-            registry.open_box(wrong)
+            specs.open_box(wrong)
 
 
 def test_toys_answer_as_they_say() -> None:

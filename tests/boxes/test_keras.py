@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import salience
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.engine.inside import cams
 from salience.errors import BoxError
@@ -81,14 +81,12 @@ def test_a_keras_model_may_come_from_a_file(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras's own deprecations
         net.save(tmp_path / "net.keras")
-    box = registry.open_box(f"keras:{tmp_path / 'net.keras'}?backend=exact&classes=abc")
+    box = specs.open_box(f"keras:{tmp_path / 'net.keras'}?backend=exact&classes=abc")
     assert apart(box(IMAGES), salience.load(net, backend="exact")(IMAGES)) < 1e-6
     (tmp_path / "mine_of_keras.py").write_text("from tests.boxes.test_keras import model\nnet = model()\n")
-    assert (
-        apart(registry.open_box(f"py:{tmp_path / 'mine_of_keras.py'}:net?size=32&backend=exact")(IMAGES), box(IMAGES)) < 1e-6
-    )
+    assert apart(specs.open_box(f"py:{tmp_path / 'mine_of_keras.py'}:net?size=32&backend=exact")(IMAGES), box(IMAGES)) < 1e-6
     with pytest.raises(BoxError, match="expected a Keras model in none.keras, got .*: save it with model.save"):
-        registry.open_box("keras:none.keras")
+        specs.open_box("keras:none.keras")
 
 
 def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
@@ -100,7 +98,7 @@ def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
         "def score(images):\n"
         "    return jax.nn.softmax(40 * jax.nn.relu(images @ filters).mean((1, 2)))\n"
     )
-    box = registry.open_box(f"py:{tmp_path / 'mine_of_jax.py'}:score?size=32", takes="numpy")
+    box = specs.open_box(f"py:{tmp_path / 'mine_of_jax.py'}:score?size=32", takes="numpy")
     assert apart(box(IMAGES), toy.load("colour")(IMAGES)) < 1e-5
     known = salience.explain(toy.load("colour"), toy.picture(32), "rise", masks=100, target=0).saliency
     assert apart(salience.explain(box, toy.picture(32), "rise", masks=100, target=0).saliency, known) < 1e-5

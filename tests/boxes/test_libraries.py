@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import salience
-from salience import registry
+from salience import specs
 from salience.boxes.torch import wrap
 from salience.errors import BoxError, UnknownName
 from tests.helpers import apart, noise
@@ -17,7 +17,7 @@ from tests.helpers import apart, noise
 
 def test_timm_makes_a_network_with_its_own_preparation_and_names() -> None:
     """Size, crop, filter, mean and std of timm's configuration; ImageNet's words."""
-    box = registry.open_box("timm:resnet18?weights=none")
+    box = specs.open_box("timm:resnet18?weights=none")
     assert (box.size, box.preparation.resize, box.preparation.filter) == ((224, 224), 235, "bicubic")
     assert box.preparation.mean == pytest.approx((0.485, 0.456, 0.406))
     assert len(box.classes) == 1000
@@ -27,7 +27,7 @@ def test_timm_makes_a_network_with_its_own_preparation_and_names() -> None:
 
 def test_options_of_a_spec_go_to_the_preparation_or_to_timm() -> None:
     """Digits in a spec are numbers; what is not the box's is the model's."""
-    box = registry.open_box("timm:test_resnet?weights=none&num_classes=7&size=96&backend=exact")
+    box = specs.open_box("timm:test_resnet?weights=none&num_classes=7&size=96&backend=exact")
     assert box.classes == tuple(f"class {k}" for k in range(7))
     assert (box.size, box.backend) == ((96, 96), "exact")
     assert "changed" in box.preparation.source
@@ -35,15 +35,15 @@ def test_options_of_a_spec_go_to_the_preparation_or_to_timm() -> None:
 
 def test_weights_in_half_precision_load_in_full(tmp_path: Path) -> None:
     """Files are stored small; the network computes in float32."""
-    made = registry.open_box("timm:test_resnet?weights=none&backend=exact")
+    made = specs.open_box("timm:test_resnet?weights=none&backend=exact")
     half = {key: each.half() if each.is_floating_point() else each for key, each in made.module.state_dict().items()}
     save_file(half, tmp_path / "half.safetensors")
-    box = registry.open_box("timm:test_resnet", weights=str(tmp_path / "half.safetensors"), backend="exact")
+    box = specs.open_box("timm:test_resnet", weights=str(tmp_path / "half.safetensors"), backend="exact")
     images = noise(2, 3, *box.size, dtype=torch.float32)
     assert {each.dtype for each in box.module.parameters()} == {torch.float32}
     assert apart(box(images), made(images)) < 1e-3
     torch.save({"state_dict": made.module.state_dict()}, tmp_path / "whole.pth")
-    same = registry.open_box(f"timm:test_resnet?weights={tmp_path / 'whole.pth'}&backend=exact")
+    same = specs.open_box(f"timm:test_resnet?weights={tmp_path / 'whole.pth'}&backend=exact")
     assert torch.equal(same(images), made(images))
     assert same.fingerprint == made.fingerprint
 
@@ -58,7 +58,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("text.pth", "expected weights for .* in .*text.pth, got something else"),
     ):
         with pytest.raises(BoxError, match=text):
-            registry.open_box("timm:test_resnet", weights=str(tmp_path / name))
+            specs.open_box("timm:test_resnet", weights=str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_wrong_name_offers_close_ones(spec: str, text: str) -> None:
     """Model names are hard to remember."""
     with pytest.raises(UnknownName, match=text):
-        registry.open_box(spec)
+        specs.open_box(spec)
 
 
 def test_torchvision_makes_a_network_with_its_weights_own_transforms() -> None:
     """Random weights, but the preparation and the names that go with the published ones."""
-    box = registry.open_box("torchvision:resnet18?weights=none")
+    box = specs.open_box("torchvision:resnet18?weights=none")
     assert (box.size, box.preparation.resize) == ((224, 224), 256)
     assert box.classes[0] == "tench"
     assert "ResNet18_Weights" in box.preparation.source
@@ -113,7 +113,7 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
         processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875)
     net.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    box = registry.open_box(f"hf:{tmp_path}", backend="exact")
+    box = specs.open_box(f"hf:{tmp_path}", backend="exact")
     images = noise(2, 3, 32, 32, dtype=torch.float32)
     mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_a_folder_of_transformers_is_a_box(kind: str, tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     """In one sentence, whatever the library says in many."""
     with pytest.raises(BoxError, match="expected to load hf:.*check the name or give a folder") as raised:
-        registry.open_box(f"hf:{tmp_path}")
+        specs.open_box(f"hf:{tmp_path}")
     assert "\n" not in str(raised.value)
 
 
@@ -138,7 +138,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 )
 def test_layers_of_networks_and_transformers_are_found(name: str) -> None:
     """Maps of the token grid without its prefix, channels first, from fine to coarse."""
-    box = registry.open_box(f"timm:{name}?weights=none&backend=exact")
+    box = specs.open_box(f"timm:{name}?weights=none&backend=exact")
     found = box.activations(noise(1, 3, 224, 224, dtype=torch.float32), box.layers())
     sides = [each.shape[-1] for each in found.values()]
     assert sides == ([14] * 4 if "vit" in name or "deit" in name else sorted(sides, reverse=True))

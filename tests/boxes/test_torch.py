@@ -210,7 +210,7 @@ def test_a_lane_that_disagrees_is_refused_however_fast(backend: str, monkeypatch
 
     def score(images: Tensor, asked: str) -> Tensor:
         clock[0] += 2.0 if asked == "exact" else 1.0
-        return box._scored(images, asked)
+        return box._score(images, asked)
 
     chosen, check = backends.choose(score, noise(16, 3, 8, 8, dtype=torch.float32))
     assert chosen == "exact"
@@ -377,12 +377,12 @@ def test_a_saved_network_is_loaded(tmp_path: Any) -> None:
     """`torch.export` files keep the graph, so no code is needed."""
     program = torch.export.export(network().eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     torch.export.save(program, tmp_path / "net.pt2")
-    from salience import registry
+    from salience import specs
 
-    box = registry.open_box(f"torch:{tmp_path / 'net.pt2'}?size=8&backend=exact")
+    box = specs.open_box(f"torch:{tmp_path / 'net.pt2'}?size=8&backend=exact")
     assert apart(box(IMAGES), box_of(network())(IMAGES)) < 1e-6
     with pytest.raises(BoxError, match="expected a saved network in none.pt2, got"):
-        registry.open_box("torch:none.pt2?size=8")
+        specs.open_box("torch:none.pt2?size=8")
 
 
 @pytest.mark.parametrize("how", ["wrapped", "in place"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from salience import registry
+from salience import specs
 from salience.boxes.timm import labels
 from salience.boxes.torch import TorchBox
 from salience.picture import read
@@ -21,7 +21,7 @@ from tests.helpers import apart, noise
 @pytest.fixture(scope="module")
 def box() -> BlackBox:
     """Load it once."""
-    return registry.open_box("default", backend="exact")
+    return specs.open_box("default", backend="exact")
 
 
 def test_it_is_timms_network_with_the_published_weights(box: BlackBox, data: Path) -> None:

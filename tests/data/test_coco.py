@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salience import registry
+from salience import specs
 from salience.errors import DataError, SettingError
 from tests.data.tiny import png, write
 
@@ -42,7 +42,7 @@ THINGS = [
 
 def test_a_sample_is_a_category_in_a_picture_with_all_its_boxes(tmp_path: Path) -> None:
     """In the order of pictures and categories, whatever the order of annotations."""
-    found = registry.open_data(wrote(tmp_path, THINGS))
+    found = specs.open_data(wrote(tmp_path, THINGS))
     assert [each.id for each in found.samples] == ["0.png:dog", "0.png:person", "1.png:dog"]
     assert found[1].labels == ("person",)
     assert found[1].boxes == ((1, 2, 5, 6), (0, 0, 1, 8))
@@ -54,23 +54,23 @@ def test_a_mask_is_the_union_of_polygons_and_run_lengths(tmp_path: Path) -> None
     known = np.zeros((8, 12), dtype=np.uint8)
     known[2:6, 1:5] = known[:, 0] = 255
     spec = wrote(tmp_path, [*THINGS, thing(8, 3, [3, 3, 1, 1])])
-    assert np.array_equal(registry.open_data(spec)[1].mask, known)
-    assert registry.open_data(spec)[2].mask is None
-    assert all(each.mask is None for each in registry.open_data(f"{spec}&masks=no").samples)
+    assert np.array_equal(specs.open_data(spec)[1].mask, known)
+    assert specs.open_data(spec)[2].mask is None
+    assert all(each.mask is None for each in specs.open_data(f"{spec}&masks=no").samples)
 
 
 def test_crowds_and_small_objects_can_be_left_out(tmp_path: Path) -> None:
     """Six of 96 pixels are 0.0625 of the picture."""
     spec = wrote(tmp_path, THINGS)
-    assert registry.open_data(spec, crowd=False)[1].boxes == ((1, 2, 5, 6),)
-    assert len(registry.open_data(f"{spec}&min_area=0.0625")) == 2
-    assert [each.id for each in registry.open_data(f"{spec}&min_area=0.07").samples] == ["0.png:person"]
+    assert specs.open_data(spec, crowd=False)[1].boxes == ((1, 2, 5, 6),)
+    assert len(specs.open_data(f"{spec}&min_area=0.0625")) == 2
+    assert [each.id for each in specs.open_data(f"{spec}&min_area=0.07").samples] == ["0.png:person"]
 
 
 def test_labels_translate_categories_and_leave_out_the_unknown(tmp_path: Path) -> None:
     """A network's classes are seldom COCO's."""
     labels = write(tmp_path / "labels.csv", "coco_class,imagenet_indices\ndog,151;152\n")
-    found = registry.open_data(wrote(tmp_path, THINGS), labels=labels)
+    found = specs.open_data(wrote(tmp_path, THINGS), labels=labels)
     assert [(each.id, each.labels) for each in found.samples] == [("0.png:dog", (151, 152)), ("1.png:dog", (151, 152))]
 
 
@@ -88,29 +88,29 @@ def test_labels_translate_categories_and_leave_out_the_unknown(tmp_path: Path) -
 def test_a_wrong_file_is_said(tmp_path: Path, things: list[Any], changed: dict[str, Any], options: str, said: str) -> None:
     """What is missing, or names what is not there."""
     with pytest.raises(DataError, match=said):
-        registry.open_data(wrote(tmp_path, things, **changed) + options)
+        specs.open_data(wrote(tmp_path, things, **changed) + options)
 
 
 def test_wrong_options_and_damage_are_said(tmp_path: Path) -> None:
     """A half word, a share above one, half a file."""
     spec = wrote(tmp_path, THINGS)
     with pytest.raises(SettingError, match="expected yes or no for crowd, got 'maybe'"):
-        registry.open_data(f"{spec}&crowd=maybe")
+        specs.open_data(f"{spec}&crowd=maybe")
     with pytest.raises(SettingError, match="expected 0 ≤ min_area ≤ 1, got 5"):
-        registry.open_data(f"{spec}&min_area=5")
+        specs.open_data(f"{spec}&min_area=5")
     with pytest.raises(DataError, match="expected JSON in .*half.json, got something else"):
-        registry.open_data("coco:" + str(write(tmp_path / "half.json", '{"images": [')))
+        specs.open_data("coco:" + str(write(tmp_path / "half.json", '{"images": [')))
 
 
 def test_the_real_file_has_the_boxes_of_its_table(data: Path) -> None:
     """Its target objects are those of coco_boxes.csv, which also names ImageNet's classes."""
     path = data / "localisation"
-    table = {each.id: each for each in registry.open_data(f"csv:{path}/coco_boxes.csv").samples}
-    found = registry.open_data(f"coco:{path}/coco.json?labels={path}/coco_boxes.csv")
+    table = {each.id: each for each in specs.open_data(f"csv:{path}/coco_boxes.csv").samples}
+    found = specs.open_data(f"coco:{path}/coco.json?labels={path}/coco_boxes.csv")
     named = {
         each.id.partition(":")[0]: each for each in found.samples if each.labels == table[each.id.partition(":")[0]].labels
     }
-    assert len({each.id.partition(":")[0] for each in registry.open_data(f"coco:{path}/coco.json").samples}) == 77
+    assert len({each.id.partition(":")[0] for each in specs.open_data(f"coco:{path}/coco.json").samples}) == 77
     assert set(named) == set(table)
     for file, sample in named.items():
         assert np.allclose(sorted(sample.boxes), sorted(table[file].boxes), atol=0.011)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from salience import registry
+from salience import specs
 from salience.errors import DataError, SettingError, UnknownName
 from tests.data.tiny import png, write
 
@@ -17,7 +17,7 @@ def table(root: Path, text: str, /, **options: Any) -> list[tuple[Any, ...]]:
     """Open a table with pictures beside it."""
     for file in ("a.png", "b.png", "deep/a.png"):
         write(root / file, png())
-    found = registry.open_data(f"csv:{write(root / 'table.csv', text)}", **options)
+    found = specs.open_data(f"csv:{write(root / 'table.csv', text)}", **options)
     return [(each.id, each.labels, each.boxes) for each in found.samples]
 
 
@@ -40,7 +40,7 @@ def test_options_name_the_columns(tmp_path: Path) -> None:
     options = {"file": "name", "labels": "kind", "root": tmp_path / "deep"}
     assert table(tmp_path, text, **options, box="x1,y1,x2,y2") == [("a.png", ("dog",), ((1, 1, 2, 2),))]
     assert table(tmp_path, text, **options, box=("x1", "y1", "x2", "y2"))[0][2] == ((1, 1, 2, 2),)
-    found = registry.open_data(f"csv:{tmp_path}/table.csv?file=name&mask=drawn")
+    found = specs.open_data(f"csv:{tmp_path}/table.csv?file=name&mask=drawn")
     assert (found[0].picture, found[0].mask, found[0].labels) == (tmp_path / "a.png", tmp_path / "m.png", ())
     assert table(tmp_path, "file,label,x,y,w,h,mask\na.png,1,0,0,1,1,m.png\n", box="none", mask="none")[0][2] == ()
 
@@ -86,7 +86,7 @@ def test_a_wrong_table_is_said(
 def test_the_tables_of_the_data_folder_are_read_as_they_are(data: Path, file: str, count: int, column: str) -> None:
     """A sample a picture, all boxes of the table, labels from the column that is meant."""
     path = data / "localisation" / f"{file}_boxes.csv"
-    found = registry.open_data(f"csv:{path}")
+    found = specs.open_data(f"csv:{path}")
     with path.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert len(found) == count
@@ -98,6 +98,6 @@ def test_the_tables_of_the_data_folder_are_read_as_they_are(data: Path, file: st
 def test_boxes_of_another_kind_can_be_left_out(data: Path) -> None:
     """Some steel plates have two kinds of defect."""
     path = f"csv:{data}/localisation/neu_det_boxes.csv"
-    every, own = registry.open_data(path), registry.open_data(f"{path}?where=box_class_name==class_name")
+    every, own = specs.open_data(path), specs.open_data(f"{path}?where=box_class_name==class_name")
     assert len(own) == 240
     assert sum(len(each.boxes) for each in own.samples) < sum(len(each.boxes) for each in every.samples)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from salience import registry
+from salience import specs
 from salience.errors import DataError, UnknownName
 from tests.data.tiny import png, write
 
@@ -22,16 +22,16 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_first_folder_is_the_label_and_numbers_count(root: Path) -> None:
     """9 comes before 10; hidden files and other files are not there."""
-    found = [(each.id, each.labels) for each in registry.open_data(f"folder:{root}").samples]
+    found = [(each.id, each.labels) for each in specs.open_data(f"folder:{root}").samples]
     assert found == [("n01/deep/1.jpg", ("n01",)), ("n02/9.PNG", ("n02",)), ("n02/10.png", ("n02",))]
 
 
 def test_a_flat_folder_has_no_labels(root: Path) -> None:
     """Neither has a picture that lies beside the folders of classes."""
-    flat = registry.open_data(f"folder:{root / 'n02'}")
+    flat = specs.open_data(f"folder:{root / 'n02'}")
     assert [each.labels for each in flat.samples] == [(), ()]
     write(root / "0.png", png())
-    assert [each.labels for each in registry.open_data(f"folder:{root}").samples] == [(), ("n01",), ("n02",), ("n02",)]
+    assert [each.labels for each in specs.open_data(f"folder:{root}").samples] == [(), ("n01",), ("n02",), ("n02",)]
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_a_file_of_labels_translates_the_folders(root: Path, file: str, text: st
     """By the column that has the folders' names, or as one of the two usual forms of JSON."""
     path = write(root.parent / file.partition("?")[0], text)
     column = "class_index" if "column" in file else None
-    assert {each.labels for each in registry.open_data(f"folder:{root}", labels=path, column=column).samples} == known
+    assert {each.labels for each in specs.open_data(f"folder:{root}", labels=path, column=column).samples} == known
 
 
 def test_a_folder_through_a_link_counts(root: Path, tmp_path: Path) -> None:
     """Large data sets are laid out with links."""
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "dog").symlink_to(root / "n02", target_is_directory=True)
-    assert [each.id for each in registry.open_data(f"folder:{tmp_path / 'linked'}").samples] == ["dog/9.PNG", "dog/10.png"]
+    assert [each.id for each in specs.open_data(f"folder:{tmp_path / 'linked'}").samples] == ["dog/9.PNG", "dog/10.png"]
 
 
 def test_wrong_folders_are_said(root: Path) -> None:
@@ -68,9 +68,9 @@ def test_wrong_folders_are_said(root: Path) -> None:
         (f"folder:{root.parent / 'empty'}", "expected pictures under .*empty, got none: they end in .avif"),
     ):
         with pytest.raises(DataError, match=text):
-            registry.open_data(spec)
+            specs.open_data(spec)
     with pytest.raises(UnknownName, match="expected the name of a folder that .* has a label for, got 'n02'"):
-        registry.open_data(f"folder:{root}?labels={labels}")
+        specs.open_data(f"folder:{root}?labels={labels}")
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_a_wrong_file_of_labels_is_said(root: Path, file: str, text: str | bytes
     """Broken, of another form, or of other folders."""
     path = write(root.parent / file, text)
     with pytest.raises(DataError, match=said):
-        registry.open_data(f"folder:{root}?labels={path}")
+        specs.open_data(f"folder:{root}?labels={path}")
 
 
 def test_real_folders_get_their_names(data: Path) -> None:
     """A thousand pictures of ten classes, by the table of ImageNet."""
-    found = registry.open_data(f"folder:{data}/images/imagenette_train?labels={data}/imagenet_classes.csv")
+    found = specs.open_data(f"folder:{data}/images/imagenette_train?labels={data}/imagenet_classes.csv")
     assert len(found) == 1000
     assert found[0].labels == ("tench",)
     assert len({each.labels for each in found.samples}) == 10

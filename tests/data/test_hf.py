@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import pytest
 
-from salience import registry
+from salience import specs
 from salience.errors import DataError, SettingError, UnknownName
 from salience.picture import read
 from tests.data.tiny import COLOURS, png
@@ -39,7 +39,7 @@ def saved(root: Path, label: Any, values: list[Any], image: str = "image", colum
 def test_labels_are_names_where_the_data_have_them(tmp_path: Path, label: Any, values: list[Any], known: list[Any]) -> None:
     """And indices of classes where not."""
     saved(tmp_path, label, values)
-    found = registry.open_data(f"hf:{tmp_path / 'one'}")
+    found = specs.open_data(f"hf:{tmp_path / 'one'}")
     assert [each.labels for each in found.samples] == known
     assert [each.id for each in found.samples] == ["0", "1"]
 
@@ -47,17 +47,17 @@ def test_labels_are_names_where_the_data_have_them(tmp_path: Path, label: Any, v
 def test_a_picture_is_the_one_that_was_saved(tmp_path: Path) -> None:
     """Byte for byte, under any name of the column."""
     saved(tmp_path, NAMES, [0, 1], image="photo", column="kind")
-    found = registry.open_data(f"hf:{tmp_path / 'one'}?image=photo&label=kind")
+    found = specs.open_data(f"hf:{tmp_path / 'one'}?image=photo&label=kind")
     assert [read(each.picture).encoded for each in found.samples] == [png("tench"), png("dog")]
     assert found[1].labels == ("dog",)
-    assert registry.open_data(f"hf:{tmp_path / 'one'}?image=photo")[1].labels == ()
+    assert specs.open_data(f"hf:{tmp_path / 'one'}?image=photo")[1].labels == ()
 
 
 def test_a_path_of_a_picture_is_a_picture(tmp_path: Path) -> None:
     """Columns of text do as well."""
     (tmp_path / "a.png").write_bytes(png())
     datasets.Dataset.from_dict({"img": [str(tmp_path / "a.png")]}).save_to_disk(tmp_path / "paths")
-    (sample,) = registry.open_data(f"hf:{tmp_path / 'paths'}").samples
+    (sample,) = specs.open_data(f"hf:{tmp_path / 'paths'}").samples
     assert np.asarray(read(sample.picture).pixels).shape == (8, 12, 3)
 
 
@@ -66,12 +66,12 @@ def test_a_split_is_chosen(tmp_path: Path) -> None:
     one = saved(tmp_path, NAMES, [0, 1])
     datasets.DatasetDict({"test": one}).save_to_disk(tmp_path / "single")
     datasets.DatasetDict({"train": one, "test": one.select([1])}).save_to_disk(tmp_path / "both")
-    assert len(registry.open_data(f"hf:{tmp_path / 'single'}")) == 2
-    assert registry.open_data(f"hf:{tmp_path / 'both'}?split=test")[0].labels == ("dog",)
+    assert len(specs.open_data(f"hf:{tmp_path / 'single'}")) == 2
+    assert specs.open_data(f"hf:{tmp_path / 'both'}?split=test")[0].labels == ("dog",)
     with pytest.raises(SettingError, match="expected one of the splits of .*, got none: give split=train or split=test"):
-        registry.open_data(f"hf:{tmp_path / 'both'}")
+        specs.open_data(f"hf:{tmp_path / 'both'}")
     with pytest.raises(UnknownName, match="got 'tset': did you mean test"):
-        registry.open_data(f"hf:{tmp_path / 'both'}?split=tset")
+        specs.open_data(f"hf:{tmp_path / 'both'}?split=tset")
 
 
 def test_wrong_columns_and_names_are_said(tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def test_wrong_columns_and_names_are_said(tmp_path: Path) -> None:
         (f"hf:{tmp_path / 'nowhere'}", DataError, "expected to load hf:.*: check the name, or give a saved folder"),
     ):
         with pytest.raises(error, match=said):
-            registry.open_data(spec)
+            specs.open_data(spec)
 
 
 def test_without_the_package_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not among the dependencies."""
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match="expected the package datasets for hf: data, got none: install salience.datasets."):
-        registry.open_data("hf:some/name")
+        specs.open_data("hf:some/name")

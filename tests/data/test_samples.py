@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import data as benched
-from salience import registry
+from salience import specs
 from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.errors import DataError, SettingError
@@ -62,19 +62,19 @@ def test_labels_name_classes_as_targets_do(labels: tuple[str | int, ...], known:
 
 def test_every_label_of_the_pictures_names_its_own_class(data: Path) -> None:
     """Names of three tables, read as they are, against the default box's thousand."""
-    classes = registry.open_box("default").classes
+    classes = specs.open_box("default").classes
     for table in ("images/index.csv", "localisation/imagenette_boxes.csv"):
-        named = registry.open_data(f"csv:{data / table}")
-        counted = registry.open_data(f"csv:{data / table}?labels=class_index")
+        named = specs.open_data(f"csv:{data / table}")
+        counted = specs.open_data(f"csv:{data / table}?labels=class_index")
         for one, other in zip(named.samples, counted.samples, strict=True):
             assert targets.match_labels(one, classes) == targets.match_labels(other, classes) == other.labels
 
 
 def test_truth_is_what_the_benchmarks_draw(data: Path) -> None:
     """Boxes and masks come out as the figures so far were made with, pixel by pixel."""
-    box = registry.open_box("default")
+    box = specs.open_box("default")
     for source, where in (("imagenette", ""), ("coco", ""), ("neu_det", "?where=box_class_name==class_name")):
-        opened = registry.open_data(f"csv:{data}/localisation/{source}_boxes.csv{where}")
+        opened = specs.open_data(f"csv:{data}/localisation/{source}_boxes.csv{where}")
         for one, case in list(zip(opened.samples, benched.read_cases(source), strict=True))[::20]:
             image, known = case.prepared(box, fine=True)
             _, geometry = box.preparation(read(one.picture))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Sample
 from salience.data import shapes
@@ -36,7 +36,7 @@ def coloured(picture: np.ndarray) -> np.ndarray:
 @every
 def test_the_box_that_sees_colours_answers_every_scene(name: str) -> None:
     """At its own size or a smaller one; the label is the colour of the object."""
-    for sample in registry.open_data(f"shapes:{name}?count=30&size=96&seed=3").samples:
+    for sample in specs.open_data(f"shapes:{name}?count=30&size=96&seed=3").samples:
         for size in (96, 32):
             assert ("red", "green", "blue")[int(scores(sample, size).argmax())] == sample.labels[0]
 
@@ -44,7 +44,7 @@ def test_the_box_that_sees_colours_answers_every_scene(name: str) -> None:
 @every
 def test_the_logit_is_forty_times_the_objects_share(name: str) -> None:
     """Grey gives nothing, so the score is known in closed form, and hiding a pixel takes its own part."""
-    for number, sample in enumerate(registry.open_data(f"shapes:{name}?count=6&size=96").samples):
+    for number, sample in enumerate(specs.open_data(f"shapes:{name}?count=6&size=96").samples):
         known = 40 * 200 / 255 * (sample.mask > 0).mean()
         assert float(scores(sample)[number % 3]) == pytest.approx(known, abs=1e-4)
 
@@ -52,7 +52,7 @@ def test_the_logit_is_forty_times_the_objects_share(name: str) -> None:
 @every
 def test_the_truth_is_the_object_to_the_pixel(name: str) -> None:
     """Inside is one colour; in plain scenes all else is grey, and objects do not overlap."""
-    for sample in registry.open_data(f"shapes:{name}?count=9&size=64").samples:
+    for sample in specs.open_data(f"shapes:{name}?count=9&size=64").samples:
         inside = sample.mask > 0
         assert {tuple(each) for each in sample.picture[inside]} == {shapes.COLOURS[sample.labels[0]]}
         others = coloured(sample.picture) & ~inside
@@ -65,7 +65,7 @@ def test_the_truth_is_the_object_to_the_pixel(name: str) -> None:
 @every
 def test_objects_cover_six_to_fifteen_per_cent(name: str) -> None:
     """Whatever their form."""
-    shares = [(each.mask > 0).mean() for each in registry.open_data(f"shapes:{name}?count=30").samples]
+    shares = [(each.mask > 0).mean() for each in specs.open_data(f"shapes:{name}?count=30").samples]
     assert min(shares) > 0.058
     assert max(shares) < 0.152
     assert max(shares) - min(shares) > 0.05
@@ -74,15 +74,15 @@ def test_objects_cover_six_to_fifteen_per_cent(name: str) -> None:
 @every
 def test_a_scene_depends_on_seed_and_number_only(name: str) -> None:
     """Not on the count, nor on which were looked at before."""
-    few, many = (registry.open_data(f"shapes:{name}?count={count}&seed=5&size=48") for count in (3, 9))
+    few, many = (specs.open_data(f"shapes:{name}?count={count}&seed=5&size=48") for count in (3, 9))
     assert np.array_equal(many[2].picture, few[2].picture)
     assert not np.array_equal(many[2].picture, many[5].picture)
-    assert not np.array_equal(many[2].picture, registry.open_data(f"shapes:{name}?seed=6&size=48")[2].picture)
+    assert not np.array_equal(many[2].picture, specs.open_data(f"shapes:{name}?seed=6&size=48")[2].picture)
 
 
 def test_a_scene_is_the_same_on_every_machine() -> None:
     """These bytes were drawn once and for all."""
-    drawn = b"".join(registry.open_data(f"shapes:{name}?size=64")[0].picture.tobytes() for name in shapes.NAMES)
+    drawn = b"".join(specs.open_data(f"shapes:{name}?size=64")[0].picture.tobytes() for name in shapes.NAMES)
     assert hashlib.sha256(drawn).hexdigest()[:16] == "92d770d1d9aa2ea3"
 
 
@@ -90,7 +90,7 @@ def test_the_tag_goes_with_the_label_as_often_as_asked() -> None:
     """One bar for red, two for green, three for blue; otherwise one of the other two."""
     for together, low, high in ((1, 1, 1), (0, 0, 0), (0.7, 0.6, 0.8)):
         own = []
-        for sample in registry.open_data(f"shapes:shortcut?count=200&size=48&together={together}").samples:
+        for sample in specs.open_data(f"shapes:shortcut?count=200&size=48&together={together}").samples:
             rows = sample.picture[1:7, 4, 0] == 235
             bars = sum(bool(after) and not before for before, after in pairwise([False, *rows]))
             assert bars in (1, 2, 3)
@@ -101,7 +101,7 @@ def test_the_tag_goes_with_the_label_as_often_as_asked() -> None:
 def test_the_tag_is_a_truth_too() -> None:
     """A plate in the top left corner, beside the object, in the same picture."""
     spec = "shapes:shortcut?count=5&size=64"
-    for sample, tag in zip(registry.open_data(spec).samples, registry.open_data(f"{spec}&truth=tag").samples, strict=True):
+    for sample, tag in zip(specs.open_data(spec).samples, specs.open_data(f"{spec}&truth=tag").samples, strict=True):
         assert np.array_equal(sample.picture, tag.picture)
         assert not ((sample.mask > 0) & (tag.mask > 0)).any()
         assert np.argwhere(tag.mask).min(0).tolist() == [2, 2]
@@ -131,10 +131,10 @@ def test_a_shapes_area_is_its_known_formula(form: str, corners: int) -> None:
 def test_wrong_options_are_said(spec: str, said: str) -> None:
     """Before anything is drawn."""
     with pytest.raises(SettingError, match=said):
-        registry.open_data(spec)
+        specs.open_data(spec)
 
 
 def test_an_unknown_scene_gets_close_matches() -> None:
     """As every name does."""
     with pytest.raises(UnknownName, match="scene of shapes:, got 'plane': did you mean plain"):
-        registry.open_data("shapes:plane")
+        specs.open_data("shapes:plane")

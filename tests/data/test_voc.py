@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from salience import registry
+from salience import specs
 from salience.errors import DataError
 from tests.data.tiny import ANNOTATION, OBJECT, png, write
 
@@ -28,12 +28,12 @@ def year(root: Path, name: str = "VOC2012") -> Path:
 
 def found(spec: str) -> list[str]:
     """List the ids."""
-    return [each.id for each in registry.open_data(spec).samples]
+    return [each.id for each in specs.open_data(spec).samples]
 
 
 def test_a_sample_is_a_class_in_a_picture(tmp_path: Path) -> None:
     """Corners count from 1, the last pixel included; a difficult object belongs to the truth of its class."""
-    samples = registry.open_data(f"voc:{year(tmp_path)}").samples
+    samples = specs.open_data(f"voc:{year(tmp_path)}").samples
     assert [each.id for each in samples] == ["2007_9.png:cat", "2007_10.png:dog"]
     assert samples[0].boxes == ((3, 3, 4, 4),)
     assert samples[1].boxes == ((1, 2, 5, 6), (0, 0, 12, 8))
@@ -52,7 +52,7 @@ def test_a_split_and_a_year_are_found(tmp_path: Path) -> None:
     year(tmp_path / "VOCdevkit", "VOC2007")
     assert len(found(f"voc:{tmp_path / 'VOCdevkit'}?year=2007")) == 2
     with pytest.raises(DataError, match="expected one of the years in .*, got None: give year=2007, year=2012"):
-        registry.open_data(f"voc:{tmp_path}")
+        specs.open_data(f"voc:{tmp_path}")
 
 
 def test_masks_are_the_objects_by_number(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_masks_are_the_objects_by_number(tmp_path: Path) -> None:
     picture.putpalette(list(range(255, -1, -1)) * 3)
     (root / "SegmentationObject").mkdir()
     picture.save(root / "SegmentationObject" / "2007_10.png")
-    samples = registry.open_data(f"voc:{root}?masks=yes&difficult=yes").samples
+    samples = specs.open_data(f"voc:{root}?masks=yes&difficult=yes").samples
     assert [each.id for each in samples] == ["2007_10.png:dog", "2007_10.png:cat"]
     assert np.array_equal(samples[0].mask > 0, (drawing == 1) | (drawing == 3))
     assert np.array_equal(samples[1].mask > 0, drawing == 2)
@@ -76,7 +76,7 @@ def test_a_mask_that_is_no_palette_is_said(tmp_path: Path) -> None:
     drawing = root / "SegmentationObject" / "2007_9.png"
     drawing.parent.mkdir()
     pil.fromarray(np.ones((8, 12), dtype=np.uint8)).save(drawing)
-    found = registry.open_data(f"voc:{root}?masks=yes")
+    found = specs.open_data(f"voc:{root}?masks=yes")
     assert found[0].mask.min() == 255
     write(drawing, png())
     with pytest.raises(DataError, match="expected a palette of objects in .*2007_9.png, got a picture in RGB"):
@@ -86,7 +86,7 @@ def test_a_mask_that_is_no_palette_is_said(tmp_path: Path) -> None:
 def test_labels_translate_classes_and_leave_out_the_unknown(tmp_path: Path) -> None:
     """As for COCO."""
     labels = write(tmp_path / "labels.json", '{"dog": [151, "hound"]}')
-    (sample,) = registry.open_data(f"voc:{year(tmp_path)}?labels={labels}").samples
+    (sample,) = specs.open_data(f"voc:{year(tmp_path)}?labels={labels}").samples
     assert sample.labels == (151, "hound")
 
 
@@ -100,10 +100,10 @@ def test_wrong_folders_are_said(tmp_path: Path) -> None:
         (f"voc:{root}?masks=yes", "expected objects in .*, got none with these options"),
     ):
         with pytest.raises(DataError, match=said):
-            registry.open_data(spec)
+            specs.open_data(spec)
     (root / "JPEGImages" / "2007_9.png").unlink()
     with pytest.raises(DataError, match="expected the pictures of the index, got no .*2007_9.png"):
-        registry.open_data(f"voc:{root}")
+        specs.open_data(f"voc:{root}")
 
 
 @pytest.mark.parametrize("text", ["<annotation>", "<annotation><object><name>dog</name></object></annotation>"])
@@ -111,4 +111,4 @@ def test_a_broken_annotation_is_said(tmp_path: Path, text: str) -> None:
     """Cut short, or without corners."""
     write(year(tmp_path) / "Annotations" / "2007_9.xml", text)
     with pytest.raises(DataError, match="expected a PASCAL VOC annotation in .*2007_9.xml, got something else"):
-        registry.open_data(f"voc:{tmp_path}")
+        specs.open_data(f"voc:{tmp_path}")

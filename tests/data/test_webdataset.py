@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import webdataset as wds
 
-from salience import registry
+from salience import specs
 from salience.data.webdataset import expand_braces
 from salience.errors import DataError
 from salience.picture import read
@@ -30,7 +30,7 @@ def test_shards_of_the_real_package_are_read_in_order(tmp_path: Path) -> None:
     with wds.ShardWriter(f"{tmp_path}/part-%03d.tar", maxcount=2, verbose=0) as opened:
         for number in range(5):
             opened.write({"__key__": f"deep/s{number}", "png": png("dog", 5 + number), "cls": number, "note.txt": "x"})
-    found = registry.open_data(f"webdataset:{tmp_path}/part-{{000..002}}.tar").samples
+    found = specs.open_data(f"webdataset:{tmp_path}/part-{{000..002}}.tar").samples
     known = []
     for shard in sorted(tmp_path.glob("*.tar")):
         with shard.open("rb") as read_back:
@@ -58,16 +58,16 @@ def test_shards_of_the_real_package_are_read_in_order(tmp_path: Path) -> None:
 def test_labels_are_numbers_names_or_a_field(tmp_path: Path, row: dict[str, Any], options: str, known: Any) -> None:
     """By ending, and by name where the ending is JSON."""
     path = written(tmp_path / "one.tar", {"png": png(), **row})
-    assert registry.open_data(f"webdataset:{path}{options}")[0].labels == known
+    assert specs.open_data(f"webdataset:{path}{options}")[0].labels == known
 
 
 def test_a_mask_and_a_choice_of_pictures(tmp_path: Path) -> None:
     """`mask.png` is the object's place; a key without a picture is no sample."""
     mask = png("tench", 3, 2)
     path = written(tmp_path / "one.tar", {"mask.png": mask, "left.png": png("dog"), "png": png()}, {"txt": "alone"})
-    (sample,) = registry.open_data(f"webdataset:{path}").samples
+    (sample,) = specs.open_data(f"webdataset:{path}").samples
     assert (sample.picture, sample.mask) == (png(), mask)
-    (sample,) = registry.open_data(f"webdataset:{path}?image=left.png&mask=none").samples
+    (sample,) = specs.open_data(f"webdataset:{path}?image=left.png&mask=none").samples
     assert (sample.picture, sample.mask) == (png("dog"), None)
 
 
@@ -76,7 +76,7 @@ def test_shards_of_one_name_in_two_folders_keep_their_ids_apart(tmp_path: Path) 
     for name in ("train", "val"):
         (tmp_path / name).mkdir()
         written(tmp_path / name / "0.tar", {"png": png()})
-    found = registry.open_data(f"webdataset:{tmp_path}/{{train,val}}/0.tar").samples
+    found = specs.open_data(f"webdataset:{tmp_path}/{{train,val}}/0.tar").samples
     assert [each.id for each in found] == ["train/0/s0", "val/0/s0"]
 
 
@@ -86,7 +86,7 @@ def test_a_tar_that_is_not_sorted_is_said(tmp_path: Path) -> None:
         for name in ("a.png", "b.png", "a.cls", "b.cls"):
             opened.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(DataError, match="expected the files of a sample one after another in .*one.tar, got them scattered"):
-        registry.open_data(f"webdataset:{tmp_path}/one.tar")
+        specs.open_data(f"webdataset:{tmp_path}/one.tar")
 
 
 def test_braces_stand_for_several_names() -> None:
@@ -104,9 +104,9 @@ def test_a_tar_cut_anywhere_is_found_out(tmp_path: Path) -> None:
     for cut in (*range(100, last.offset_data, 300), last.offset, last.offset_data, last.offset_data + 512):
         (tmp_path / "cut.tar").write_bytes(whole[:cut])
         with pytest.raises(DataError, match="(expected an end mark in|expected a whole, uncompressed tar in) .*cut.tar"):
-            registry.open_data(f"webdataset:{tmp_path}/cut.tar")
+            specs.open_data(f"webdataset:{tmp_path}/cut.tar")
     (tmp_path / "cut.tar").write_bytes(whole[: last.offset_data + 1024])
-    assert len(registry.open_data(f"webdataset:{tmp_path}/cut.tar")) == 2
+    assert len(specs.open_data(f"webdataset:{tmp_path}/cut.tar")) == 2
 
 
 def test_wrong_shards_are_said(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_wrong_shards_are_said(tmp_path: Path) -> None:
         (f"{tmp_path}/{{1..0}}.tar", "expected pictures in .*, got files that end in nothing"),
     ):
         with pytest.raises(DataError, match=said):
-            registry.open_data(f"webdataset:{spec}")
+            specs.open_data(f"webdataset:{spec}")
 
 
 def test_json_without_a_label_is_said(tmp_path: Path) -> None:
     """With the key, so that it can be mended; found out when the sample is wanted."""
     path = written(tmp_path / "one.tar", {"png": png(), "json": b'{"label": 1}'})
-    found = registry.open_data(f"webdataset:{path}")
+    found = specs.open_data(f"webdataset:{path}")
     assert found[0].labels == (1,)
     for text, said in (
         (b'{"labal": 1}', "expected a label in s0.json of .*one.tar, got labal: give field=NAME"),

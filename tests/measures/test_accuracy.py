@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.case import Case
 from salience.errors import SettingError
 from salience.tasks.measure import measure_case
@@ -14,7 +14,7 @@ from tests.helpers import Asked, curved, noise
 
 def value(spec: str, case: Case) -> float:
     """Measure."""
-    return measure_case(case, registry.make_measure(spec)).value
+    return measure_case(case, specs.make_measure(spec)).value
 
 
 def test_clean_accuracy_is_whether_the_target_is_the_likeliest_class() -> None:
@@ -62,4 +62,4 @@ def test_an_attack_finds_what_a_corner_of_a_linear_box_is() -> None:
 def test_wrong_settings_are_named() -> None:
     """Before any pass."""
     with pytest.raises(SettingError, match="epsilon, got -1"):
-        registry.make_measure("accuracy/pgd?epsilon=-1")
+        specs.make_measure("accuracy/pgd?epsilon=-1")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case
 from salience.engine import seeding
@@ -84,6 +84,6 @@ def test_a_map_that_is_no_number_has_no_value() -> None:
 def test_settings_that_mean_nothing_are_refused() -> None:
     """One sentence each."""
     with pytest.raises(SettingError, match="expected 1 ≤ steps, got 0"):
-        registry.make_measure("aopc?steps=0")
+        specs.make_measure("aopc?steps=0")
     with pytest.raises(SettingError, match="expected no fillings for scaat, which draws none, got 3: leave them out"):
-        registry.make_measure("aopc/scaat?fillings=3")
+        specs.make_measure("aopc/scaat?fillings=3")

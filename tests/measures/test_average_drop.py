@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case, MeasureResult
 from salience.engine.query.run import start_run
@@ -68,7 +68,7 @@ def slow_drop(protocol: str, before: float, after: float) -> float:
 
 def measured(spec: str, saliency: Map = SALIENCY, image: Image = IMAGE) -> MeasureResult:
     """Measure."""
-    found: MeasureResult = registry.make_measure(spec)(Case(curved(), image, TARGET, saliency))
+    found: MeasureResult = specs.make_measure(spec)(Case(curved(), image, TARGET, saliency))
     return found
 
 
@@ -112,22 +112,22 @@ def test_a_score_that_does_not_drop_is_left_out_by_one_protocol_only() -> None:
     box = toy.linear(1 - saliency)  # looks at the pixel that no mask keeps, on black: no score before or after
     image = IMAGE.float()
     image[:, 0, 0] = 0.5
-    drops = {each: registry.make_measure(f"average-drop/{each}") for each in ("score-cam", "relevance-cam", "torchcam")}
+    drops = {each: specs.make_measure(f"average-drop/{each}") for each in ("score-cam", "relevance-cam", "torchcam")}
     black = image * saliency
     assert math.isnan(drops["score-cam"](Case(box, black, 1, saliency)).value)  # nothing to divide by
     assert drops["torchcam"](Case(box, black, 1, saliency)).value == 0
     constant = Case(toy.load("constant", size=8), image, 0, saliency)  # always 1
     assert drops["score-cam"](constant).value == 0
     assert math.isnan(drops["relevance-cam"](constant).value)
-    assert registry.make_measure("increase/relevance-cam")(constant).value == 1
-    assert registry.make_measure("increase")(constant).value == 0
+    assert specs.make_measure("increase/relevance-cam")(constant).value == 1
+    assert specs.make_measure("increase")(constant).value == 0
 
 
 def test_keeping_the_patch_keeps_the_score_and_keeping_the_rest_loses_it() -> None:
     """Six per cent of the pixels are red; a map of them needs no other."""
     box, image, patch = toy.load("colour"), toy.picture(32), torch.zeros(32, 32)
     patch[6:14, 14:22] = 1
-    good, poor = (registry.make_measure("average-drop/sise-15")(Case(box, image, 0, each)).value for each in (patch, -patch))
+    good, poor = (specs.make_measure("average-drop/sise-15")(Case(box, image, 0, each)).value for each in (patch, -patch))
     assert good < 1e-6
     assert poor == pytest.approx(1 - (1 / 3) / float(box(image[None])[0, 0]), abs=0.01)
 
@@ -141,7 +141,7 @@ def test_it_takes_two_passes() -> None:
 
 def test_logits_are_asked_of_an_open_box_only() -> None:
     """A black box has none."""
-    measure = registry.make_measure("average-drop/grad-cam-logit")
+    measure = specs.make_measure("average-drop/grad-cam-logit")
     assert measure.needs == ("gradients",)
     with pytest.raises(SettingError, match="expected a box with logits for grad-cam-logit, got asked: take another"):
         measure(Case(Asked(brightness), IMAGE, 1, SALIENCY))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case
 from salience.engine.query.budget import Budget
@@ -111,6 +111,6 @@ def test_answers_are_remembered_by_order_and_count() -> None:
 def test_a_step_below_one_and_a_budget_too_small_are_refused() -> None:
     """A part of a curve has no area."""
     with pytest.raises(SettingError, match="expected 1 ≤ step, got 0"):
-        registry.make_measure("deletion/rise-2018?step=0")
+        specs.make_measure("deletion/rise-2018?step=0")
     with start_run(Budget(passes=5)), pytest.raises(BudgetError, match="at least 9 passes for a curve"):
         Deletion(step=8)(Case(curved(), IMAGE, 1, SALIENCY))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case
 from salience.engine.maps import mark_top
@@ -27,7 +27,7 @@ def case(saliency: Map, truth: Region = TRUTH) -> Case:
 
 def value(spec: str, saliency: Map, truth: Region = TRUTH) -> float:
     """Measure."""
-    return registry.make_measure(spec)(case(saliency, truth)).value
+    return specs.make_measure(spec)(case(saliency, truth)).value
 
 
 def pairs(saliency: Map, truth: Region = TRUTH) -> list[tuple[float, bool]]:
@@ -136,7 +136,7 @@ def test_average_precision_is_scikit_learns() -> None:
 @pytest.mark.parametrize("spec", ["energy", "energy/sise", "iou", "iou/best", "bounding-box", "pixel-precision"])
 def test_without_an_object_nothing_is_defined(spec: str) -> None:
     """NaN, which a mean leaves out, and not a hit or a miss."""
-    assert math.isnan(registry.make_measure(spec)(replace(case(TIED), truth=TRUTH & False)).value)
+    assert math.isnan(specs.make_measure(spec)(replace(case(TIED), truth=TRUTH & False)).value)
 
 
 @pytest.mark.parametrize("spec", ["energy", "iou", "iou/best", "bounding-box", "pixel-precision"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case, MeasureResult
 from salience.engine import seeding
@@ -125,4 +125,4 @@ def test_the_noise_is_in_the_boxs_normalised_space_and_only_on_removed_pixels() 
 def test_noise_below_zero_is_refused() -> None:
     """In a sentence."""
     with pytest.raises(SettingError, match="expected 0 ≤ noise, got -1"):
-        registry.make_measure("road?noise=-1")
+        specs.make_measure("road?noise=-1")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image as pil
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.case import Case
 from salience.types import Map
@@ -21,7 +21,7 @@ SPARSITY = ("sparsity/gini", "sparsity/entropy", "sparsity/effective-pixels")
 
 def value(spec: str, saliency: Map) -> float:
     """Measure."""
-    found: float = registry.make_measure(spec)(Case(toy.load("colour"), torch.zeros(3, *saliency.shape), 0, saliency)).value
+    found: float = specs.make_measure(spec)(Case(toy.load("colour"), torch.zeros(3, *saliency.shape), 0, saliency)).value
     return found
 
 
@@ -57,7 +57,7 @@ def test_one_pixel_and_all_pixels_are_the_ends_of_the_range() -> None:
 def test_a_factor_changes_nothing_and_the_direction_is_the_protocols() -> None:
     """Sparser is a higher index and a lower entropy."""
     assert [value(each, -5 * SIGNED) for each in SPARSITY] == pytest.approx([value(each, SIGNED) for each in SPARSITY])
-    assert [registry.make_measure(each).better for each in SPARSITY] == ["higher", "lower", "lower"]
+    assert [specs.make_measure(each).better for each in SPARSITY] == ["higher", "lower", "lower"]
 
 
 @pytest.mark.parametrize("protocol", ["png", "jpeg"])

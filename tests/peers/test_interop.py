@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience import registry
+from salience import registry, specs
 from salience.boxes.torch import TorchBox
 from salience.case import Case
 from salience.errors import SettingError, UnknownName
@@ -50,7 +50,7 @@ def normalised(images: Tensor = IMAGES) -> Tensor:
 def singly(spec: str) -> list[float]:
     """Measure each case."""
     cases = [Case(box(), *each) for each in zip(IMAGES, [0, 1, 2, 3, 0], MAPS, TRUTHS, strict=True)]
-    return [measure_case(each, registry.make_measure(spec)).value for each in cases]
+    return [measure_case(each, specs.make_measure(spec)).value for each in cases]
 
 
 @pytest.fixture
@@ -193,8 +193,8 @@ def test_quantus_sparseness_is_our_gini_and_its_complexity_our_entropy(quantus: 
     maps = explainer("gradient")(network(), normalised().numpy(), np.array([0, 1, 2, 3, 0]))[:, 0]
     for at, each in enumerate(torch.tensor(maps).double()):
         case = Case(box(), IMAGES[at], 0, each)
-        assert registry.make_measure("sparsity/gini")(case).value == pytest.approx(even[at], abs=1e-6)
-        assert registry.make_measure("sparsity/entropy")(case).value == pytest.approx(entropy[at], abs=1e-5)
+        assert specs.make_measure("sparsity/gini")(case).value == pytest.approx(even[at], abs=1e-6)
+        assert specs.make_measure("sparsity/entropy")(case).value == pytest.approx(entropy[at], abs=1e-5)
 
 
 def test_quantus_pixel_flipping_runs_on_our_maps(quantus: Any) -> None:
@@ -240,8 +240,8 @@ def test_torchcams_drop_and_increase_are_ours(at: int) -> None:
     metric.update(normalised()[at : at + 1], 2)
     known = metric.summary()
     case = Case(box(), IMAGES[at], 2, MAPS[at])
-    assert registry.make_measure("average-drop/torchcam")(case).value == pytest.approx(known["avg_drop"], abs=1e-6)
-    assert registry.make_measure("increase/torchcam")(case).value == known["conf_increase"]
+    assert specs.make_measure("average-drop/torchcam")(case).value == pytest.approx(known["avg_drop"], abs=1e-6)
+    assert specs.make_measure("increase/torchcam")(case).value == known["conf_increase"]
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_pytorch_grad_cams_drop_and_increase_are_ours(gradcam: Any, kind: str) -
         known, risen = gradcam.drop(*asked), gradcam.rise(*asked)
         for at in range(COUNT):
             case = Case(box(), IMAGES[at], target, MAPS[at])
-            assert registry.make_measure(f"average-drop/grad-cam-{kind}")(case).value == pytest.approx(known[at], abs=1e-6)
-            assert registry.make_measure(f"increase/grad-cam-{kind}")(case).value == risen[at]
+            assert specs.make_measure(f"average-drop/grad-cam-{kind}")(case).value == pytest.approx(known[at], abs=1e-6)
+            assert specs.make_measure(f"increase/grad-cam-{kind}")(case).value == risen[at]
         drops += known.sum()
     assert drops > 0

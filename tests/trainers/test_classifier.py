@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience import registry
+from salience import specs
 from salience.case import Data, Sample
 from salience.engine.training.loop import Loop
 from salience.errors import BoxError, DataError, RecordError, UnknownName
@@ -37,7 +37,7 @@ def net() -> nn.Module:
 
 def box() -> Any:
     """Make it a box, as `py:` would."""
-    return registry.open_box(net(), size=24, classes=["red", "green", "blue"], name="small", backend="exact")
+    return specs.open_box(net(), size=24, classes=["red", "green", "blue"], name="small", backend="exact")
 
 
 SPEC = f"py:{Path(__file__)}:box"
@@ -74,24 +74,24 @@ def test_statistics_of_a_trained_network_are_kept(config: TrainingConfig, kept: 
 def test_what_was_trained_is_a_box(tmp_path: Path) -> None:
     """`trained:FOLDER` answers as the box that came out; the card says how it came about."""
     trained = Plain().fit(SPEC, SHAPES, out=tmp_path, loop=SHORT, config=TrainingConfig(rate=0.01))
-    again = registry.open_box(f"trained:{tmp_path}")
+    again = specs.open_box(f"trained:{tmp_path}")
     image = torch.rand(2, 3, 24, 24)
     assert torch.equal(again(image), trained.box(image))
     assert again.fingerprint == trained.box.fingerprint != box().fingerprint
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "small, plain" in card
     assert "| accuracy |" in card
-    assert registry.open_box(SPEC).name == "small"
+    assert specs.open_box(SPEC).name == "small"
 
 
 def test_a_box_given_as_an_object_needs_its_spec_to_be_loaded(tmp_path: Path) -> None:
     """Its weights are in the folder, its layers are not."""
     Plain().fit(box(), SHAPES, out=tmp_path, loop=SHORT)
     with pytest.raises(BoxError, match="expected the spec of the network"):
-        registry.open_box(f"trained:{tmp_path}")
-    assert registry.open_box(f"trained:{tmp_path}?of={SPEC}").name == "small, plain"
+        specs.open_box(f"trained:{tmp_path}")
+    assert specs.open_box(f"trained:{tmp_path}?of={SPEC}").name == "small, plain"
     with pytest.raises(BoxError, match="without box.json"):
-        registry.open_box(f"trained:{tmp_path / 'nowhere'}")
+        specs.open_box(f"trained:{tmp_path / 'nowhere'}")
 
 
 @pytest.mark.parametrize("how", [Plain(), Scaat(attack_steps=1)], ids=["plain", "scaat"])
@@ -173,7 +173,7 @@ def test_what_cannot_be_learnt_from_is_named(tmp_path: Path) -> None:
         Plain().fit(box(), Data("cats", [Sample("one", images[0], ("cat",))]), out=tmp_path)
     with pytest.raises(DataError, match="expected a data set of labelled pictures, got Tensor"):
         Plain().fit(box(), images, out=tmp_path)
-    many = registry.open_box(net(), size=24, head="sigmoid", backend="exact")
+    many = specs.open_box(net(), size=24, head="sigmoid", backend="exact")
     with pytest.raises(BoxError, match="one right class a picture"):
         Plain().fit(many, SHAPES, out=tmp_path)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.engine import seeding
 from salience.engine.perturb import masks
@@ -125,7 +125,7 @@ def features() -> Any:
         def forward(self, images: Tensor) -> Tensor:
             return self.act(self.mix(images)).mean((2, 3))
 
-    return registry.open_box(Near(), size=32, backend="exact")
+    return specs.open_box(Near(), size=32, backend="exact")
 
 
 @pytest.mark.parametrize("route", ["gradient", "queries"])
@@ -184,7 +184,7 @@ def test_the_map_shows_what_the_box_goes_by_and_not_what_is_in_the_picture(corne
     shown = torch.stack([toy.picture(32, number % 3, 10 + number % 12, number % 23) for number in range(48)])
     for number, image in enumerate(shown):
         image[:, :6, :6] = torch.eye(3)[(number + 1) % 3][:, None, None]
-    box, aux = registry.open_box(ByCode(corner), size=32, backend="exact"), f"py:{Path(__file__)}:features"
+    box, aux = specs.open_box(ByCode(corner), size=32, backend="exact"), f"py:{Path(__file__)}:features"
     settings = TINY | {"aux": aux, "mirror": False, "route": "queries"}
     method = Method().fit(box, shown, out=str(tmp_path), loop=replace(SHORT, steps=30), **settings)
     for number in range(3):
@@ -205,8 +205,8 @@ def test_a_class_that_was_not_learnt_is_one_sentence(tmp_path: Path) -> None:
 def test_no_gradient_and_no_hook_stays_on_box_and_features(tmp_path: Path) -> None:
     """Weights, running means, modes and gradients of both are as before, and so is the process's random state."""
     net, aux = toy.Colour().train(), toy.Colour().train()
-    box, state = registry.open_box(net, size=32, classes=["r", "g", "b"]), torch.get_rng_state()
-    fitted = PTame(**TINY | {"aux": registry.open_box(aux, size=32)}).fit(box, scenes(), out=tmp_path, loop=SHORT)
+    box, state = specs.open_box(net, size=32, classes=["r", "g", "b"]), torch.get_rng_state()
+    fitted = PTame(**TINY | {"aux": specs.open_box(aux, size=32)}).fit(box, scenes(), out=tmp_path, loop=SHORT)
     assert torch.equal(torch.get_rng_state(), state)
     for module in (net, aux):
         assert all(each.grad is None and each.requires_grad for each in module.parameters())
@@ -278,7 +278,7 @@ def test_features_of_a_picture_are_read_once() -> None:
     """And once for its mirror image, whatever is asked beside it; without room for them, each time, and alike."""
     from salience.engine.training.features import CachedFeatures, FeatureSource
 
-    aux: Any = registry.open_box("toy:colour")
+    aux: Any = specs.open_box("toy:colour")
     passes = 0
 
     def count(_module: Any, given: Any) -> None:

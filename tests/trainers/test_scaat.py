@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from salience import registry
+from salience import registry, specs
 from salience.errors import SettingError, UnknownName
 from salience.trainers._classifier.attack import Attack
 from salience.trainers._classifier.attack_mask import attack_mask
@@ -260,7 +260,7 @@ def test_any_method_may_say_what_does_not_matter() -> None:
     step = Step(module, images, labels, mean=MEAN, std=STD, generator=chances())
     with step.looking():
         ours, _ = Scaat().find_saliency(step)
-        box = registry.open_box(module, size=6, mean=MEAN, std=STD, backend="exact")
+        box = specs.open_box(module, size=6, mean=MEAN, std=STD, backend="exact")
         pixels = (images - step.black) / step.unit
         theirs = torch.stack([registry.make_method("gradient")(box, pixels[i], int(labels[i])) for i in range(4)])
         other, _ = Scaat(saliency="input-x-gradient").find_saliency(step)

@@ -19,16 +19,28 @@ from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.runtime import backends, disk_cache, heads
 from salience.runtime.blending import Scaling, make_blending
-from salience.runtime.heads import Head
-from salience.types import Features, Image, Images, LayerInfo, Probabilities
+from salience.types import (
+    BackendBox,
+    BlendingBox,
+    Features,
+    GreyBox,
+    Head,
+    Image,
+    Images,
+    LayerInfo,
+    PendingScores,
+    Probabilities,
+)
 
 
-class FileBox:
+class FileBox(GreyBox, BlendingBox, BackendBox):
     """A network in a file.
 
     `head` says what the answer is, as for a torch box; none given, it is read from the graph: a last softmax or sigmoid
     is cut off and applied here, so that logits are at hand.
     """
+
+    preparation: Preparation
 
     def __init__(
         self,
@@ -43,15 +55,15 @@ class FileBox:
         self.backend = backends.initial_backend(backend, (*network.backends, "exact"))
         self.backend_chosen = backend != "auto" or not network.backends
         self.network, self.preparation, self.name = network, preparation, name
-        self.size, self.mean, self.device = preparation.size, preparation.mean, torch.device("cpu")
+        self.size, self.mean = preparation.size, preparation.mean
         if preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
         self.parts = Parts(network, preparation)
-        self.check: dict[str, Any] = {}  # what `settle` found
+        self.check: dict[str, Any] = {}  # what `choose_backend` found
         self.answer, self.head = self._end(head)
-        self._anatomy: tuple[LayerInfo, dict[str, str]] | None = None
+        self._layer_info: tuple[LayerInfo, dict[str, str]] | None = None
         self._before: tuple[str, Tensor, list[Array]] | None = None  # what `onward` read last
-        count = self._scored(torch.full((1, 3, *self.size), 0.5), "exact").shape[1]
+        count = self._score(torch.full((1, 3, *self.size), 0.5), "exact").shape[1]
         self.classes = tuple(classes or (f"class {index}" for index in range(count)))
 
     @property
@@ -64,30 +76,30 @@ class FileBox:
         """Score a batch in the box's backend."""
         return self.submit(images)()
 
-    def submit(self, images: Images) -> Callable[[], Probabilities]:
+    def submit(self, images: Images) -> PendingScores:
         """Begin to score a batch; what is returned waits for the scores."""
         waited = self.parts.submit(images, self.answer, self.backend)
-        return lambda: self._activated(waited())
+        return lambda: self._activate(waited())
 
-    def submit_blended(self, ahead: Image, behind: Image) -> Callable[..., Callable[[], Probabilities]] | None:
-        """Return what begins to score `behind + mask · (ahead − behind)` for masks, where the network itself blends."""
-        if not self.apart:
+    def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
+        """Return what submits masks for `baseline + mask · (image − baseline)`, where the network itself blends."""
+        if self.in_flight == 1:
             return None
 
-        def begin(masks: Tensor, scaling: Scaling) -> Callable[[], Probabilities]:
+        def begin(masks: Tensor, scaling: Scaling) -> PendingScores:
             waited = self.parts.scaled(masks, scaling, self.answer, self.backend)
-            return lambda: self._activated(waited())
+            return lambda: self._activate(waited())
 
-        return make_blending(ahead, behind, self.parts.scaling, begin)
+        return make_blending(image, baseline, self.parts.scaling, begin)
 
     @property
-    def apart(self) -> bool:
-        """Whether it computes beside Python, so that the next batch can be made meanwhile."""
-        return self.backend in self.network.blending
+    def in_flight(self) -> int:
+        """How many batches to have under way: two where it computes outside Python, so the next is made meanwhile."""
+        return 2 if self.backend in self.network.blending else 1
 
     def layer_info(self) -> LayerInfo:
         """Where to look inside: the end of each block, and the last feature maps."""
-        return self._looked()[0]
+        return self._look_inside()[0]
 
     def layers(self) -> tuple[str, ...]:
         """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""
@@ -121,7 +133,7 @@ class FileBox:
             many = self.parts.ask(beside, [self.parts.ready(image.expand(count, -1, -1, -1))])
             passed = [mine if one else other for mine, other, one in zip(passed, many, of_one, strict=True)]
         (raw,) = self.parts.ask([self.answer], [changed, *passed], (at, *beside))
-        return self._activated(torch.from_numpy(raw))
+        return self._activate(torch.from_numpy(raw))
 
     def choose_backend(self, images: Images) -> None:
         """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
@@ -129,12 +141,12 @@ class FileBox:
             return
         self.backend_chosen = True
         about = disk_cache.make_key(self.fingerprint, self.network.backends, disk_cache.describe_machine(self.device))
-        self.backend, self.check = backends.choose_remembered(self._scored, images, about, self.network.backends)
+        self.backend, self.check = backends.choose_remembered(self._score, images, about, self.network.backends)
 
-    def _scored(self, images: Images, backend: str) -> Probabilities:
-        return self._activated(self.parts.run(images, self.answer, backend))
+    def _score(self, images: Images, backend: str) -> Probabilities:
+        return self._activate(self.parts.run(images, self.answer, backend))
 
-    def _activated(self, raw: Tensor) -> Probabilities:
+    def _activate(self, raw: Tensor) -> Probabilities:
         return heads.apply_head(heads.widen(raw.flatten(1) if raw.ndim > 2 else raw, self.head), self.head, "probability")
 
     def _end(self, head: Head | None) -> tuple[str, Head]:
@@ -152,13 +164,13 @@ class FileBox:
             return graph.answer, "binary"
         return graph.answer, "none" if bool((grey >= 0).all()) and abs(float(grey.sum()) - 1) < 1e-3 else "softmax"
 
-    def _looked(self) -> tuple[LayerInfo, dict[str, str]]:
-        if self._anatomy is None:
+    def _look_inside(self) -> tuple[LayerInfo, dict[str, str]]:
+        if self._layer_info is None:
             graph = self.network.graph
             seen = self.parts.ask(graph.necks, [self.parts.ready(torch.zeros(1, 3, *self.size))])
             held = dict(zip(graph.necks, map(torch.from_numpy, seen), strict=True))
-            self._anatomy = layers.find_layers(graph, held, self.size)
-        return self._anatomy
+            self._layer_info = layers.find_layers(graph, held, self.size)
+        return self._layer_info
 
     def _tensor(self, layer: str) -> str:
         """Return the tensor of a layer; `layer:in` is what goes into it, before a normalisation."""
@@ -166,7 +178,7 @@ class FileBox:
         if not layer.endswith(INPUT) or layer in graph.maker:
             return graph.tensor(layer)
         inner = graph.tensor(layer.removesuffix(INPUT))
-        before = self._looked()[1].get(inner) or next(iter(graph.data.get(inner, ())), None)
+        before = self._look_inside()[1].get(inner) or next(iter(graph.data.get(inner, ())), None)
         if before is None:
             raise BoxError(f"expected a layer that takes something in, got {layer!r}: choose another layer")
         return before

@@ -47,8 +47,7 @@ def make_estimates(values: Float[Tensor, "n 3 h w"], channels: Channels, passes:
 
 def find_zero(box: OpenBox, images: Images) -> Float[Tensor, "3 1 1"]:
     """Return the colour that is 0 at the network's input: the mean of its normalisation; black where it has none."""
-    preparation = getattr(box, "preparation", None)
-    return images.new_tensor(box.mean if preparation is None else preparation.mean)[:, None, None]
+    return images.new_tensor(box.preparation.mean if box.preparation else box.mean)[:, None, None]
 
 
 def sum_gradients(

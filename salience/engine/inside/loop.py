@@ -5,7 +5,6 @@ What `query.loop.score_masked` is for scores, it is for activations and gradient
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -14,9 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.engine.query import allocator
 from salience.engine.query.ask import expect_finite, guard
-from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.batches import Batches
 from salience.engine.query.run import Run, current, plan_passes
 from salience.engine.query.score_cache import share_scores
 from salience.engine.target import pick
@@ -24,12 +22,9 @@ from salience.errors import SettingError
 from salience.types import (
     ActivationsAndGradients,
     BlackBox,
-    Estimate,
     Features,
     GreyBox,
-    Image,
     Images,
-    Map,
     OpenBox,
     Scale,
     Target,
@@ -64,7 +59,7 @@ def introspect(
         expect_finite(box, result.logits)
         return batch, result
 
-    for part, (batch, result) in run_in_parts(box, len(images), most, "gradients", run_part):
+    for part, (batch, result) in Batches(box, "gradients", most=most).answers(len(images), run_part):
         yield slice(0, len(targets)) if one_image else part, batch, result
 
 
@@ -78,7 +73,7 @@ def read_activations(box: GreyBox, images: Images, layers: Sequence[str]) -> dic
             expect_finite(box, each)
         return activations
 
-    parts = [activations for _, activations in run_in_parts(box, len(images), MOST, "activations", run_part)]
+    parts = [activations for _, activations in Batches(box, "activations", most=MOST).answers(len(images), run_part)]
     return parts[0] if len(parts) == 1 else {layer: torch.cat([each[layer] for each in parts]) for layer in layers}
 
 
@@ -105,41 +100,9 @@ def score_replaced(
         expect_finite(box, scores)
         return torch.stack([pick(target, scores) for target in targets])
 
-    return torch.cat([scores for _, scores in run_in_parts(box, count, MOST, f"forward_from {layer}", run_part)], dim=1)
-
-
-def run_in_parts(
-    box: GreyBox, count: int, most: int, task: str, run_part: Callable[[slice], Answer]
-) -> Iterator[tuple[slice, Answer]]:
-    """Run `run_part` part by part, in the fastest batch size, smaller where memory does not suffice; count the passes."""
-    if box.device.type == "cpu":
-        allocator.keep_freed_memory()
-    run = current.get() or Run()
-    batch_size = BatchSize.of(box, task) if run.batch is None else BatchSize(run.batch, fixed=True)
-    start = 0
-    while start < count:
-        size = min(batch_size.size, most, count - start)
-        part = slice(start, start + size)
-        started = time.perf_counter()
-        try:
-            answer = run_part(part)
-        except (torch.OutOfMemoryError, MemoryError):
-            batch_size.halve(size)
-            continue
-        batch_size.took(size, time.perf_counter() - started)
-        run.count(size)
-        start += size
-        yield part, answer
-
-
-class BatchedMethod:
-    """A method that explains whole batches: called on one image, it explains a batch of one."""
-
-    many: Callable[..., list[Estimate]]
-
-    def __call__(self, box: GreyBox, image: Image, target: Target) -> Map:
-        """Explain one image."""
-        return self.many(box, image[None], [target])[0].saliency
+    return torch.cat(
+        [scores for _, scores in Batches(box, f"forward from {layer}", most=MOST).answers(count, run_part)], dim=1
+    )
 
 
 def iterate_images(

@@ -39,15 +39,22 @@ class Lot(Protocol):
         ...
 
 
-@runtime_checkable
-class Mixed(Lot, Protocol):
+class Mixed(ABC):
     """A lot whose masks show more than an image: something of their own, in place of a fill (which must be 0)."""
 
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
     def __getitem__(self, part: slice | list[int]) -> Self: ...
 
+    @abstractmethod
+    def rasterise(self, like: Tensor) -> Masks:
+        """Make the masks in full, with the device and type of `like`."""
+
+    @abstractmethod
     def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
         """Write, and return, what each mask shows besides its share of the image, times a scale and with a shift (3 1 1)."""
-        ...
 
 
 @dataclass(frozen=True)

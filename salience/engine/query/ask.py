@@ -1,4 +1,4 @@
-"""How a box is asked: every query of the library goes through here. It is counted, and the answer is checked."""
+"""How a box is asked: every query goes through here. What the box raises becomes a sentence, and its answer is checked."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from torch import Tensor
 from salience.engine.perturb import masks as masking
 from salience.engine.query import allocator, torch_threads
 from salience.engine.query.run import current
-from salience.engine.query.score_cache import PendingScores
 from salience.errors import BoxError, SalienceError
-from salience.types import BlackBox, Image, Images, Masks, Probabilities
+from salience.types import AsyncBox, BackendBox, BlackBox, BlendingBox, Image, Images, Masks, PendingScores, Probabilities
 
 
 def score_batch(box: BlackBox, images: Images) -> Probabilities:
-    """Ask the box, count the passes, and check the answer."""
-    return submit(box, images, partial(score_now, box))()
-
-
-def score_now(box: BlackBox, images: Images) -> PendingScores:
-    """Score at once what could be waited for."""
-    scores = box(images)
-    return lambda: scores
+    """Ask for the scores of images at once: one batch, counted, its answer checked."""
+    scores = submit(box, images, partial(_score_now, box))()
+    run = current.get()
+    if run is not None:
+        run.count(len(images))
+    return scores
 
 
 def submit(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], PendingScores] | None = None) -> PendingScores:
-    """Ask the box, by `ask` if that is given, and count the passes; what is returned waits for the answer and checks it."""
+    """Ask the box, by `ask` if that is given; what is returned waits for the scores and checks them."""
     if box.device.type == "cpu":
         allocator.keep_freed_memory()
     with guard(box, shown):
-        waited: PendingScores = (ask or (box.submit if getattr(box, "apart", False) else partial(score_now, box)))(shown)  # type: ignore[attr-defined]
+        pending = (ask or (box.submit if isinstance(box, AsyncBox) else partial(_score_now, box)))(shown)
     torch_threads.follow_others()
-    run = current.get()
-    if run is not None:
-        run.count(len(shown))
 
-    def checked() -> Probabilities:
+    def wait() -> Probabilities:
         with guard(box, shown):
-            found = waited()
-        if not isinstance(found, torch.Tensor) or found.shape != (len(shown), len(box.classes)):
-            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            scores = pending()
+        if not isinstance(scores, torch.Tensor) or scores.shape != (len(shown), len(box.classes)):
+            got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
             raise BoxError(
                 f"expected {box.name} to return scores of shape ({len(shown)}, {len(box.classes)}), got {got}: "
                 "check the function or its class names"
             )
-        expect_finite(box, found)
-        return found
+        expect_finite(box, scores)
+        return scores
 
-    return checked
+    return wait
 
 
-def find_blending(box: BlackBox, ahead: Image, behind: Image) -> Callable[..., PendingScores] | None:
-    """Return what begins to score the blends of two images by masks, where the box blends by itself."""
-    blends = getattr(box, "submit_blended", None)
-    with guard(box, ahead[None]):
-        return blends and blends(ahead, behind)
+def _score_now(box: BlackBox, images: Images) -> PendingScores:
+    scores = box(images)
+    return lambda: scores
+
+
+def find_blending(box: BlackBox, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
+    """Return what submits masks for blends of two images, where the box blends by itself."""
+    if not isinstance(box, BlendingBox):
+        return None
+    with guard(box, image[None]):
+        return box.submit_blended(image, baseline)
 
 
 def expect_finite(box: BlackBox, scores: Tensor) -> None:
@@ -72,22 +72,23 @@ def expect_finite(box: BlackBox, scores: Tensor) -> None:
 
 def choose_backend(box: BlackBox, image: Image) -> None:
     """Let a box that has faster backends choose one, on this image and on some masked copies of it; or leave one."""
+    if not isinstance(box, BackendBox):
+        return
     run = current.get()
-    if hasattr(box, "check_weights") and (run is None or id(box) not in run.renewed):
+    if run is None or not any(each is box for each in run.checked):
         box.check_weights()
         if run is not None:
-            run.renewed.add(id(box))
-    choose = getattr(box, "choose_backend", None)
-    if choose is None or getattr(box, "backend_chosen", False):
+            run.checked.append(box)
+    if box.backend_chosen:
         return
     size = (image.shape[-2], image.shape[-1])
     lot = next(masking.sample_grids(15, size, 7, 0.5, seed=0))
-    drawn = torch.cat([torch.ones(1, *size), lot.rasterise(image.float().cpu())])
+    masks = torch.cat([torch.ones(1, *size), lot.rasterise(image.float().cpu())])
     mean = torch.tensor(box.mean)[:, None, None]
-    images = (mean + drawn[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
+    images = (mean + masks[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
     began = time.monotonic()
     with guard(box, images):
-        choose(images)
+        box.choose_backend(images)
     if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
         run.started += time.monotonic() - began
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from salience.errors import BoxError
-from salience.types import BlackBox
+from salience.types import AsyncBox, BlackBox
 
 LARGEST = 256  # no batch grows beyond this
 PIXELS = 5_000_000  # numbers of all images that a CPU is shown at once, where more gain little and take memory
@@ -37,8 +37,8 @@ class BatchSize:
         """Return what is known of this task of this box in its present backend."""
         first = cls(64)
         if box.device.type == "cpu":
-            begun = 2 if getattr(box, "apart", False) else 1  # batches at once
-            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1]) // begun))
+            at_once = box.in_flight if isinstance(box, AsyncBox) else 1
+            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1]) // at_once))
             first = cls(min(8, most), most)  # small batches stay in its cache
         try:
             return cls._known.setdefault(box, {}).setdefault(f"{task} {box.backend}", first)
@@ -50,7 +50,7 @@ class BatchSize:
         found = self.settled and not self.fixed
         return -(-many // -(-many // self.size)) if found else min(many, self.size)
 
-    def took(self, size: int, seconds: float) -> None:
+    def record_time(self, size: int, seconds: float) -> None:
         """Note a batch's time; after enough batches of a size decide on the next."""
         if self.settled or size != self.size:
             return

@@ -1,17 +1,16 @@
-"""The only loop that asks for scores: it batches, blends, counts, reports progress, keeps to the budget and can be left.
+"""The only loop that asks for scores: it blends, submits batches, and yields scores in order; it can be left at any step.
 
-`whole` scores the image as it is, `each` scores it through masks. What may be spent, and who is told, is the business
-of `running`, which a caller puts around a method; without it there is no bound and silence.
+`score_image` scores the image as it is, `score_masked` scores it through masks, `score_images` scores images that are ready.
+What may be spent, and who is told of progress, is the business of `start_run`, which a caller puts around a method.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,23 +19,21 @@ from salience.engine import target as targets
 from salience.engine.perturb import masks as masking
 from salience.engine.query import torch_threads
 from salience.engine.query.ask import choose_backend, find_blending, score_batch, submit
-from salience.engine.query.batch_size import BatchSize
-from salience.engine.query.run import Run, current
-from salience.engine.query.score_cache import PendingScores, ScoreCache
+from salience.engine.query.batches import Batches
+from salience.engine.query.score_cache import ScoreCache
 from salience.errors import SalienceError, SettingError
-from salience.types import BlackBox, Estimate, Image, Images, Masks, Scores, Target
+from salience.types import AsyncBox, BlackBox, Estimate, Image, Images, Masks, PendingScores, Scores, Target
 
 Lots = TypeVar("Lots", bound=masking.Lot)
-Step = TypeVar("Step")
 
 
 def run_to_end(steps: Iterator[Estimate]) -> Estimate:
-    """Run a sampler to its end and return what it found."""
+    """Run a sampler to its end and return its last estimate."""
     with torch_threads.scope():  # as in a run, for a method that is called by itself
-        found = deque(steps, maxlen=1)
-    if not found:
-        raise SettingError("expected a sampler to yield at least once, got nothing: yield what was found at the end")
-    return found[0]
+        last = deque(steps, maxlen=1)
+    if not last:
+        raise SettingError("expected a sampler to yield at least once, got nothing: yield the estimate at the end")
+    return last[0]
 
 
 def score_image(box: BlackBox, image: Image, target: Target) -> float:
@@ -44,116 +41,104 @@ def score_image(box: BlackBox, image: Image, target: Target) -> float:
     return float(targets.pick(target, score_batch(box, image[None].to(box.device)))[0])
 
 
-def score_masked(
-    box: BlackBox, image: Image, target: Target, lots: Iterable[Lots], fill: Image, *, least: int = 1
-) -> Iterator[tuple[Lots, Masks, Scores]]:
-    """Show the box the image through each mask; yield part of a lot, its masks drawn, and their scores.
-
-    A masked image is fill + mask · (image − fill); a lot may add something of its own (`masks.Mixed`). Stops quietly when
-    the budget is spent; raises BudgetError when the time runs out before `least` masks were scored. What is yielded is
-    good until the next step: buffers are reused.
-    Where the box computes apart, the next part is begun before the one ahead of it is yielded: what lots hold cannot depend
-    on scores yielded here; who needs scores to choose what to ask next calls again.
-    """
-    choose_backend(box, image)
-    ahead = image.to(box.device)
-    asked = _MaskedQueries(box, ahead, fill.to(ahead).expand_as(ahead).contiguous(), least)
-    before = 0.0  # when the scores before these were there
-    try:
-        parts = asked.parts(lots)
-        for part, drawn, began in prefetch(parts) if getattr(box, "apart", False) else parts:
-            scores = targets.pick(target, asked.waited.popleft()())
-            now = time.perf_counter()
-            if began is not None:
-                asked.pace.took(len(part), now - max(began, before))
-            before = now
-            yield part, drawn, scores
-    finally:
-        for waited in asked.waited:  # it was left while the box was at work on buffers that nobody holds then
-            with suppress(SalienceError):
-                waited()
-
-
-def prefetch(steps: Iterator[Step]) -> Iterator[Step]:
-    """Take each step before the one ahead of it is given."""
-    held = next(steps, None)
-    while held is not None:
-        following = next(steps, None)
-        yield held
-        held = following
-
-
 def score_images(box: BlackBox, images: Images, target: Target) -> Scores:
     """Score images that are ready, batch by batch: for perturbations that are no blend of two images."""
-    run = current.get() or Run()
     choose_backend(box, images[0])
-    pace = BatchSize.of(box) if run.batch is None else BatchSize(run.batch, fixed=True)
-    scores: list[Tensor] = []
-    begin = 0
-    while begin < len(images):
-        part = images[begin : begin + pace.size].to(box.device)
-        began = time.perf_counter()
-        try:
-            scores.append(targets.pick(target, score_batch(box, part)))
-        except (torch.OutOfMemoryError, MemoryError):
-            pace.halve(len(part))
-            continue
-        pace.took(len(part), time.perf_counter() - began)
-        begin += len(part)
-    return torch.cat(scores)
+
+    def ask(part: slice) -> Scores:
+        return targets.pick(target, submit(box, images[part].to(box.device))())
+
+    return torch.cat([scores for _, scores in Batches(box).answers(len(images), ask)])
 
 
-class _MaskedQueries:
-    """Shows the box an image through masks, in two buffers that are used again in turn."""
+def score_masked(
+    box: BlackBox, image: Image, target: Target, lots: Iterable[Lots], baseline: Image, *, least: int = 1
+) -> Iterator[tuple[Lots, Masks, Scores]]:
+    """Show the box the image through each mask; yield part of a lot, its masks, and their scores.
 
-    def __init__(self, box: BlackBox, ahead: Image, behind: Image, least: int) -> None:
-        self.box, self.ahead, self.behind, self.least = box, ahead, behind, least
-        self.run = current.get() or Run()
-        self.pace = BatchSize.of(box) if self.run.batch is None else BatchSize(self.run.batch, fixed=True)
-        self.memo = ScoreCache(box, ahead, behind)
-        self.submit_blended = find_blending(box, ahead, behind)
-        self.plain = ahead.new_ones(3, 1, 1), ahead.new_zeros(3, 1, 1)
-        self.buffers = deque([ahead.new_empty(0), ahead.new_empty(0)])
-        self.done = 0
-        self.waited = deque[PendingScores]()  # what was begun
+    A masked image is baseline + mask · (image − baseline); a lot may add something of its own (`masks.Mixed`). Stops quietly
+    when the budget is spent; raises BudgetError when the time runs out before `least` masks were scored. What is yielded is
+    good until the next step: buffers are reused.
+    With an `AsyncBox` further parts are submitted before the first one is yielded: what lots hold cannot depend on scores
+    yielded here; who needs scores to choose what to ask next calls again.
+    """
+    choose_backend(box, image)
+    image = image.to(box.device)
+    baseline = baseline.to(image).expand_as(image).contiguous()
+    batches, ahead = Batches(box), box.in_flight - 1 if isinstance(box, AsyncBox) else 0
+    under_way = deque[_Batch[Lots]]()
+    try:
+        for batch in _Blender(box, image, baseline, batches, max(2, ahead + 1)).submit_all(lots, least):
+            under_way.append(batch)
+            if len(under_way) > ahead:
+                yield _wait(under_way, target, batches)
+        while under_way:
+            yield _wait(under_way, target, batches)
+    finally:
+        for batch in under_way:  # it was left while the box reads buffers that nobody holds any more
+            with suppress(SalienceError):
+                batch.pending()
 
-    def parts(self, lots: Iterable[Lots]) -> Iterator[tuple[Lots, Masks, float | None]]:
-        """Begin part after part; yield it, its masks, and when it was begun, None where some answers were known."""
+
+class _Batch(NamedTuple, Generic[Lots]):
+    """A part of a lot whose scores are under way."""
+
+    part: Lots
+    masks: Masks
+    pending: PendingScores
+    submitted: float | None  # when; None where some of the scores were remembered
+
+
+def _wait(under_way: deque[_Batch[Lots]], target: Target, batches: Batches) -> tuple[Lots, Masks, Scores]:
+    batch = under_way.popleft()
+    scores = targets.pick(target, batch.pending())
+    batches.record(len(batch.part), batch.submitted)
+    return batch.part, batch.masks, scores
+
+
+class _Blender:
+    """Submits an image seen through masks, in buffers that are used again in turn."""
+
+    def __init__(self, box: BlackBox, image: Image, baseline: Image, batches: Batches, buffers: int) -> None:
+        self.box, self.image, self.baseline, self.batches = box, image, baseline, batches
+        self.cache = ScoreCache(box, image, baseline)
+        self.submit_blended = find_blending(box, image, baseline)
+        self.plain = image.new_ones(3, 1, 1), image.new_zeros(3, 1, 1)
+        self.buffers = deque([image.new_empty(0)] * buffers)
+
+    def submit_all(self, lots: Iterable[Lots], least: int) -> Iterator[_Batch[Lots]]:
+        """Submit part after part, until the budget is spent."""
         for lot in lots:
-            first = 0
-            while first < len(lot):
-                room = self.run.room(len(lot) - first, self.done, self.least)
-                if room == 0:
-                    return
-                size = self.pace.share(room)
-                part = lot[first : first + size]
-                began = time.perf_counter()
-                try:
-                    drawn = part.rasterise(self.ahead)
-                    self.waited.append(self.memo.submit(part, drawn, self.submit))
-                except (torch.OutOfMemoryError, MemoryError):
-                    self.buffers = deque([self.ahead.new_empty(0), self.ahead.new_empty(0)])
-                    self.pace.halve(size)
-                    continue
-                if self.memo.known:
-                    self.run.count(self.memo.known)
-                first += size
-                self.done += size
-                yield part, drawn, None if self.memo.known else began
 
-    def submit(self, part: masking.Lot, drawn: Tensor) -> PendingScores:
-        """Blend and begin to score; a box that blends by itself gets the masks."""
-        paint = getattr(part, "paint", None)  # a `masks.Mixed`: to ask for its type takes longer
-        if paint is None and self.submit_blended is not None:
-            return submit(self.box, drawn, self.submit_blended)
+            def ask(share: slice, lot: Lots = lot) -> tuple[Lots, Masks, PendingScores]:
+                part = lot[share]
+                masks = part.rasterise(self.image)
+                return part, masks, self.cache.submit(part, masks, self.submit)
+
+            scored = 0
+            for share, answer, began in self.batches.submit(len(lot), ask, least=least, on_shortage=self.free):
+                scored = share.stop
+                yield _Batch(*answer, None if self.cache.known else began)
+            if scored < len(lot):
+                return
+
+    def free(self) -> None:
+        """Give the buffers back."""
+        self.buffers = deque([self.image.new_empty(0)] * len(self.buffers))
+
+    def submit(self, part: masking.Lot, masks: Tensor) -> PendingScores:
+        """Blend and submit; a box that blends by itself gets the masks."""
+        mixed = part if isinstance(part, masking.Mixed) else None
+        if mixed is None and self.submit_blended is not None:
+            return submit(self.box, masks, self.submit_blended)
         self.buffers.rotate()
-        if len(self.buffers[0]) < len(drawn):
-            self.buffers[0] = self.ahead.new_empty(len(drawn), *self.ahead.shape)
-        shown = self.buffers[0][: len(drawn)]
-        if paint is None:
-            torch.lerp(self.behind, self.ahead, drawn[:, None], out=shown)  # exact where the mask is 0 or 1
+        if len(self.buffers[0]) < len(masks):
+            self.buffers[0] = self.image.new_empty(len(masks), *self.image.shape)
+        images = self.buffers[0][: len(masks)]
+        if mixed is None:
+            torch.lerp(self.baseline, self.image, masks[:, None], out=images)  # exact where the mask is 0 or 1
         elif self.submit_blended is not None:
-            return submit(self.box, drawn, partial(self.submit_blended, paint=partial(paint, shown)))
+            return submit(self.box, masks, partial(self.submit_blended, paint=partial(mixed.paint, images)))
         else:
-            paint(shown, *self.plain).addcmul_(drawn[:, None], self.ahead)
-        return submit(self.box, shown)
+            mixed.paint(images, *self.plain).addcmul_(masks[:, None], self.image)
+        return submit(self.box, images)

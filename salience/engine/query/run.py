@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from salience.engine.query import torch_threads
 from salience.engine.query.budget import Budget
 from salience.errors import BudgetError
+from salience.types import BlackBox
 
 Progress = Callable[[int, int | None], None]
 """Called with the passes made so far and how many are expected, None when only time bounds them."""
@@ -28,7 +29,7 @@ class Run:
     passes: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
-    renewed: set[int] = field(default_factory=set)  # the boxes whose weights were looked at
+    checked: list[BlackBox] = field(default_factory=list)  # the boxes whose weights were looked at
 
     @property
     def left(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Remember what a box answered to each mask, so that another target of the same image need not ask again.
+"""Remember how a box scored each mask, so that another target of the same image need not ask again.
 
 A mask is known by its content (grid, edges, feature map), so methods whose masks depend on the target share what
 happens to be alike, and nothing else.
@@ -16,11 +16,24 @@ import torch
 from torch import Tensor
 
 from salience.engine.perturb.masks import Lot, Mixed
-from salience.types import BlackBox, Image, Probabilities
+from salience.types import BlackBox, Image, PendingScores
 
-Answers = dict[bytes, Tensor]
-PendingScores = Callable[[], Probabilities]
-"""What waits for the scores of a batch that was begun."""
+
+class Answers:
+    """The scores that boxes gave, a row a mask; the boxes are held, so that none is taken for another."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Tensor] = {}
+        self.boxes: list[BlackBox] = []
+
+    def number(self, box: BlackBox) -> int:
+        """Return the number that stands for a box."""
+        for number, each in enumerate(self.boxes):
+            if each is box:
+                return number
+        self.boxes.append(box)
+        return len(self.boxes) - 1
+
 
 _answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=None)
 
@@ -28,7 +41,7 @@ _answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=No
 @contextmanager
 def share_scores(answers: Answers | None = None) -> Iterator[None]:
     """Keep all answers given inside; `answers` may hold earlier ones, and takes the new."""
-    token = _answers.set({} if answers is None else answers)
+    token = _answers.set(Answers() if answers is None else answers)
     try:
         yield
     finally:
@@ -36,27 +49,27 @@ def share_scores(answers: Answers | None = None) -> Iterator[None]:
 
 
 class ScoreCache:
-    """The answers of one box to one image over one fill; without `remembering` around it, it knows and keeps nothing."""
+    """The answers of one box to one image over one baseline; without `share_scores` around it, it keeps nothing."""
 
-    def __init__(self, box: BlackBox, image: Image, fill: Image) -> None:
+    def __init__(self, box: BlackBox, image: Image, baseline: Image) -> None:
         self.answers = _answers.get()
         self.known = 0  # of the last part asked
         if self.answers is not None:
-            self.about = repr((id(box), box.backend)).encode() + _digest([image, fill])
+            self.about = repr((self.answers.number(box), box.backend)).encode() + _digest([image, baseline])
 
-    def submit(self, part: Lot, drawn: Tensor, begin: Callable[[Lot, Tensor], PendingScores]) -> PendingScores:
+    def submit(self, part: Lot, masks: Tensor, ask: Callable[[Lot, Tensor], PendingScores]) -> PendingScores:
         """Answer for a part of a lot: from memory what is known, from the box what is not."""
         self.known = 0
         if self.answers is None:
-            return begin(part, drawn)
+            return ask(part, masks)
         keys = [self.about + key for key in _keys(part)]
-        new = [index for index, key in enumerate(keys) if key not in self.answers]
+        new = [index for index, key in enumerate(keys) if key not in self.answers.rows]
         if new:
-            asked = part[new] if isinstance(part, Mixed) else part  # others change an image by what is drawn alone
-            for index, row in zip(new, begin(asked, drawn[new])(), strict=True):
-                self.answers[keys[index]] = row.clone()
+            asked = part[new] if isinstance(part, Mixed) else part  # others change an image by their masks alone
+            for index, row in zip(new, ask(asked, masks[new])(), strict=True):
+                self.answers.rows[keys[index]] = row.clone()
         self.known = len(keys) - len(new)
-        rows = torch.stack([self.answers[key] for key in keys])
+        rows = torch.stack([self.answers.rows[key] for key in keys])
         return lambda: rows
 
 

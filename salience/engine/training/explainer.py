@@ -22,7 +22,7 @@ from salience.engine.folders import find_data_folders
 from salience.engine.training.features import OWN, FeatureSource, open_source
 from salience.engine.training.network import Attention, Maps, make_network
 from salience.errors import BoxError, RecordError, TargetError
-from salience.types import BlackBox, GreyBox, Images
+from salience.types import BlackBox, GreyBox, Images, TrainableBox
 
 FORMAT = 1
 
@@ -73,7 +73,7 @@ class Explainer:
                 raise BoxError(
                     f"expected the features' network {source['spec']} as it was at the fit, got other weights: fit again"
                 )
-            if hasattr(found, "module") and found.device != box.device:
+            if isinstance(found, TrainableBox) and found.device != box.device:
                 found.module.to(box.device)
         return FeatureSource(found, tuple(source["layers"]))
 

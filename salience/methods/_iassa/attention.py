@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from salience import registry
+from salience import specs
 from salience.engine import maps
 from salience.engine.perturb.superpixels import to_lab
 from salience.engine.query import torch_threads
@@ -108,7 +108,7 @@ def read_levels(source: str, box: BlackBox, image: Image) -> tuple[str, list[Flo
         source = "self" if isinstance(box, GreyBox) and _has_layers(box) else "lab-xy"
     if source == "lab-xy":
         return source, [make_lab_xy(image)]
-    source_box = box if source == "self" else registry.open_box(source)
+    source_box = box if source == "self" else specs.open_box(source)
     if not isinstance(source_box, GreyBox):
         raise BoxError(f"expected a box with layers for features={source!r}, got {source_box.name}: use lab-xy or none")
     resized = image[None].float().to(source_box.device)

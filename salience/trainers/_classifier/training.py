@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Doc
 
-from salience import registry
+from salience import registry, specs
 from salience.engine import maps, seeding, validate
 from salience.engine.query.ask import choose_backend
 from salience.engine.query.batch_size import BatchSize
@@ -27,6 +27,7 @@ from salience.trainers._classifier.loss import Loss, Step
 from salience.trainers._classifier.output import Trained, write_result
 from salience.trainers._classifier.split import Split, decide_split
 from salience.trainers._pictures import Pictures, choose_precision
+from salience.types import TrainableBox
 
 WATCHED = 64  # held-out pictures whose maps are measured
 
@@ -75,11 +76,11 @@ class ClassifierTrainer(Loss):
         `box` is a torch network or its spec, and stays as it is; `data` is a data set of pictures with one label each, or
         its spec. The folder then holds the weights, a card, and what `trained:OUT` needs to be a box again.
         """
-        made: Any = registry.open_box(box)
+        made: Any = specs.open_box(box)
         loop, config, out = loop or Loop(), config or TrainingConfig(), Path(out)
-        if not hasattr(made, "as_trainable"):
+        if not isinstance(made, TrainableBox):
             raise BoxError(f"expected a torch network to train, got {made.name}: wrap the network itself")
-        if getattr(made, "head", "softmax") not in ("softmax", "binary"):
+        if made.head not in ("softmax", "binary"):
             raise BoxError(f"expected a network with one right class a picture, got the head {made.head} of {made.name}")
         with start_run(batch=BatchSize.of(made).start):
             pictures = Pictures(data, made)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from salience import registry
+from salience import specs
 from salience.case import Case
 from salience.engine import seeding
 from salience.engine.inside import cams
@@ -128,7 +128,7 @@ class Learner:
             case = Case(self.box, image, target, cams.enlarge(stretch(raw[:, 0]), image[None])[0])
             with share_scores():
                 for name, spec in MEASURES.items():
-                    found[name].append(registry.make_measure(spec)(case).value)
+                    found[name].append(specs.make_measure(spec)(case).value)
         row = {name: float(torch.tensor(values).nanmean()) for name, values in found.items()}
         return row | {"road": row["lerf"] - row["morf"]} if self.split.held else {}
 

@@ -19,7 +19,7 @@ from salience.engine import target as targets
 from salience.errors import DataError, RecordError
 from salience.explanation import rename_old_keys, write_whole
 from salience.trainers._pictures import Pictures
-from salience.types import BlackBox
+from salience.types import BackendBox, BlackBox
 
 FEW = 5  # pictures that a class must have to be learnt, unless it is asked for
 
@@ -46,8 +46,9 @@ def decide_split(
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"about": said, "backend": box.backend, "targets": given}).encode())
     kept = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
-    if not getattr(box, "backend_chosen", True):  # which backend is quickest might be found out otherwise today
-        box.backend, box.backend_chosen = kept["backend"], True  # type: ignore[attr-defined]  # as `settle` does
+    # Which backend is quickest might be found out otherwise today.
+    if isinstance(box, BackendBox) and not box.backend_chosen:
+        box.backend, box.backend_chosen = kept["backend"], True
     if kept["about"] != said:
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")
     given, classes = kept["targets"], _classes(box, kept["targets"], wanted)

@@ -11,7 +11,7 @@ from salience.engine.perturb import masks
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
 from salience.errors import BoxError
-from salience.types import Images, Probabilities
+from salience.types import AsyncBox, Images, Probabilities
 from tests.helpers import Asked, brightness, noise
 
 IMAGE = noise(3, 8, 8, dtype=torch.float32)
@@ -19,14 +19,17 @@ FILL = torch.zeros(3, 8, 8)
 LOT = masks.FullMasks(noise(20, 8, 8, seed=1, dtype=torch.float32))
 
 
-class Slow(Asked):
+class Slow(Asked, AsyncBox):
     """Notes when it is asked and when it is waited for; reads the images as late as it may."""
-
-    apart = True
 
     def __init__(self, rule: Callable[[Images], Probabilities] = brightness) -> None:
         super().__init__(rule)
         self.told: list[str] = []
+
+    def score(self, images: Images) -> Probabilities:
+        """Answer."""
+        self.batches.append(len(images))
+        return self.answer(images)
 
     def submit(self, images: Images) -> Callable[[], Probabilities]:
         """Begin, and answer later."""
@@ -35,7 +38,7 @@ class Slow(Asked):
 
         def waited() -> Probabilities:
             self.told.append(f"wait {number}")
-            return self(images)
+            return self.score(images)
 
         return waited
 

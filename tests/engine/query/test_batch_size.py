@@ -15,7 +15,7 @@ def settled(seconds: object, start: int = 8) -> int:
     """Feed fake times until the pace stays."""
     pace = BatchSize(start)
     for _ in range(100):
-        pace.took(pace.size, seconds(pace.size))
+        pace.record_time(pace.size, seconds(pace.size))
     assert pace.settled
     return pace.size
 
@@ -37,19 +37,19 @@ def test_it_never_grows_beyond_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "apart", "start", "largest"),
-    [(32, False, 8, 256), (224, False, 8, 32), (224, True, 8, 16), (600, False, 4, 4), (4000, True, 1, 1)],
+    ("side", "in_flight", "start", "largest"),
+    [(32, 1, 8, 256), (224, 1, 8, 32), (224, 2, 8, 16), (600, 1, 4, 4), (4000, 2, 1, 1)],
 )
 def test_on_a_cpu_batches_of_large_images_stay_small(
-    side: int, apart: bool, start: int, largest: int, monkeypatch: pytest.MonkeyPatch
+    side: int, in_flight: int, start: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or memory would grow where speed does not; of a box that computes apart two batches are there at once."""
+    """Or memory would grow where speed does not; of an asynchronous box two batches are there at once."""
     box = toy.load("colour", size=side)
-    monkeypatch.setattr(type(box), "apart", apart)
+    monkeypatch.setattr(type(box), "in_flight", in_flight)
     pace = BatchSize.of(box)
     assert pace.size == start
     for _ in range(200):
-        pace.took(pace.size, 1.0)
+        pace.record_time(pace.size, 1.0)
     assert (pace.size, pace.settled) == (largest, True)
 
 
@@ -58,12 +58,12 @@ def test_the_median_after_the_first_batch_decides() -> None:
     pace = BatchSize(8)
     for size in (8, 16):
         for seconds in (100.0, *([float(size)] * (BATCHES - 2)), 0.1):
-            pace.took(size, seconds)
+            pace.record_time(size, seconds)
         assert pace.fastest == 1.0
     assert pace.size == 4
     uneven = BatchSize(8)
     for seconds in (100.0, 8.0, 8.0, 16.0, 8.0, 8.0, 8.0):
-        uneven.took(8, seconds)
+        uneven.record_time(8, seconds)
     assert uneven.fastest == 1.0
 
 
@@ -71,7 +71,7 @@ def test_of_two_batches_under_way_at_once_both_count() -> None:
     """One waits for the other's work too, and the next one is there soon after."""
     pace = BatchSize(8)
     for seconds in (0.03, *([0.012, 0.004] * 4), 0.012):
-        pace.took(8, seconds)
+        pace.record_time(8, seconds)
     assert (pace.fastest, pace.size) == (pytest.approx(0.001), 16)
 
 
@@ -79,10 +79,10 @@ def test_quick_batches_are_watched_for_a_while() -> None:
     """Seven of a millisecond say little."""
     pace = BatchSize(8)
     for _ in range(BATCHES):
-        pace.took(8, 0.001)
+        pace.record_time(8, 0.001)
     assert pace.size == 8
     for _ in range(100):
-        pace.took(8, 0.001)
+        pace.record_time(8, 0.001)
     assert pace.size == 16
 
 
@@ -99,7 +99,7 @@ def test_other_sizes_do_not_count() -> None:
     """The last, shorter batch of a lot says nothing about the size."""
     pace = BatchSize(8)
     for _ in range(9):
-        pace.took(3, 0.001)
+        pace.record_time(3, 0.001)
     assert pace.times == []
 
 
@@ -107,7 +107,7 @@ def test_want_of_memory_halves_it_for_good() -> None:
     """Growing again would fail again."""
     pace = BatchSize(64)
     pace.halve(64)
-    pace.took(32, 1e-9)
+    pace.record_time(32, 1e-9)
     assert (pace.size, pace.settled) == (32, True)
     with pytest.raises(BoxError, match="expected memory for one image, got none"):
         pace.halve(1)

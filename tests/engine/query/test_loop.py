@@ -168,7 +168,7 @@ def test_a_module_that_fails_is_named_before_the_first_mask() -> None:
 def test_choosing_a_lane_takes_nothing_off_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is done once for a box; ten seconds are ten seconds of passes, for the first picture too."""
     clock = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     box = toy.load("colour", backend="auto")
     monkeypatch.setattr(box, "choose_backend", lambda images: clock.__setitem__(0, 30.0))
     with start_run("10s") as run:

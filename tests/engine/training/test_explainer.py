@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.engine.training import explainer
 from salience.engine.training.features import FeatureSource
@@ -42,7 +42,7 @@ def test_features_of_other_weights_are_refused() -> None:
     made = trained.colours()
     changed = replace(made, about=replace(made.about, source={**made.about.source, "fingerprint": "another"}))
     with pytest.raises(BoxError, match="expected the features' network toy:colour as it was at the fit, got other weights"):
-        changed.source(toy.load("colour"), registry.open_box)
+        changed.source(toy.load("colour"), specs.open_box)
 
 
 def test_features_that_were_an_object_are_known_in_their_process_only() -> None:
@@ -50,12 +50,12 @@ def test_features_that_were_an_object_are_known_in_their_process_only() -> None:
     made = trained.colours()
     changed = replace(made, about=replace(made.about, source={**made.about.source, "spec": "object:gone"}))
     with pytest.raises(BoxError, match=r"got one that was given as an object .*: fit with its spec, as in py:FILE.py:NAME"):
-        changed.source(toy.load("colour"), registry.open_box)
+        changed.source(toy.load("colour"), specs.open_box)
 
 
 def test_a_photographs_features_begin_at_a_quarter_of_its_size() -> None:
     """One layer a resolution, the finest first; at 224 pixels the maps of 112 are left out."""
-    source = FeatureSource.of(registry.open_box("default", backend="exact"))  # type: ignore[arg-type]  # a torch box
+    source = FeatureSource.of(specs.open_box("default", backend="exact"))  # type: ignore[arg-type]  # a torch box
     seen = source(noise(1, 3, 100, 100, dtype=torch.float32))  # brought to 224 first
     assert [each.shape[-1] for each in seen] == [56, 28, 14, 7]
 

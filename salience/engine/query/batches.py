@@ -1,0 +1,76 @@
+"""Passes dealt out in batches: the size that goes quickest, fewer where memory is short, counted, within the budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+from salience.engine.query import allocator
+from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.run import Run, current
+from salience.types import BlackBox
+
+Answer = TypeVar("Answer")
+
+
+class Batches:
+    """The batches of one task of a box, in the run that is current."""
+
+    def __init__(self, box: BlackBox, task: str = "score", *, most: int | None = None) -> None:
+        self.run = current.get() or Run()
+        batch = self.run.batch
+        self.size = BatchSize.of(box, task) if batch is None else BatchSize(batch, fixed=True)
+        self.most, self.done = most, 0
+        self.last = 0.0  # when the scores of the batch before were there
+        if box.device.type == "cpu":
+            allocator.keep_freed_memory()
+
+    def submit(
+        self,
+        count: int,
+        ask: Callable[[slice], Answer],
+        *,
+        least: int | None = None,
+        on_shortage: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[slice, Answer, float]]:
+        """Ask for `count` passes, part by part; yield each part, its answer, and when it was asked.
+
+        With `least` it ends when the budget does, and raises BudgetError when the time runs out before so many passes;
+        without, all are made. Where memory is short it asks for less, after `on_shortage`.
+        """
+        first = 0
+        while first < count:
+            room = count - first if least is None else self.run.room(count - first, self.done, least)
+            if room == 0:
+                return
+            size = min(self.size.share(room), self.most or room)
+            part = slice(first, first + size)
+            began = time.perf_counter()
+            try:
+                answer = ask(part)
+            except (torch.OutOfMemoryError, MemoryError):
+                on_shortage()
+                self.size.halve(size)
+                continue
+            first += size
+            self.done += size
+            self.run.count(size)
+            yield part, answer, began
+
+    def answers(
+        self, count: int, ask: Callable[[slice], Answer], *, least: int | None = None
+    ) -> Iterator[tuple[slice, Answer]]:
+        """Ask for `count` passes that are answered at once, and note how long they took."""
+        for part, answer, began in self.submit(count, ask, least=least):
+            self.record(part.stop - part.start, began)
+            yield part, answer
+
+    def record(self, size: int, began: float | None) -> None:
+        """Note that a batch is done, which was asked at a time; None: not all of it was asked."""
+        now = time.perf_counter()
+        if began is not None:
+            self.size.record_time(size, now - max(began, self.last))
+        self.last = now

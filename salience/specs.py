@@ -1,0 +1,87 @@
+"""Text and objects: a spec such as `timm:resnet50?weights=none` or `deletion/rise-2018` becomes what it names, and back."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, get_args, get_origin
+from urllib.parse import parse_qsl, urlencode
+
+from salience import registry
+from salience.case import Data
+from salience.errors import SettingError, UnknownName
+from salience.registry import Setting
+from salience.types import BlackBox
+
+DEFAULT_BOX = "zoo:efficientnet-lite0"
+
+
+def open_box(spec: Any, **options: Any) -> BlackBox:
+    """Make a box of a spec `kind:name?option=value&…`, a torch module, or a plain function; a box stays as it is.
+
+    Kinds are the files of `salience/boxes`: `timm:resnet50`, `torchvision:vgg16`, `hf:google/vit-base-patch16-224`,
+    `py:package.module:attribute`, `toy:colour`, `zoo:efficientnet-lite0`. Options given here win over the spec's.
+    """
+    if isinstance(spec, str):
+        if spec == "default":
+            spec = DEFAULT_BOX
+        kind, _, rest = spec.partition(":")
+        name, _, query = rest.partition("?")
+        return registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # every kind's `load` returns a box
+    if isinstance(spec, BlackBox):
+        if options:
+            raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
+        return spec
+    return import_module("salience.boxes._recognise").recognise(spec, options)  # type: ignore[no-any-return]  # a box
+
+
+def open_data(spec: Any, **options: Any) -> Data:
+    """Open a data set of a spec `kind:name?option=value&…`; the kinds are the files of `salience/data`.
+
+    `folder:PATH` (a folder a class), `csv:FILE`, `coco:FILE.json`, `voc:PATH`, `shapes:NAME`.
+    """
+    if not isinstance(spec, str):
+        return spec  # type: ignore[no-any-return]  # a data set that is open already
+    kind, _, rest = spec.partition(":")
+    name, _, query = rest.partition("?")
+    return registry.find_kind(kind, spec, "data").load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # as above
+
+
+def make_measure(spec: Any) -> Any:
+    """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is."""
+    if not isinstance(spec, str):
+        return spec
+    path, _, query = spec.partition("?")
+    name, _, protocol = path.partition("/")
+    cls = registry.find_class("measures", name)
+    known = {each.name: each for each in registry.list_settings(cls)}
+    given = {key: _read_value(known[key], text) if key in known else text for key, text in parse_qsl(query)}
+    if protocol:
+        offered = get_args(known["protocol"].type)
+        if protocol not in offered:
+            raise UnknownName.of(f"protocol of {name}", protocol, offered)
+        given["protocol"] = protocol
+    return registry.make(cls, name, given)
+
+
+def stamp(measure: Any) -> str:
+    """Say a measure and everything that was chosen as the spec that makes it again."""
+    changed = [each for each in registry.list_settings(type(measure))[1:] if getattr(measure, each.name) != each.default]
+    query = urlencode({each.name: _write_value(getattr(measure, each.name)) for each in changed}, safe=",:/")
+    return f"{registry.name_of(measure)}/{measure.protocol}" + (f"?{query}" if query else "")
+
+
+def _read_value(setting: Setting, text: str) -> Any:
+    """Read a setting's value off a spec, by the type of its field."""
+    kinds = [each for each in (*get_args(setting.type), setting.type) if each in (bool, int, float, str)]
+    try:
+        if get_origin(setting.type) is tuple:
+            return tuple(float(each) for each in text.split(","))
+        kind = kinds[0] if kinds else str
+        return text == "true" if kind is bool else kind(text)
+    except ValueError:
+        raise SettingError(f"expected a number for {setting.name}, got {text!r}") from None
+
+
+def _write_value(value: Any) -> str:
+    said = ",".join(map(_write_value, value)) if isinstance(value, tuple) else str(value)
+    return said.lower() if isinstance(value, bool) else said

@@ -49,7 +49,7 @@ def test_the_annotation_of_box_is_the_need(protocol: Any) -> None:
 def test_settings_are_the_fields_with_their_comments() -> None:
     """Name, type, default, and the words behind the field in the source."""
     found = {each.name: each for each in registry.list_settings(registry.find_method("rise"))}
-    assert found["keep"] == registry.Setting("keep", float, 0.5, "p, the probability that a cell is kept")
+    assert found["keep"] == registry.Setting("keep", float, "p, the probability that a cell is kept", 0.5)
     assert registry.list_settings(int) == ()
 
 
@@ -85,4 +85,4 @@ def test_other_packages_join_by_entry_points(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
     assert "theirs" in registry.list_names("methods")
     assert registry.make_method("theirs", way=2) == Theirs(2)
-    assert specs.open_box("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})
+    assert specs.open_box.__wrapped__("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,6 +52,16 @@ def score_images(box: BlackBox, images: Images, target: Target) -> Scores:
     return torch.cat([scores for _, scores in Batches(box).answers(len(images), ask)])
 
 
+@dataclass
+class _Batch(Generic[Lots]):
+    """A part of a lot whose scores are under way."""
+
+    part: Lots
+    masks: Masks
+    pending: PendingScores
+    submitted: float | None  # when; None where some of the scores were remembered
+
+
 def score_masked(
     box: BlackBox, image: Image, target: Target, lots: Iterable[Lots], baseline: Image, *, least: int = 1
 ) -> Iterator[tuple[Lots, Masks, Scores]]:
@@ -78,15 +89,6 @@ def score_masked(
         for batch in under_way:  # it was left while the box reads buffers that nobody holds any more
             with suppress(SalienceError):
                 batch.pending()
-
-
-class _Batch(NamedTuple, Generic[Lots]):
-    """A part of a lot whose scores are under way."""
-
-    part: Lots
-    masks: Masks
-    pending: PendingScores
-    submitted: float | None  # when; None where some of the scores were remembered
 
 
 def _wait(under_way: deque[_Batch[Lots]], target: Target, batches: Batches) -> tuple[Lots, Masks, Scores]:

@@ -90,9 +90,9 @@ def test_modules_of_these_libraries_know_their_preparation() -> None:
     from torchvision import models
 
     net = models.resnet18()
-    box = wrap(net, weights=models.ResNet18_Weights.DEFAULT)
+    box = specs.open_box(net, weights=models.ResNet18_Weights.DEFAULT)
     assert (box.preparation.resize, box.classes[0]) == (256, "tench")
-    assert wrap(timm.create_model("resnet18")).preparation.resize == 235
+    assert specs.open_box(timm.create_model("resnet18")).preparation.resize == 235
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])

@@ -116,7 +116,7 @@ def test_a_compiled_network_is_given_masks_and_blends_by_itself(monkeypatch: pyt
         lots = [masks.FullMasks(torch.full((2, 8, 8), 0.25))]
         box = box_of(module, backend=backend, mean=0.4, std=0.3)
         found = [scores for _, _, scores in loop.score_masked(box, ahead, 0, lots, behind)]
-        exact = box_of(module, backend="exact", mean=0.4, std=0.3)._scored((behind + 0.25 * (ahead - behind))[None], "exact")
+        exact = box_of(module, backend="exact", mean=0.4, std=0.3)._score((behind + 0.25 * (ahead - behind))[None], "exact")
         assert apart(found[0], exact[:, 0].expand(2)) < (1e-5 if backend == "openvino" else 0.02)
 
 
@@ -208,7 +208,7 @@ def test_a_changed_module_is_no_longer_asked_in_its_compiled_form(task: str) -> 
     assert box.backend == "torch channels-last"
 
 
-def test_a_changed_module_is_noticed_when_masks_are_scored() -> None:
+def test_a_changed_module_is_noticed_when_masks_are_score() -> None:
     """Once for all their batches."""
     module = network()
     box, image = box_of(module), IMAGES[0]
@@ -258,7 +258,7 @@ class Stranger(nn.Module):
 
 def test_a_module_that_cannot_be_compiled_says_so() -> None:
     """`auto` passes the backend over; who asked for it gets the reason."""
-    score = box_of(Stranger(), backend="exact")._scored
+    score = box_of(Stranger(), backend="exact")._score
     chosen, check = backends.choose(score, noise(16, 3, 8, 8, dtype=torch.float32), backends.OPENVINO, worth=0)
     assert chosen == "exact"
     assert "it does not run: OpenVINO does not take it" in check["refused"]
@@ -288,7 +288,7 @@ def test_a_network_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest
 def test_openvino_is_imported_without_its_reports() -> None:
     """By itself it tells its makers of every import; a module that the user imported stays as it is."""
     program = (
-        "import sys; from salience.boxes import _openvino; _openvino.core();"
+        "import sys; from salience.runtime import openvino; openvino.core();"
         "print('openvino_telemetry' in sys.modules, any(name.startswith('openvino_telemetry') for name in sys.modules));"
         "sys.modules['openvino_telemetry'] = 5; _openvino.imported(); print(sys.modules['openvino_telemetry'])"
     )

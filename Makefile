@@ -1,9 +1,9 @@
 # One list of commands, the same for people and for the build.
-.PHONY: help setup check fix test docs bench demo
+.PHONY: help setup check fix test test-all docs bench demo
 .DEFAULT_GOAL := help
 
 help: ## print this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 setup: ## install everything into .venv
 	uv sync
@@ -17,8 +17,11 @@ fix: ## format, and repair what the linter can
 	uv run ruff check --fix .
 	uv run ruff format .
 
-test: ## run all tests
+test: ## run the quick tests
 	uv run pytest
+
+test-all: ## run all tests, the slow ones too
+	uv run pytest -m "slow or not slow" -n auto --dist worksteal
 
 docs: ## write docs/cli.md and docs/measures.md from the program's help
 	uv run python -m salience.cli.page docs/cli.md

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -36,6 +38,8 @@ def colours(classes: tuple[int, ...] = (0, 1, 2), fingerprint: str | None = None
 
 def file(classes: tuple[int, ...] = (0, 1, 2), fingerprint: str | None = None) -> str:
     """Write it to a file of its own."""
-    path = Path(tempfile.mkdtemp(prefix="salience-")) / "explainer.safetensors"
+    folder = tempfile.mkdtemp(prefix="salience-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "explainer.safetensors"
     path.write_bytes(colours(classes, fingerprint).content())
     return str(path)

@@ -74,15 +74,16 @@ def doomed(out: str) -> None:
     tiny.run(Path(out))
 
 
-def test_rows_after_thirty_kills_are_those_of_an_undisturbed_run(
-    undisturbed: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+@pytest.mark.parametrize("times", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_rows_after_many_kills_are_those_of_an_undisturbed_run(
+    undisturbed: tuple[Path, list[dict[str, Any]]], tmp_path: Path, times: int
 ) -> None:
     """SIGKILL at random moments; what was written stays, what was not is made, and nothing is there twice."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.bench.test_bench"])
     chance, kills, ends = random.Random(0), 0, 0  # noqa: S311  # moments, not secrets
     out = tmp_path / "0"
-    while kills < 30:
+    while kills < times:
         process = context.Process(target=doomed, args=(str(out),))
         process.start()
         process.join(chance.uniform(0.0, 1.0))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays, so that whoever collects garbage in a test need not walk through it again."""
+    """Spare whoever collects garbage in a test what was imported, which stays."""
     gc.collect()
     gc.freeze()
 

@@ -103,8 +103,8 @@ class BackendBox(BlackBox):
     check: Mapping[str, Any]  # what choosing found
 
     @abstractmethod
-    def choose_backend(self, images: Images) -> None:
-        """Choose the fastest backend that agrees with exact on `images`, once."""
+    def choose_backend(self, images: Images, *, anew: bool = False) -> None:
+        """Choose the fastest backend that agrees with exact on `images`, once; `anew`, whatever was chosen before."""
 
     def check_weights(self) -> None:  # most have weights that stay
         """Leave a backend that was compiled of weights that are others now; called before a run of batches."""

@@ -40,10 +40,10 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
-    classes, the second is the logit's), "none" scores that are used as they are. `backend` is "exact", "channels-last",
-    "channels-last bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU, where
-    the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
-    "torch.compile", "torch.compile bfloat16" (float16), which nobody checks and which take long to make.
+    classes, the second is the logit's), "none" scores that are used as they are. `backend` is "exact", "torch
+    channels-last", "torch bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU,
+    where the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
+    "torch compile", "torch compile bfloat16" (float16), which nobody checks and which take long to make.
 
     The module is in eval mode during a call only; its modes, gradients, hooks and the process's random state are
     afterwards as they were, also after an error.

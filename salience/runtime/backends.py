@@ -25,7 +25,7 @@ Score = Callable[[Images, str], Probabilities]
 # A faster backend must be this near to exact: the mean difference of the five likeliest classes' probabilities over the
 # check images, and the rank agreement of the same numbers. Maps then agree at 0.97 and above (docs/results/speed.md).
 TOLERANCE, AGREEMENT = 0.02, 0.97
-OPENVINO, TORCH = ("openvino bfloat16", "openvino"), "torch compile"
+OPENVINO, TORCH_COMPILE = ("openvino bfloat16", "openvino"), "torch compile"
 SLOW, NO_BFLOAT16 = "it is no faster", "this processor has no bfloat16"
 PART = 8  # images of a batch on a CPU, where a batch in single precision takes most of the memory
 WORTH = 1e-3  # seconds a pass; compiling takes seconds, which a quicker network does not win back
@@ -47,7 +47,7 @@ def list_backends(device: torch.device) -> tuple[str, ...]:
 
 def list_all_backends(device: torch.device) -> tuple[str, ...]:
     """List also those of `torch.compile`, for who asks for them: making one takes longer than most explanations."""
-    return *list_backends(device), f"{TORCH} {_half(device)}", TORCH
+    return *list_backends(device), f"{TORCH_COMPILE} {_half(device)}", TORCH_COMPILE
 
 
 def has_bfloat16() -> bool:
@@ -72,7 +72,7 @@ def autocast(backend: str, device: torch.device) -> AbstractContextManager[None]
 
 def find_uncompiled(backend: str) -> str:
     """Return the like backend that runs the module itself, whatever its weights are now."""
-    kind = next((each for each in ("openvino", TORCH) if backend.startswith(each)), None)
+    kind = next((each for each in ("openvino", TORCH_COMPILE) if backend.startswith(each)), None)
     return backend if kind is None else f"torch{backend.removeprefix(kind) or ' channels-last'}"
 
 

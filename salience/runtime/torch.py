@@ -58,13 +58,13 @@ class TorchRuntime(BlendingBox, BackendBox):
         """How many batches to have under way: two where it computes outside Python, so the next is made meanwhile."""
         return 2 if self.backend in backends.OPENVINO or self.device.type != "cpu" else 1
 
-    def choose_backend(self, images: Images) -> None:
+    def choose_backend(self, images: Images, *, anew: bool = False) -> None:
         """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
-        if self.backend_chosen:
+        if self.backend_chosen and not anew:
             return
         self.backend_chosen = True
         self.backend, self.check = backends.choose_remembered(
-            self._score, images, identify(self), backends.list_backends(self.device)
+            self._score, images, identify(self), backends.list_backends(self.device), anew=anew
         )
 
     def _score(self, images: Images, backend: str) -> Probabilities:
@@ -94,7 +94,7 @@ class TorchRuntime(BlendingBox, BackendBox):
         ready = self.normalise(images)
         if backend != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
-        run = self._compiled_by_torch if backend.startswith(backends.TORCH) else self.module
+        run = self._compiled_by_torch if backend.startswith(backends.TORCH_COMPILE) else self.module
         with evaluating(self.module), backends.autocast(backend, self.device):
             return find_logits(run(ready))
 

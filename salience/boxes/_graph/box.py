@@ -135,13 +135,13 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         (raw,) = self.parts.ask([self.answer], [changed, *passed], (at, *beside))
         return self._activate(torch.from_numpy(raw))
 
-    def choose_backend(self, images: Images) -> None:
+    def choose_backend(self, images: Images, *, anew: bool = False) -> None:
         """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
-        if self.backend_chosen:
+        if self.backend_chosen and not anew:
             return
         self.backend_chosen = True
         about = disk_cache.make_key(self.fingerprint, self.network.backends, disk_cache.describe_machine(self.device))
-        self.backend, self.check = backends.choose_remembered(self._score, images, about, self.network.backends)
+        self.backend, self.check = backends.choose_remembered(self._score, images, about, self.network.backends, anew=anew)
 
     def _score(self, images: Images, backend: str) -> Probabilities:
         return self._activate(self.parts.run(images, self.answer, backend))

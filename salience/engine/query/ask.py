@@ -14,9 +14,13 @@ from torch import Tensor
 
 from salience.engine.perturb import masks as masking
 from salience.engine.query import allocator, torch_threads
+from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import current
 from salience.errors import BoxError, SalienceError
 from salience.types import AsyncBox, BackendBox, BlackBox, BlendingBox, Image, Images, Masks, PendingScores, Probabilities
+
+AGAIN = "chosen anew because"
+SLOWER, WORTH = 1.5, 1e-3  # times as slow as promised; seconds a pass, of which drawing a mask is a small part
 
 
 def score_batch(box: BlackBox, images: Images) -> Probabilities:
@@ -79,18 +83,46 @@ def choose_backend(box: BlackBox, image: Image) -> None:
         box.check_weights()
         if run is not None:
             run.checked.append(box)
-    if box.backend_chosen:
-        return
+    if not box.backend_chosen:
+        _choose(box, image, anew=False)
+    else:
+        choose_again(box, image)
+
+
+def choose_again(box: BlackBox, image: Image) -> bool:
+    """Let a box choose once more whose passes take much longer than was promised; say whether its backend is another now."""
+    broken = find_broken_promise(box) if isinstance(box, BackendBox) and box.backend_chosen else None
+    if not isinstance(box, BackendBox) or broken is None:
+        return False
+    before = box.backend
+    _choose(box, image, anew=True)
+    box.check = {**box.check, AGAIN: broken}
+    return box.backend != before
+
+
+def _choose(box: BackendBox, image: Image, *, anew: bool) -> None:
     size = (image.shape[-2], image.shape[-1])
     lot = next(masking.sample_grids(15, size, 7, 0.5, seed=0))
     masks = torch.cat([torch.ones(1, *size), lot.rasterise(image.float().cpu())])
     mean = torch.tensor(box.mean)[:, None, None]
     images = (mean + masks[:, None] * (image.float().cpu() - mean)).to(box.device, image.dtype)
-    began = time.monotonic()
+    run, began = current.get(), time.monotonic()
     with guard(box, images):
-        box.choose_backend(images)
+        box.choose_backend(images, anew=anew)
     if run is not None:  # done once for a box, so it is not the expense of a run that happens to be the first
         run.started += time.monotonic() - began
+
+
+def find_broken_promise(box: BackendBox) -> str | None:
+    """Say how much slower passes are than when the backend was chosen; None if they are not, or that was asked before."""
+    run, promised = current.get(), box.check.get("passes a second")
+    of_another = box.backend not in ("exact", box.check.get("backend"))
+    if promised is None or of_another or AGAIN in box.check or (run is not None and run.batch is not None):
+        return None
+    seconds = BatchSize.of(box).seconds
+    if seconds is None or seconds < WORTH or seconds * promised < SLOWER:
+        return None
+    return f"{box.backend} made {1 / seconds:.0f} passes a second where {promised:.0f} were promised"
 
 
 @contextmanager

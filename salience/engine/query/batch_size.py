@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from itertools import pairwise
 from statistics import median
 from typing import ClassVar
@@ -31,6 +33,7 @@ class BatchSize:
         self.settled = self.fixed = fixed
         self.fastest = float("inf")
         self.times: list[float] = []
+        self.recent = deque[float](maxlen=BATCHES)  # seconds a pass, since the size was found
 
     @classmethod
     def of(cls, box: BlackBox, task: str = "score") -> BatchSize:
@@ -52,12 +55,14 @@ class BatchSize:
 
     def record_time(self, size: int, seconds: float) -> None:
         """Note a batch's time; after enough batches of a size decide on the next."""
+        if self.settled and 2 * size > self.size:
+            self.recent.append(seconds / size)
         if self.settled or size != self.size:
             return
         self.times.append(seconds / size)
         if len(self.times) < BATCHES or sum(self.times) * size < SECONDS:
             return
-        typical, self.times = median((one + other) / 2 for one, other in pairwise(self.times[1:])), []
+        typical, self.times = _find_typical(self.times[1:]), []
         if typical < 0.95 * self.fastest:
             self.fastest, self.best = typical, size
             if self.start <= size and 2 * size <= self.largest:
@@ -68,9 +73,18 @@ class BatchSize:
             return
         self.size, self.settled = self.best, True
 
+    @property
+    def seconds(self) -> float | None:
+        """The seconds of a pass, in the median of the last batches; None until there are some of the size that was found."""
+        return _find_typical(self.recent) if len(self.recent) == BATCHES else None
+
     def halve(self, size: int) -> None:
         """Not enough memory for `size`."""
         if size == 1:
             raise BoxError("expected memory for one image, got none: use a smaller box or another device")
         self.size = self.best = size // 2
         self.settled = True
+
+
+def _find_typical(times: Iterable[float]) -> float:
+    return median((one + other) / 2 for one, other in pairwise(times))

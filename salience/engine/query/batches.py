@@ -21,12 +21,17 @@ class Batches:
 
     def __init__(self, box: BlackBox, task: str = "score", *, most: int | None = None) -> None:
         self.run = current.get() or Run()
-        batch = self.run.batch
-        self.size = BatchSize.of(box, task) if batch is None else BatchSize(batch, fixed=True)
+        self.box, self.task = box, task
         self.most, self.done = most, 0
+        self.find_size()
         self.last = 0.0  # when the scores of the batch before were there
         if box.device.type == "cpu":
             allocator.keep_freed_memory()
+
+    def find_size(self) -> None:
+        """Take the size that suits the box in its present backend."""
+        batch = self.run.batch
+        self.size = BatchSize.of(self.box, self.task) if batch is None else BatchSize(batch, fixed=True)
 
     def submit(
         self,

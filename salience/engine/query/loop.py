@@ -19,7 +19,7 @@ from torch import Tensor
 from salience.engine import target as targets
 from salience.engine.perturb import masks as masking
 from salience.engine.query import torch_threads
-from salience.engine.query.ask import choose_backend, find_blending, score_batch, submit
+from salience.engine.query.ask import choose_again, choose_backend, find_blending, score_batch, submit
 from salience.engine.query.batches import Batches
 from salience.engine.query.score_cache import ScoreCache
 from salience.errors import SalienceError, SettingError
@@ -76,12 +76,12 @@ def score_masked(
     choose_backend(box, image)
     image = image.to(box.device)
     baseline = baseline.to(image).expand_as(image).contiguous()
-    batches, ahead = Batches(box), box.in_flight - 1 if isinstance(box, AsyncBox) else 0
+    batches, buffers = Batches(box), max(2, box.in_flight if isinstance(box, AsyncBox) else 1)
     under_way = deque[_Batch[Lots]]()
     try:
-        for batch in _Blender(box, image, baseline, batches, max(2, ahead + 1)).submit_all(lots, least):
+        for batch in _Blender(box, image, baseline, batches, buffers).submit_all(lots, least):
             under_way.append(batch)
-            if len(under_way) > ahead:
+            while len(under_way) >= (min(buffers, box.in_flight) if isinstance(box, AsyncBox) else 1):
                 yield _wait(under_way, target, batches)
         while under_way:
             yield _wait(under_way, target, batches)
@@ -103,14 +103,21 @@ class _Blender:
 
     def __init__(self, box: BlackBox, image: Image, baseline: Image, batches: Batches, buffers: int) -> None:
         self.box, self.image, self.baseline, self.batches = box, image, baseline, batches
-        self.cache = ScoreCache(box, image, baseline)
-        self.submit_blended = find_blending(box, image, baseline)
+        self.find_ways()
         self.plain = image.new_ones(3, 1, 1), image.new_zeros(3, 1, 1)
         self.buffers = deque([image.new_empty(0)] * buffers)
+
+    def find_ways(self) -> None:
+        """Find how the box is asked in its present backend."""
+        self.cache = ScoreCache(self.box, self.image, self.baseline)
+        self.submit_blended = find_blending(self.box, self.image, self.baseline)
 
     def submit_all(self, lots: Iterable[Lots], least: int) -> Iterator[_Batch[Lots]]:
         """Submit part after part, until the budget is spent."""
         for lot in lots:
+            if choose_again(self.box, self.image):
+                self.batches.find_size()
+                self.find_ways()
 
             def ask(share: slice, lot: Lots = lot) -> tuple[Lots, Masks, PendingScores]:
                 part = lot[share]

@@ -73,7 +73,7 @@ class Both:
 def test_who_reads_gradients_alone_does_not_wait_for_a_lane() -> None:
     """Whoever makes passes too does, and the record names the backend that they were made in."""
     box = toy.load("colour", backend="auto")
-    box.choose_backend = lambda images: box.__dict__.update(backend_chosen=True, backend="torch channels-last")
+    box.choose_backend = lambda images, anew: box.__dict__.update(backend_chosen=True, backend="torch channels-last")
     assert (why(box, method="grad-cam").box["backend"], box.backend_chosen) == ("exact", False)
     assert why(box, method=Both()).box["backend"] == "torch channels-last"
 

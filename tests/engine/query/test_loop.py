@@ -12,11 +12,12 @@ from salience.boxes import toy
 from salience.engine import validate
 from salience.engine.perturb import masks
 from salience.engine.query import loop
-from salience.engine.query.ask import choose_backend
+from salience.engine.query.ask import AGAIN, choose_backend
+from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import current, plan_passes, start_run
 from salience.errors import BoxError, BudgetError, SettingError
-from salience.types import Estimate
+from salience.types import BackendBox, Estimate
 from tests.helpers import Asked, apart, brightness, curved, noise, same
 
 IMAGE = noise(3, 8, 8, dtype=torch.float32)
@@ -170,7 +171,7 @@ def test_choosing_a_lane_takes_nothing_off_the_budget(monkeypatch: pytest.Monkey
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     box = toy.load("colour", backend="auto")
-    monkeypatch.setattr(box, "choose_backend", lambda images: clock.__setitem__(0, 30.0))
+    monkeypatch.setattr(box, "choose_backend", lambda images, anew: clock.__setitem__(0, 30.0))
     with start_run("10s") as run:
         run.started = 0.0
         choose_backend(box, IMAGE)
@@ -237,3 +238,43 @@ def test_a_setting_out_of_range_is_refused_with_its_range(value: int, text: str)
     """The sentence shows both ends."""
     with pytest.raises(SettingError, match=text):
         validate.expect_between("masks", value, 1, 5)
+
+
+class Fading(Asked, BackendBox):
+    """A box whose passes take much longer than was promised, until it chooses once more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(brightness)
+        self.backend, self.backend_chosen, self.check = "slow", True, {"backend": "slow", "passes a second": 400.0}
+        self.seconds, self.chosen = seconds, list[bool]()
+
+    def choose_backend(self, images: torch.Tensor, *, anew: bool = False) -> None:
+        """Take the other one."""
+        self.chosen.append(anew)
+        self.backend, self.seconds, self.check = "quick", 0.0, {"backend": "quick", "passes a second": 9e9}
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Take the time."""
+        time.sleep(self.seconds * len(images))
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize(("seconds", "limits", "chosen"), [(0.02, {}, [True]), (0.02, {"batch": 8}, []), (0.0, {}, [])])
+def test_a_backend_much_slower_than_promised_is_chosen_anew_once(
+    seconds: float, limits: dict[str, int], chosen: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two lots of masks, as soon as the best batch is known; not in a run of a fixed batch."""
+    box, many = Fading(seconds), [masks.FullMasks(noise(16, 8, 8, seed=k, dtype=torch.float32)) for k in range(8)]
+    monkeypatch.setattr(BatchSize, "of", lambda box, task="score", known={}: known.setdefault(box.backend, settled()))
+    got = scores(box, many, **limits)
+    assert box.chosen == chosen
+    assert box.check.get(AGAIN, "slow made").startswith("slow made")
+    assert (AGAIN in box.check) == bool(chosen)
+    assert apart(got, scores(Asked(brightness), many, batch=16)) < 1e-6
+
+
+def settled() -> BatchSize:
+    """Make a batch size that was found."""
+    size = BatchSize(8)
+    size.settled = True
+    return size

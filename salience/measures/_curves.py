@@ -1,4 +1,4 @@
-"""What the curves of perturbation share: pixels change in the order of a map, and the score is read on the way."""
+"""What the perturbation curves share: pixels change in the order of a map, and each stage is scored."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from salience.case import Case, MeasureResult
 from salience.engine.perturb import fill
+from salience.engine.perturb.masks import MaskStack
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
@@ -28,18 +29,12 @@ _AXIS = (0.08796, 0.08890, 0.09047, 0.09219, 0.09349, 0.09398, 0.09349, 0.09219,
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """Masks that hide the first pixels of an order, or show only those; they travel as counts."""
+class OrderedMasks(MaskStack):
+    """Masks that hide the first pixels of an order, or show only those; they are stored as counts."""
 
     counts: Int[Tensor, " n"]
-    ranks: Int[Tensor, "n h w"]  # one map of ranks, seen n times
+    ranks: Int[Tensor, "n h w"]  # one map of ranks, expanded n times
     insert: bool
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def __getitem__(self, part: slice) -> Ordered:
-        return Ordered(self.counts[part], self.ranks[part], self.insert)
 
     def rasterise(self, like: Tensor) -> Masks:
         """Compare the ranks with the counts."""
@@ -48,59 +43,62 @@ class Ordered:
 
 
 def rank(saliency: Map) -> Int[Tensor, "h w"]:
-    """Count the pixels from the highest to the lowest; equal ones in reading order."""
+    """Rank the pixels from the highest to the lowest; equal ones in reading order."""
     order = torch.argsort(saliency.flatten(), descending=True, stable=True)
     ranks = torch.empty_like(order, dtype=torch.int32)
     ranks[order] = torch.arange(len(order), dtype=torch.int32, device=order.device)
     return ranks.reshape(saliency.shape)
 
 
-def curve(case: Case, ranks: Int[Tensor, "h w"], counts: Sequence[int], behind: Image, *, insert: bool = False) -> Scores:
-    """Score the image after each count of changes, in double precision; BudgetError where not all can be asked."""
-    many, device = len(counts), case.box.device
-    plan_passes(many, many, many, "a curve")
-    lot = Ordered(torch.tensor(counts, dtype=torch.int32, device=device), ranks.to(device).expand(many, -1, -1), insert)
-    asked = loop.score_masked(case.box, case.image, case.target, [lot], behind, least=many)
-    return torch.cat([scores.double().cpu() for _, _, scores in asked])
+def score_curve(
+    case: Case, ranks: Int[Tensor, "h w"], counts: Sequence[int], baseline: Image, *, insert: bool = False
+) -> Scores:
+    """Score the image after each count of changed pixels, in double precision; BudgetError where not all are allowed."""
+    stages, device = len(counts), case.box.device
+    plan_passes(stages, stages, stages, "a curve")
+    thresholds = torch.tensor(counts, dtype=torch.int32, device=device)
+    lot = OrderedMasks(thresholds, ranks.to(device).expand(stages, -1, -1), insert)
+    parts = loop.score_masked(case.box, case.image, case.target, [lot], baseline, least=stages)
+    return torch.cat([scores.double().cpu() for _, _, scores in parts])
 
 
-def walk(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> MeasureResult:
+def measure_area(case: Case, protocol: Protocol, step: int | None, *, insert: bool) -> MeasureResult:
     """Delete the image's pixels in the order of the map, or insert them, and return the area under the score."""
     if not bool(torch.isfinite(case.saliency).all()):
         return MeasureResult(float("nan"))
     pixels = case.saliency.numel()
-    wide = step or STEP[protocol] or -(-pixels // 20)
-    counts = [*range(0, pixels, wide), pixels]
-    behind = start(protocol, case.image, case.box) if insert else fill.make_fill("mean", case.box, case.image)
-    scores = curve(case, rank(case.saliency), counts, behind, insert=insert)
-    even = torch.linspace(0, 1, len(counts), dtype=torch.float64)  # RISE's code gives a last, shorter step as much
-    x = torch.tensor(counts, dtype=torch.float64) / pixels if protocol == "torchcam" else even
+    step_size = step or STEP[protocol] or -(-pixels // 20)
+    counts = [*range(0, pixels, step_size), pixels]
+    baseline = make_start(protocol, case.image, case.box) if insert else fill.make_fill("mean", case.box, case.image)
+    scores = score_curve(case, rank(case.saliency), counts, baseline, insert=insert)
+    evenly = torch.linspace(0, 1, len(counts), dtype=torch.float64)  # RISE's code gives a last, shorter step as much
+    x = torch.tensor(counts, dtype=torch.float64) / pixels if protocol == "torchcam" else evenly
     return MeasureResult(float(torch.trapezoid(scores, x)), {"curve": {"x": x.tolist(), "y": scores.tolist()}})
 
 
-def start(protocol: Protocol, image: Image, box: BlackBox) -> Image:
-    """Return the image that insertion begins with."""
-    middle = fill.make_fill("mean", box, image)
+def make_start(protocol: Protocol, image: Image, box: BlackBox) -> Image:
+    """Make the image that insertion begins with."""
+    mean_colour = fill.make_fill("mean", box, image)
     if protocol == "torchcam":
-        return middle
+        return mean_colour
     if protocol == "rise-2018":
-        return smooth(image - middle, kernel(), "constant") + middle
+        return smooth(image - mean_colour, make_kernel(), "constant") + mean_colour
     if min(image.shape[-2:]) < 26:
         side = min(image.shape[-2:])
         raise SettingError(f"expected an image of 26 pixels a side or more for blur-51, got {side}: take rise-2018")
-    line = torch.arange(-25, 26, dtype=torch.float64)
-    return smooth(image, torch.softmax(-(line**2) / (2 * 50**2), 0), "reflect")
+    offsets = torch.arange(-25, 26, dtype=torch.float64)
+    return smooth(image, torch.softmax(-(offsets**2) / (2 * 50**2), 0), "reflect")
 
 
 def smooth(image: Image, axis: Float[Tensor, " k"], border: Literal["constant", "reflect"]) -> Image:
     """Convolve along both axes; beyond the border is zero, or the image mirrored."""
-    ready, wide = axis.to(image), len(axis) // 2
-    padded = functional.pad(image[:, None], (wide,) * 4, mode=border)
-    return functional.conv2d(functional.conv2d(padded, ready.reshape(1, 1, -1, 1)), ready.reshape(1, 1, 1, -1))[:, 0]
+    kernel, radius = axis.to(image), len(axis) // 2
+    padded = functional.pad(image[:, None], (radius,) * 4, mode=border)
+    return functional.conv2d(functional.conv2d(padded, kernel.reshape(1, 1, -1, 1)), kernel.reshape(1, 1, 1, -1))[:, 0]
 
 
 @cache
-def kernel() -> Float[Tensor, " 11"]:
-    """Return one axis of RISE's kernel, summing to 1."""
+def make_kernel() -> Float[Tensor, " 11"]:
+    """Make one axis of RISE's kernel, summing to 1."""
     axis = torch.tensor(_AXIS, dtype=torch.float64)
     return axis / axis.sum()

@@ -29,8 +29,8 @@ def impute_linear(image: Image, removed: Bool[Tensor, "n h w"], empty: tuple[flo
 
     Works on the CPU, where float32 is float32, one set after the other, which stays in its cache.
     """
-    ready = image.cpu()
-    return torch.stack([_fill(ready, each, ready.new_tensor(empty)) for each in removed.cpu()]).to(image)
+    source = image.cpu()
+    return torch.stack([_fill(source, each, source.new_tensor(empty)) for each in removed.cpu()]).to(image)
 
 
 def _fill(image: Image, removed: Region, empty: Float[Tensor, " 3"]) -> Image:
@@ -38,69 +38,70 @@ def _fill(image: Image, removed: Region, empty: Float[Tensor, " 3"]) -> Image:
         return empty[:, None, None].expand_as(image)
     grid = _Grid(removed.float())
     known = image[:, ~removed].double().mean(1)[:, None, None]
-    found = torch.where(removed, known, image)[:, None]
+    solution = torch.where(removed, known, image)[:, None]
     for _ in range(ROUNDS):
-        more = _correction(grid, -grid.strain(found).float())  # what is left to do, told in double precision
-        found = found + more
-        if float(more.abs().max()) < CLOSE:
+        correction = _solve(grid, -grid.apply(solution).float())  # of the residual in double precision
+        solution = solution + correction
+        if float(correction.abs().max()) < CLOSE:
             break
-    return found[:, 0].to(image)
+    return solution[:, 0].to(image)
 
 
-def _correction(grid: _Grid, left: Planes) -> Planes:
+def _solve(grid: _Grid, residual: Planes) -> Planes:
     """Solve by conjugate gradients in single precision."""
-    found = step = torch.zeros_like(left)
-    before = 1.0
+    solution = step = torch.zeros_like(residual)
+    previous = 1.0
     for _ in range(STEPS):
-        wanted = grid.cycle(left)
-        if float(wanted.abs().max()) < CLOSE / 10:  # a cycle nearly solves, so this is nearly the error
+        direction = grid.cycle(residual)
+        if float(direction.abs().max()) < CLOSE / 10:  # a cycle nearly solves, so this is nearly the error
             break
-        now = float((left * wanted).sum())
-        step = wanted + now / before * step
-        pull = grid.strain(step)
-        length = now / float((step * pull).sum())
-        found, left, before = found + length * step, left - length * pull, now
-    return found
+        current = float((residual * direction).sum())
+        step = direction + current / previous * step
+        product = grid.apply(step)
+        length = current / float((step * product).sum())
+        solution, residual, previous = solution + length * step, residual - length * product, current
+    return solution
 
 
 class _Grid:
-    """The equations on a grid, and on a coarser one, where four unknown pixels make a coarse one."""
+    """The equations on a grid, and on a coarser one, where four unknown pixels make one."""
 
     def __init__(self, unknown: Float[Tensor, "h w"]) -> None:
         self.unknown = unknown[None, None]
         self.sums = _sum_neighbours(torch.ones_like(self.unknown))
-        self.own = self.sums - 4
+        self.diagonal = self.sums - 4
         self.odd = (0, unknown.shape[1] % 2, 0, unknown.shape[0] % 2)
         self.coarse: _Grid | None = None
-        inner = 1 - functional.max_pool2d(1 - self.unknown, 2) if min(unknown.shape) >= 4 else torch.zeros(1)
-        if bool(inner.any()):
-            self.coarse = _Grid(inner[0, 0])
-            odd, ones = (self.odd[3], self.odd[1]), torch.ones_like(inner)
+        unknown_blocks = 1 - functional.max_pool2d(1 - self.unknown, 2) if min(unknown.shape) >= 4 else torch.zeros(1)
+        if bool(unknown_blocks.any()):
+            self.coarse = _Grid(unknown_blocks[0, 0])
+            odd, ones = (self.odd[3], self.odd[1]), torch.ones_like(unknown_blocks)
             self.share = self.unknown / functional.conv_transpose2d(ones, ENLARGE, None, 2, 1, odd)
 
-    def strain(self, values: Planes) -> Planes:
-        """Say how far each unknown pixel is from the weighted mean of its neighbours, in twelfths."""
+    def apply(self, values: Planes) -> Planes:
+        """Compute the difference of each unknown pixel from the weighted mean of its neighbours, in twelfths."""
         return (self.sums * values).sub_(_sum_neighbours(values)).mul_(self.unknown)
 
-    def cycle(self, left: Planes) -> Planes:
+    def cycle(self, residual: Planes) -> Planes:
         """Solve roughly: smooth, correct on the coarser grid, smooth."""
-        values = left / self.own
+        values = residual / self.diagonal
         if self.coarse is None:
             for _ in range(8):
-                values = self._smooth(values, left)
+                values = self._smooth(values, residual)
             return values
-        less = functional.conv2d((left - self.strain(values)).mul_(self.share), ENLARGE, stride=2, padding=1)
-        more = functional.interpolate(self.coarse.cycle(less * self.coarse.unknown), scale_factor=2, mode="bilinear")
+        restricted = functional.conv2d((residual - self.apply(values)).mul_(self.share), ENLARGE, stride=2, padding=1)
+        coarse = self.coarse.cycle(restricted * self.coarse.unknown)
+        correction = functional.interpolate(coarse, scale_factor=2, mode="bilinear")
         if any(self.odd):
-            more = functional.pad(more, self.odd, mode="replicate")
-        return self._smooth(torch.addcmul(values, more, self.unknown), left)
+            correction = functional.pad(correction, self.odd, mode="replicate")
+        return self._smooth(torch.addcmul(values, correction, self.unknown), residual)
 
-    def _smooth(self, values: Planes, left: Planes) -> Planes:
-        return (left - self.strain(values)).div_(self.own).add_(values)
+    def _smooth(self, values: Planes, residual: Planes) -> Planes:
+        return (residual - self.apply(values)).div_(self.diagonal).add_(values)
 
 
 def _sum_neighbours(values: Planes) -> Planes:
     """Sum over each pixel's 3×3 neighbours with the weights 1 2 1, 2 4 2, 1 2 1: exact where the values are few-digit."""
-    wide = functional.pad(values, (1, 1, 1, 1))
-    rows = torch.add(wide[..., :-2], wide[..., 2:]).add_(wide[..., 1:-1], alpha=2)
+    padded = functional.pad(values, (1, 1, 1, 1))
+    rows = torch.add(padded[..., :-2], padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
     return torch.add(rows[..., :-2, :], rows[..., 2:, :]).add_(rows[..., 1:-1, :], alpha=2)

@@ -1,4 +1,4 @@
-"""The levels of a map: brought to 0…1, its highest pixels, and each of its values as a threshold for a truth."""
+"""The levels of a map: scaled to 0…1, its highest pixels, and each of its values as a threshold for a truth."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience.engine import maps
 from salience.types import Map, Region
 
 
 def scale(saliency: Map) -> Map:
-    """Bring a map to 0…1: (map − min) / (max − min). A flat map has no levels and becomes NaN."""
-    low, high = saliency.double().aminmax()
-    return (saliency - low) / (high - low)
+    """Scale a map to 0…1: (map − min) / (max − min). A flat map has no levels and becomes NaN."""
+    stretched = maps.stretch(saliency)
+    return stretched / stretched.max()  # by 1, or 0 / 0
 
 
-def thresholds(saliency: Map, truth: Region) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+def count_by_threshold(saliency: Map, truth: Region) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
     """Count for each value of the map, the highest first, the pixels that reach it and those of them in the truth."""
     values, order = saliency.flatten().sort(descending=True)
     last = torch.cat([values[1:] != values[:-1], torch.ones_like(truth.flatten()[:1])])  # equal pixels come together

@@ -1,4 +1,4 @@
-"""What the score becomes when the image is shown through a mask that its map makes."""
+"""The score of the image under a mask that is made of its map."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Protocol = Literal[
 
 @dataclass(frozen=True)
 class Rule:
-    """What of the image stays, what the rest shows, and which score is read."""
+    """Which mask a map becomes, what masked-out pixels show, and which score is taken."""
 
     keep: Callable[[Map], Map]
     fill: str = "mean"
@@ -43,10 +43,10 @@ def keep_highest(saliency: Map, share: float) -> Map:
     return maps.mark_top(saliency, round(share * saliency.numel())).double()
 
 
-def _keep_above(saliency: Map, place: int) -> Map:
-    """Keep the scaled values above the one at this place from below; what ties with it goes."""
-    soft = scale(saliency)
-    return soft * (soft > soft.flatten().kthvalue(place).values)
+def _keep_above(saliency: Map, rank: int) -> Map:
+    """Keep the scaled values above the one at this rank from below; ties with it become 0."""
+    scaled = scale(saliency)
+    return scaled * (scaled > scaled.flatten().kthvalue(rank).values)
 
 
 RULES: dict[Protocol, Rule] = {
@@ -62,7 +62,7 @@ RULES: dict[Protocol, Rule] = {
 }
 
 
-def masked_score(case: Case, protocol: Protocol) -> tuple[float, float] | None:
+def score_masked_image(case: Case, protocol: Protocol) -> tuple[float, float] | None:
     """Score the image before and after, by a protocol; None where a flat map gives no mask."""
     rule = RULES[protocol]
     mask = rule.keep(case.saliency)
@@ -72,26 +72,26 @@ def masked_score(case: Case, protocol: Protocol) -> tuple[float, float] | None:
         if not isinstance(case.box, OpenBox):
             raise SettingError(f"expected a box with logits for {protocol}, got {case.box.name}: take another protocol")
         case = replace(case, box=case.box.with_logits())
-    return score_through(case, mask, rule.fill)
+    return score_mask(case, mask, rule.fill)
 
 
-def score_through(case: Case, mask: Map, show: str) -> tuple[float, float]:
-    """Score the image whole and through a mask: two passes."""
+def score_mask(case: Case, mask: Map, fill_name: str) -> tuple[float, float]:
+    """Score the image without and with a mask: two passes."""
     lot = masks.FullMasks(torch.stack([torch.ones_like(mask), mask]))
-    behind = fill.make_fill(show, case.box, case.image)
-    asked = loop.score_masked(case.box, case.image, case.target, [lot], behind, least=2)
-    before, after = torch.cat([scores for _, _, scores in asked]).tolist()
+    baseline = fill.make_fill(fill_name, case.box, case.image)
+    scored = loop.score_masked(case.box, case.image, case.target, [lot], baseline, least=2)
+    before, after = torch.cat([scores for _, _, scores in scored]).tolist()
     return before, after
 
 
-def relative_score(case: Case, mask: Map) -> MeasureResult:
-    """Give the score through a mask over the mean colour as a part of the whole image's score."""
-    before, after = score_through(case, mask, "mean")
+def score_mask_relatively(case: Case, mask: Map) -> MeasureResult:
+    """Divide the score under a mask over the mean colour by the image's own score."""
+    before, after = score_mask(case, mask, "mean")
     return MeasureResult(after / before if before > 0 else float("nan"), {"before": before, "after": after})
 
 
-def default_share(share: float | None) -> float:
-    """Return the share of the pixels that is meant: a tenth unless another is given."""
+def choose_share(share: float | None) -> float:
+    """Return the share of the pixels: a tenth unless another is given."""
     if share is not None and not 0 < share < 1:
         raise SettingError(f"expected 0 < share < 1, got {share:g}: give 0.1 for a tenth of the pixels")
     return 0.1 if share is None else share

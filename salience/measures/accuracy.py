@@ -17,14 +17,14 @@ from salience.types import IMAGE, Images
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Say whether the target is the likeliest class: 1 or 0; the mean over pictures is the accuracy. No map is looked at.
+    """Say whether the target is the likeliest class: 1 or 0; the mean over pictures is the accuracy. The map is not used.
 
     accuracy = [argmax f(x̃) = target]
 
     It stands beside measures of maps where classifiers are compared, with `target = "label"`. "clean": x̃ is the image.
     "noise": the share of ten copies with normal noise of `sigma`, cut to 0…1. "pgd": x̃ is the worst image within
-    `epsilon` of each pixel that ten steps of 2.5 ε / 10 find, uphill in the target's −log probability, from a start drawn
-    evenly.
+    `epsilon` of each pixel that ten steps of 2.5 ε / 10 find, uphill in the target's −log probability, from a uniformly
+    random start.
 
     Range 0 to 1. NaN where the target is no single class. Cost: 1 pass, 10, or 11 of them and 10 backward.
 
@@ -43,33 +43,33 @@ class Accuracy:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Only an attack looks inside."""
+        """Only an attack needs gradients."""
         return ("gradients",) if self.protocol == "pgd" else ()
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if not isinstance(case.target, int):
             return MeasureResult(float("nan"))
-        rows = score_batch(case.box, self.shown(case, case.target))
+        rows = score_batch(case.box, self.make_images(case, case.target))
         return MeasureResult(float((rows.argmax(1) == case.target).float().mean()))
 
-    def shown(self, case: Case, target: int) -> Images:
-        """Make what the box is shown."""
+    def make_images(self, case: Case, target: int) -> Images:
+        """Make the images that the box scores."""
         image = case.image[None].to(case.box.device)
-        chances = seeding.generator(self.seed, "accuracy", self.protocol)
+        generator = seeding.generator(self.seed, "accuracy", self.protocol)
         if self.protocol == "noise":
-            drawn = torch.randn(10, *case.image.shape, generator=chances)
-            return (image + self.sigma * drawn.to(image)).clamp(0, 1)
+            noise = torch.randn(10, *case.image.shape, generator=generator)
+            return (image + self.sigma * noise.to(image)).clamp(0, 1)
         if self.protocol == "pgd":
-            start = (2 * torch.rand(case.image.shape, generator=chances) - 1).to(image)
-            return self.attacked(case, image, (image + self.epsilon * start).clamp(0, 1), target)
+            start = (2 * torch.rand(case.image.shape, generator=generator) - 1).to(image)
+            return self.attack(case, image, (image + self.epsilon * start).clamp(0, 1), target)
         return image
 
-    def attacked(self, case: Case, image: Images, start: Images, target: int) -> Images:
-        """Walk uphill within the bounds."""
-        found = start
+    def attack(self, case: Case, image: Images, start: Images, target: int) -> Images:
+        """Take ten steps up the loss, within the bounds."""
+        moved = start
         for _ in range(10):
-            ((_, _, reading),) = introspect(case.box, found, [target], [IMAGE], "log-probability")  # type: ignore[arg-type]  # "gradients" is needed
-            moved = found - 0.25 * self.epsilon * reading.gradients[IMAGE].sign().to(found)
-            found = torch.maximum(torch.minimum(moved, image + self.epsilon), image - self.epsilon).clamp(0, 1)
-        return found
+            ((_, _, result),) = introspect(case.box, moved, [target], [IMAGE], "log-probability")  # type: ignore[arg-type]  # "gradients" is needed
+            step = moved - 0.25 * self.epsilon * result.gradients[IMAGE].sign().to(moved)
+            moved = torch.maximum(torch.minimum(step, image + self.epsilon), image - self.epsilon).clamp(0, 1)
+        return moved

@@ -17,7 +17,7 @@ from salience.types import BlackBox
 class Agreement:
     """Compare the map with the one that a reference method makes of the same case.
 
-    agreement = likeness(saliency, reference(box, image, target))
+    agreement = similarity(saliency, reference(box, image, target))
 
     "spearman" is the correlation of the ranks of all pixels, "ssim" the structural similarity of both maps scaled to
     0…1 (11×11 Gaussian, σ = 1.5), "top-k" the intersection over union of the highest tenths. Two methods may agree
@@ -34,7 +34,7 @@ class Agreement:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Say what the reference asks of a box."""
+        """Need what the reference needs of a box."""
         return () if registry.need_of(registry.find_method(self.reference)) is BlackBox else ("gradients",)
 
     def __call__(self, case: Case) -> MeasureResult:

@@ -13,13 +13,13 @@ from salience.errors import SettingError
 
 @dataclass(frozen=True)
 class Cost:
-    """Say what the map cost.
+    """Return the cost of the map.
 
     cost = passes, seconds or bytes spent on one map
 
     "passes" counts the images that the box was shown, each forward pass as one. "seconds" is the time of the whole
     call on the machine that made the map. "memory" is the peak in bytes above what was there before; not defined
-    where nobody looked.
+    where it was not measured.
 
     Range 0 and up. Cost: no pass.
     """
@@ -31,6 +31,6 @@ class Cost:
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if case.spent is None:
-            raise SettingError("expected a case that knows what its map cost, got none: leave the measure out")
+            raise SettingError("expected a case with the cost of its map, got none: leave the measure out")
         value = getattr(case.spent, self.protocol)
         return MeasureResult(float("nan") if value is None else float(value))

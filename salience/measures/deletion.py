@@ -40,4 +40,4 @@ class Deletion:
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        return _curves.walk(case, self.protocol, self.step, insert=False)
+        return _curves.measure_area(case, self.protocol, self.step, insert=False)

@@ -13,12 +13,12 @@ from salience.measures._levels import scale
 
 @dataclass(frozen=True)
 class Energy:
-    """Say which part of the map lies on the object.
+    """Compute the share of the map that lies on the object.
 
     energy = Σ over the object's pixels of S / Σ over all pixels of S
 
     "score-cam": S is the map in 0…1, (map − min) / (max − min), so that an offset changes nothing. "sise": S is the
-    map as it is, which must not go below 0 (SISE, AAAI 2021: its maps begin at 0 anyhow). A map without meaning gets
+    map as it is, which must not go below 0 (SISE, AAAI 2021: its maps begin at 0). A map without meaning gets
     the object's share of the image: read it beside that.
 
     Range 0 to 1. NaN without an object, where S sums to 0, for a flat map under "score-cam" and for a map with

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from typing_extensions import Doc
 
 from salience.case import Better, Case, MeasureResult, Need
-from salience.measures._masked_score import Protocol, masked_score
+from salience.measures._masked_score import Protocol, score_masked_image
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Increase:
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        scores = masked_score(case, self.protocol)
+        scores = score_masked_image(case, self.protocol)
         if scores is None:
             return MeasureResult(float("nan"))
         before, after = scores

@@ -22,13 +22,13 @@ LOT = 32  # perturbations that share one address
 
 @dataclass(frozen=True)
 class Infidelity:
-    """Perturb the image: what the map loses should be what the score loses.
+    """Perturb the image: the sum of the map over what is removed should be the drop of the score.
 
     infidelity = E[(β Iᵀ S − (f(x) − f(x − I)))²],    β = E[Iᵀ S (f(x) − f(x − I))] / E[(Iᵀ S)²]
 
     "square-removal" shows the mean colour x̄ in one square, whose side is 1 pixel to a quarter of the image's and whose
-    place is anywhere inside, all equally likely; Iᵀ S is the sum of the map over the square, as maps here say what a
-    pixel is worth, not its gradient. "gaussian" is the paper's noisy baseline: I = x − (x̄ + ε), ε ~ N(0, 0.2²) for every
+    place is anywhere inside, all equally likely; Iᵀ S is the sum of the map over the square, as maps here are
+    attributions, not gradients. "gaussian" is the paper's noisy baseline: I = x − (x̄ + ε), ε ~ N(0, 0.2²) for every
     pixel and channel, and Iᵀ S counts a pixel's value once a channel. Both take 200 perturbations. β is the factor
     that fits best, so the scale of the map does not matter; `scaled=false` takes the map as it is, β = 1.
 
@@ -49,37 +49,37 @@ class Infidelity:
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        whole = loop.score_image(case.box, case.image, case.target)
-        steps = self._squares if self.protocol == "square-removal" else self._noises
+        image_score = loop.score_image(case.box, case.image, case.target)
+        steps = self._remove_squares if self.protocol == "square-removal" else self._add_noise
         products, scores = (torch.cat(each) for each in zip(*steps(case), strict=True))
-        lost = whole - scores
+        drops = image_score - scores
         size = float(products @ products)
-        factor = (float(products @ lost) / size if size > 0 else 0.0) if self.scaled else 1.0
-        value = float((factor * products - lost).square().mean())
-        return MeasureResult(value, {"map": products.tolist(), "score": lost.tolist(), "factor": factor})
+        factor = (float(products @ drops) / size if size > 0 else 0.0) if self.scaled else 1.0
+        value = float((factor * products - drops).square().mean())
+        return MeasureResult(value, {"map": products.tolist(), "score": drops.tolist(), "factor": factor})
 
-    def _squares(self, case: Case) -> Iterator[tuple[Products, Products]]:
+    def _remove_squares(self, case: Case) -> Iterator[tuple[Products, Products]]:
         saliency = case.saliency.double().cpu().flatten()
-        lots = [squares(case.box.size, self.samples, self.seed)]
-        behind = fill.make_fill("mean", case.box, case.image)
-        for _, shown, scores in loop.score_masked(case.box, case.image, case.target, lots, behind):
-            yield (1 - shown.cpu().double()).flatten(1) @ saliency, scores.cpu().double()
+        lots = [sample_squares(case.box.size, self.samples, self.seed)]
+        baseline = fill.make_fill("mean", case.box, case.image)
+        for _, kept, scores in loop.score_masked(case.box, case.image, case.target, lots, baseline):
+            yield (1 - kept.cpu().double()).flatten(1) @ saliency, scores.cpu().double()
 
-    def _noises(self, case: Case) -> Iterator[tuple[Products, Products]]:
+    def _add_noise(self, case: Case) -> Iterator[tuple[Products, Products]]:
         mean = fill.make_fill("mean", case.box, case.image)
         for begin in range(0, self.samples, LOT):
-            source = seeding.generator(self.seed, "infidelity", "gaussian", begin // LOT)
+            generator = seeding.generator(self.seed, "infidelity", "gaussian", begin // LOT)
             shape = (min(LOT, self.samples - begin), *case.image.shape)
-            shown = mean + 0.2 * torch.randn(shape, generator=source).to(case.image)
-            removed = (case.image - shown).sum(1).cpu().double()
-            scores = loop.score_images(case.box, shown, case.target).cpu().double()
+            noisy = mean + 0.2 * torch.randn(shape, generator=generator).to(case.image)
+            removed = (case.image - noisy).sum(1).cpu().double()
+            scores = loop.score_images(case.box, noisy, case.target).cpu().double()
             yield torch.einsum("nhw,hw->n", removed, case.saliency.cpu().double()), scores
 
 
-def squares(size: tuple[int, int], samples: int, seed: int) -> masks.Windows:
-    """Draw squares of all sides from 1 to a quarter of the image's, anywhere inside it."""
+def sample_squares(size: tuple[int, int], samples: int, seed: int) -> masks.Windows:
+    """Sample squares of all sides from 1 to a quarter of the image's, anywhere inside it."""
     height, width = size
-    drawn = torch.rand(samples, 3, generator=seeding.generator(seed, "infidelity", "squares"), dtype=torch.float64)
-    side = 1 + (drawn[:, 0] * max(1, min(size) // 4)).long()
-    top, left = ((drawn[:, axis] * (length - side + 1)).long() for axis, length in ((1, height), (2, width)))
+    uniform = torch.rand(samples, 3, generator=seeding.generator(seed, "infidelity", "squares"), dtype=torch.float64)
+    side = 1 + (uniform[:, 0] * max(1, min(size) // 4)).long()
+    top, left = ((uniform[:, axis] * (length - side + 1)).long() for axis, length in ((1, height), (2, width)))
     return masks.Windows(torch.stack([top, top + side, left, left + side], dim=1), size)

@@ -41,4 +41,4 @@ class Insertion:
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        return _curves.walk(case, self.protocol, self.step, insert=True)
+        return _curves.measure_area(case, self.protocol, self.step, insert=True)

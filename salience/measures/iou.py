@@ -9,7 +9,7 @@ from typing_extensions import Doc
 
 from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps
-from salience.measures._levels import thresholds
+from salience.measures._levels import count_by_threshold
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,6 @@ class Iou:
             return MeasureResult(
                 maps.intersection_over_union(maps.mark_top(case.saliency, round(0.2 * case.saliency.numel())), case.place)
             )
-        marked, hits = thresholds(case.saliency, case.place)
-        found = hits / (marked + case.place.sum() - hits)
-        return MeasureResult(float(found.max()), {"share": float(marked[found.argmax()]) / case.saliency.numel()})
+        marked, hits = count_by_threshold(case.saliency, case.place)
+        ious = hits / (marked + case.place.sum() - hits)
+        return MeasureResult(float(ious.max()), {"share": float(marked[ious.argmax()]) / case.saliency.numel()})

@@ -18,34 +18,34 @@ class MaxSensitivity:
 
     sensitivity = max over x' with |x' − x|∞ ≤ r of ‖S(x') − S(x)‖₂ / ‖S(x)‖₂
 
-    "relative" is this over 10 images x' drawn uniformly from the ball of r = 0.02, as Captum takes them. "absolute"
+    "relative" is this over 10 images x' sampled uniformly from the ball of r = 0.02, as Captum takes them. "absolute"
     leaves out the division, as the paper's definition does; it depends on the scale of the map, so compare only maps
     of one method and one box with it. Pixels are 0…1 and may leave that range. Captum's r is in the units of what the
     network sees: there the same ball is r / std wide.
 
     "relative" is not defined for a map of zeros. Range 0 and up. Cost: the method's, 10 times.
 
-    Departs from the paper: a maximum over few draws is below the one over the ball.
+    Departs from the paper: a maximum over few samples is below the one over the ball.
     """
 
     protocol: Annotated[Literal["relative", "absolute"], Doc("whether the change is divided by the size of the map")] = (
         "relative"
     )
-    draws: Annotated[int, Doc("images drawn")] = 10
+    samples: Annotated[int, Doc("images sampled")] = 10
     radius: Annotated[float, Doc("of the ball")] = 0.02
-    seed: Annotated[int, Doc("of the draws")] = 0
+    seed: Annotated[int, Doc("of the samples")] = 0
     better: ClassVar[Better] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ("method",)
 
     def __post_init__(self) -> None:
-        validate.expect_between("draws", self.draws, 1, None)
+        validate.expect_between("samples", self.samples, 1, None)
         validate.expect_between("radius", self.radius, 0, None, open_ends=True)
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         values = []
-        for draw in range(self.draws):
-            step = torch.rand(case.image.shape, generator=seeding.generator(self.seed, "max-sensitivity", draw)) * 2 - 1
+        for number in range(self.samples):
+            step = torch.rand(case.image.shape, generator=seeding.generator(self.seed, "max-sensitivity", number)) * 2 - 1
             other = case.again(case.box, case.image + self.radius * step.to(case.image), case.target, None)
             values.append(similarity.relative_change(case.saliency, other, relative=self.protocol == "relative"))
         return MeasureResult(max(values), {"values": values})

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from typing_extensions import Doc
 
 from salience.case import Better, Case, MeasureResult, Need
-from salience.measures._masked_score import default_share, keep_highest, relative_score
+from salience.measures._masked_score import choose_share, keep_highest, score_mask_relatively
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Necessity:
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
-        default_share(self.share)
+        choose_share(self.share)
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
-        return relative_score(case, 1 - keep_highest(case.saliency, default_share(self.share)))
+        return score_mask_relatively(case, 1 - keep_highest(case.saliency, choose_share(self.share)))

@@ -9,7 +9,7 @@ import torch
 from typing_extensions import Doc
 
 from salience.case import Better, Case, MeasureResult, Need
-from salience.measures._levels import thresholds
+from salience.measures._levels import count_by_threshold
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,6 @@ class PixelPrecision:
         """Measure one case."""
         if not bool(case.place.any()):
             return MeasureResult(float("nan"))
-        marked, hits = thresholds(case.saliency, case.place)
+        marked, hits = count_by_threshold(case.saliency, case.place)
         recall = hits / hits[-1]
         return MeasureResult(float((torch.diff(recall, prepend=recall.new_zeros(1)) * hits / marked).sum()))

@@ -18,8 +18,8 @@ from salience.engine.query import loop
 from salience.measures import _curves, _impute
 from salience.types import BlackBox, Image, Images, Map, Probabilities, Scores
 
-Way = Literal["morf", "lerf"]
-WAYS: Mapping[str, tuple[Way, ...]] = {
+Order = Literal["morf", "lerf"]
+ORDERS: Mapping[str, tuple[Order, ...]] = {
     "morf-2022": ("morf",),
     "lerf-2022": ("lerf",),
     "combined-2022": ("morf", "lerf"),
@@ -30,10 +30,10 @@ WAYS: Mapping[str, tuple[Way, ...]] = {
 
 @dataclass(frozen=True)
 class Road:
-    """Remove pixels so that the hole does not betray itself, and see whether the class survives.
+    """Remove pixels without an artefact at the hole's edge, and see whether the class stays the likeliest.
 
     filled_d = image, the share d of its pixels removed: each the weighted mean of its eight neighbours (1/6 at an edge,
-    1/12 at a corner), plus noise of σ = 0.01 in the box's normalised space (in 0…1 for a box that tells no std)
+    1/12 at a corner), plus noise of σ = 0.01 in the box's normalised space (in 0…1 for a box without a std)
 
     "morf-2022" removes the most relevant first: mean over d = 0.1, 0.2 … 0.9 of [argmax f(filled_d) = target], which
     over pictures is the mean accuracy; lower is better. "lerf-2022" removes the least relevant first; higher is better.
@@ -70,30 +70,30 @@ class Road:
         if not bool(torch.isfinite(case.saliency).all()) or not (combined or isinstance(case.target, int)):
             return MeasureResult(float("nan"))
         levels = (0.1, 0.3, 0.5, 0.7) if ptame else tuple(number / 10 for number in range(1, 10))
-        read: dict[str, list[float]] = {}
-        for way in WAYS[self.protocol]:
-            removed = torch.stack([mark_removed(case.saliency, level, way, ties=ptame) for level in levels])
-            scores, agreed = ask_once(case, self.filled(case, removed, way))
-            read |= {f"{way} score": scores, f"{way} agreement": agreed}
-        evidence = {name: {"x": list(levels), "y": values} for name, values in read.items() if values}
+        curves: dict[str, list[float]] = {}
+        for order in ORDERS[self.protocol]:
+            removed = torch.stack([mark_removed(case.saliency, level, order, ties=ptame) for level in levels])
+            scores, agreed = score_and_compare(case, self.fill_removed(case, removed, order))
+            curves |= {f"{order} score": scores, f"{order} agreement": agreed}
+        evidence = {name: {"x": list(levels), "y": values} for name, values in curves.items() if values}
         if combined:
-            return MeasureResult((fmean(read["lerf score"]) - fmean(read["morf score"])) / 2, evidence)
+            return MeasureResult((fmean(curves["lerf score"]) - fmean(curves["morf score"])) / 2, evidence)
         if ptame:
             x, y = torch.tensor([[0, *levels, 1], [1, *agreed, 0]], dtype=torch.float64)
             return MeasureResult(float(torch.trapezoid(y, x)), evidence)
         return MeasureResult(fmean(agreed), evidence)
 
-    def filled(self, case: Case, removed: Bool[Tensor, "n h w"], way: Way) -> Images:
+    def fill_removed(self, case: Case, removed: Bool[Tensor, "n h w"], order: Order) -> Images:
         """Impute, and add noise where something was removed."""
         images = _impute.impute_linear(case.image, removed, case.box.mean)
-        size = 0.01 if self.noise is None else self.noise
-        drawn = torch.randn(images.shape, generator=seeding.generator(self.seed, "road", way)).to(images)
-        return images + size * find_deviation(case.box, case.image) * drawn * removed[:, None].to(images)
+        sigma = 0.01 if self.noise is None else self.noise
+        noise = torch.randn(images.shape, generator=seeding.generator(self.seed, "road", order)).to(images)
+        return images + sigma * find_deviation(case.box, case.image) * noise * removed[:, None].to(images)
 
 
-def mark_removed(saliency: Map, level: float, way: Way, *, ties: bool) -> Bool[Tensor, "h w"]:
+def mark_removed(saliency: Map, level: float, order: Order, *, ties: bool) -> Bool[Tensor, "h w"]:
     """Mark the share of pixels to remove; with `ties`, also those that equal the last one."""
-    signed = saliency if way == "morf" else -saliency
+    signed = saliency if order == "morf" else -saliency
     ranks = _curves.rank(signed)
     count = round(level * saliency.numel())
     if not ties:
@@ -101,18 +101,18 @@ def mark_removed(saliency: Map, level: float, way: Way, *, ties: bool) -> Bool[T
     return signed >= signed[ranks == max(1, int(level * saliency.numel())) - 1]
 
 
-def ask_once(case: Case, images: Images) -> tuple[list[float], list[float]]:
-    """Ask the box once: the target's score of each image, and 1 where the target, if it is a class, is the likeliest."""
+def score_and_compare(case: Case, images: Images) -> tuple[list[float], list[float]]:
+    """Score each image once: the target's score, and 1 where the target, if it is a class, is the likeliest."""
     likeliest: list[int] = []
 
-    def noted(probabilities: Probabilities) -> Scores:
+    def record(probabilities: Probabilities) -> Scores:
         likeliest.extend(probabilities.argmax(1).tolist())
         return target.pick(case.target, probabilities)
 
-    scores: list[float] = loop.score_images(case.box, images, noted).tolist()
+    scores: list[float] = loop.score_images(case.box, images, record).tolist()
     return scores, [float(each == case.target) for each in likeliest if isinstance(case.target, int)]
 
 
 def find_deviation(box: BlackBox, image: Image) -> Float[Tensor, "3 1 1"]:
-    """Return the deviation of each channel that a box divides by, 1 for a box that tells none."""
+    """Return the standard deviation of each channel that a box divides by, 1 where it has none."""
     return image.new_tensor(box.preparation.std if box.preparation else (1.0, 1.0, 1.0))[:, None, None]

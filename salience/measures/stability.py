@@ -18,11 +18,11 @@ from salience.types import Map
 
 @dataclass(frozen=True)
 class Stability:
-    """Ask the method again, of an image that looks the same or with another seed: the map should stay.
+    """Explain again, an image that looks the same or with another seed: the map should stay.
 
-    stability = mean over draws of |S(x + η) − S(x)| / |S(x)|,    η ~ N(0, σ²)
+    stability = mean over samples of |S(x + η) − S(x)| / |S(x)|,    η ~ N(0, σ²)
 
-    "noise" is this, with 5 draws, σ = 0.05 where pixels are 0…1, and the target held fixed; lower is better.
+    "noise" is this, with 5 samples, σ = 0.05 where pixels are 0…1, and the target held fixed; lower is better.
     "noise-rank" takes Spearman's ρ of S(x + η) and S(x) in place of the relative change, for methods whose scale
     follows the score; higher is better. "seeds" leaves the image as it is and takes the mean ρ over the pairs of the
     maps of 3 seeds; higher is better, and it is 1 for a method without a seed.
@@ -30,20 +30,20 @@ class Stability:
     Not defined where a map is constant. Range: "noise" 0 and up, the others −1 to 1.
     Cost: the method's, 5 times, or 3 times for "seeds".
 
-    Departs from the paper: it takes the mean over noise that is drawn, not the largest ratio in a neighbourhood.
+    Departs from the paper: it takes the mean over random noise, not the largest ratio in a neighbourhood.
     Noisy pixels may leave 0…1.
     """
 
     protocol: Annotated[Literal["noise", "noise-rank", "seeds"], Doc("what changes, and how the maps are compared")] = (
         "noise"
     )
-    draws: Annotated[int | None, Doc("noisy images, or seeds")] = None
+    samples: Annotated[int | None, Doc("noisy images, or seeds")] = None
     sigma: Annotated[float, Doc("standard deviation of the noise")] = 0.05
     seed: Annotated[int, Doc('of the noise; the first seed for "seeds"')] = 0
     needs: ClassVar[tuple[Need, ...]] = ("method",)
 
     def __post_init__(self) -> None:
-        validate.expect_between("draws", self.draws, 2 if self.protocol == "seeds" else 1, None)
+        validate.expect_between("samples", self.samples, 2 if self.protocol == "seeds" else 1, None)
         validate.expect_between("sigma", self.sigma, 0, None, open_ends=True)
 
     @property
@@ -54,16 +54,16 @@ class Stability:
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""
         if self.protocol == "seeds":
-            seeds = range(self.seed, self.seed + (self.draws or 3))
-            found = [case.again(case.box, case.image, case.target, seed) for seed in seeds]
-            values = list(starmap(similarity.compare, combinations(found, 2)))
+            seeds = range(self.seed, self.seed + (self.samples or 3))
+            maps = [case.again(case.box, case.image, case.target, seed) for seed in seeds]
+            values = list(starmap(similarity.compare, combinations(maps, 2)))
         elif self.protocol == "noise-rank":
-            values = [similarity.compare(case.saliency, each) for each in self._noisy(case)]
+            values = [similarity.compare(case.saliency, each) for each in self._explain_noisy(case)]
         else:
-            values = [similarity.relative_change(case.saliency, each) for each in self._noisy(case)]
+            values = [similarity.relative_change(case.saliency, each) for each in self._explain_noisy(case)]
         return MeasureResult(fmean(values), {"values": values})
 
-    def _noisy(self, case: Case) -> Iterator[Map]:
-        for draw in range(self.draws or 5):
-            noise = torch.randn(case.image.shape, generator=seeding.generator(self.seed, "stability", draw))
+    def _explain_noisy(self, case: Case) -> Iterator[Map]:
+        for number in range(self.samples or 5):
+            noise = torch.randn(case.image.shape, generator=seeding.generator(self.seed, "stability", number))
             yield case.again(case.box, case.image + self.sigma * noise.to(case.image), case.target, None)

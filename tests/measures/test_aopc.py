@@ -31,7 +31,7 @@ def slow(places: list[list[tuple[int, int]]], colours: torch.Tensor) -> list[flo
 
 
 def test_regions_equal_their_definition_in_plain_loops() -> None:
-    """9×9 pixels from the top left, those at the border cut to 9×2, 2×9 and 2×2; by the map's mean; three fillings."""
+    """9×9 pixels from the top left, those at the border cut to 9×2, 2×9 and 2×2; by the map's mean; three samples."""
     grid = [(y, x) for y in range(0, SIDE, 9) for x in range(0, SIDE, 9)]
     places = [[(b, a) for b in range(y, min(y + 9, SIDE)) for a in range(x, min(x + 9, SIDE))] for y, x in grid]
     places.sort(key=lambda place: -np.mean([float(SALIENCY[at]) for at in place]))
@@ -39,7 +39,7 @@ def test_regions_equal_their_definition_in_plain_loops() -> None:
     for number in range(3):
         colours = torch.rand(3, SIDE, SIDE, generator=seeding.generator(7, "aopc", number)).double()
         curves.append(slow(places[:5], colours))
-    found = Aopc(steps=5, fillings=3, seed=7)(Case(curved(SIDE), IMAGE, 1, SALIENCY))
+    found = Aopc(steps=5, samples=3, seed=7)(Case(curved(SIDE), IMAGE, 1, SALIENCY))
     assert found.evidence["curve"]["y"] == pytest.approx(list(np.mean(curves, 0)), abs=1e-9)
     assert found.evidence["curve"]["x"] == [0, 1, 2, 3, 4, 5]
     assert found.value == pytest.approx(np.mean([curve[0] - each for curve in curves for each in curve]), abs=1e-9)
@@ -56,9 +56,9 @@ def test_pixels_equal_their_definition_in_plain_loops() -> None:
 
 
 def test_a_score_that_nothing_changes_has_lost_nothing() -> None:
-    """Zero, and the passes are those that the docstring tells: at most 100 regions, 10 fillings."""
+    """Zero, and the passes are those that the docstring says: at most 100 regions, 10 samples."""
     box, image = toy.load("constant", size=100), noise(3, 100, 100, dtype=torch.float32)
-    for measure, passes in ((Aopc(), 1010), (Aopc("scaat"), 10), (Aopc(steps=200, fillings=1), 145)):
+    for measure, passes in ((Aopc(), 1010), (Aopc("scaat"), 10), (Aopc(steps=200, samples=1), 145)):
         with start_run() as run:
             assert measure(Case(box, image, 0, image[0])).value == 0
         assert run.passes == passes
@@ -85,5 +85,5 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     """One sentence each."""
     with pytest.raises(SettingError, match="expected 1 ≤ steps, got 0"):
         specs.make_measure("aopc?steps=0")
-    with pytest.raises(SettingError, match="expected no fillings for scaat, which draws none, got 3: leave them out"):
-        specs.make_measure("aopc/scaat?fillings=3")
+    with pytest.raises(SettingError, match="expected no samples for scaat, which has one colour, got 3: leave them out"):
+        specs.make_measure("aopc/scaat?samples=3")

@@ -9,7 +9,7 @@ from salience.boxes import toy
 from salience.case import Case
 from salience.engine import seeding
 from salience.errors import SettingError
-from salience.measures.infidelity import Infidelity, squares
+from salience.measures.infidelity import Infidelity, sample_squares
 from salience.tasks.measure import measure_case
 from salience.types import Map
 from tests.helpers import curved, noise
@@ -30,7 +30,7 @@ def perturbed(protocol: str, samples: int) -> list[tuple[float, torch.Tensor]]:
         product, shown = 0.0, IMAGE.clone()
         if protocol == "gaussian":
             lot = torch.randn(min(32, samples), 3, 8, 8, generator=seeding.generator(0, "infidelity", "gaussian", 0))
-        edges = squares((8, 8), samples, 0).edges[number].tolist()
+        edges = sample_squares((8, 8), samples, 0).edges[number].tolist()
         for y in range(8):
             for x in range(8):
                 if protocol == "gaussian":
@@ -87,11 +87,11 @@ def test_a_map_of_zeros_misses_all_that_the_score_loses(protocol: str) -> None:
 
 def test_squares_lie_inside_and_have_every_side_up_to_a_quarter() -> None:
     """Also at the very borders; and fewer squares are the first of more."""
-    top, bottom, left, right = squares((40, 60), 3000, 0).edges.T
+    top, bottom, left, right = sample_squares((40, 60), 3000, 0).edges.T
     assert (top.min(), bottom.max(), left.min(), right.max()) == (0, 40, 0, 60)
     assert torch.equal(bottom - top, right - left)
     assert sorted(set((bottom - top).tolist())) == list(range(1, 11))
-    assert torch.equal(squares((40, 60), 10, 0).edges, squares((40, 60), 3000, 0).edges[:10])
+    assert torch.equal(sample_squares((40, 60), 10, 0).edges, sample_squares((40, 60), 3000, 0).edges[:10])
 
 
 @both

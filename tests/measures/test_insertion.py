@@ -57,7 +57,7 @@ def test_the_kernel_of_rise_is_an_impulse_through_scipys_filter() -> None:
     """σ = 5 on 11 pixels, mirrored at the border: nearly flat, and not a truncated Gaussian."""
     impulse = np.zeros((11, 11))
     impulse[5, 5] = 1
-    known, axis = gaussian_filter(impulse, 5), _curves.kernel().numpy()
+    known, axis = gaussian_filter(impulse, 5), _curves.make_kernel().numpy()
     assert np.abs(np.outer(axis, axis) - known).max() < 1e-6
     assert known[5, 5] == pytest.approx(0.00883, abs=1e-5)
     assert float(axis.sum()) == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_the_kernel_of_rise_is_an_impulse_through_scipys_filter() -> None:
 @pytest.mark.parametrize(("protocol", "within"), [("rise-2018", 1e-5), ("torchcam", 0), ("blur-51", 1e-12)])
 def test_the_blank_image_equals_scipys(protocol: str, within: float) -> None:
     """Padded with the mean colour, plain, or mirrored; RISE's kernel is written with five digits."""
-    assert same(_curves.start(protocol, IMAGE, curved(SIDE)), blank(protocol), within)
+    assert same(_curves.make_start(protocol, IMAGE, curved(SIDE)), blank(protocol), within)
 
 
 @pytest.mark.parametrize("protocol", ["rise-2018", "torchcam", "blur-51"])
@@ -74,7 +74,7 @@ def test_a_curve_ends_at_the_score_of_the_image(protocol: str) -> None:
     """And begins at that of the blank one."""
     box, image = toy.load("colour"), toy.picture()
     curve = Insertion(protocol)(Case(box, image, 0, noise(32, 32))).evidence["curve"]["y"]
-    begun = _curves.start(protocol, image, box)
+    begun = _curves.make_start(protocol, image, box)
     assert curve[-1] == float(box(image[None])[0, 0])
     assert curve[0] == pytest.approx(float(box(begun[None])[0, 0]), abs=1e-7)
 

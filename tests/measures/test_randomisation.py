@@ -19,7 +19,7 @@ from salience.boxes.torch import TorchBox
 from salience.case import Case
 from salience.cli.files import SAMPLE
 from salience.errors import SettingError
-from salience.measures.randomisation import Randomisation, reached
+from salience.measures.randomisation import Randomisation, plan_cascade
 from salience.methods.gradient import Gradient
 from salience.methods.guided_backprop import GuidedBackprop
 from salience.methods.input_x_gradient import InputXGradient
@@ -78,10 +78,10 @@ def test_it_is_the_mean_rank_agreement_with_each_network(protocol: str, drawn: l
 
 def test_the_cascade_reaches_all_in_five_steps() -> None:
     """The logit layer, then quarters."""
-    assert reached(40) == [1, 10, 20, 30, 40]
-    assert reached(6) == [1, 2, 3, 5, 6]
-    assert reached(1) == [1]
-    assert reached(0) == []
+    assert plan_cascade(40) == [1, 10, 20, 30, 40]
+    assert plan_cascade(6) == [1, 2, 3, 5, 6]
+    assert plan_cascade(1) == [1]
+    assert plan_cascade(0) == []
 
 
 @pytest.mark.parametrize("protocol", ["cascade", "independent", "logit"])

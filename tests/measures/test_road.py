@@ -116,7 +116,7 @@ def test_the_noise_is_in_the_boxs_normalised_space_and_only_on_removed_pixels() 
     box.preparation = Preparation((224, 224), mean=(0.5,) * 3, std=(0.1, 0.2, 0.4))
     removed = torch.zeros(1, 224, 224, dtype=torch.bool)
     removed[0, :112] = True
-    shown = Road().filled(Case(box, image, 0, image[0]), removed, "morf")[0] - 0.5
+    shown = Road().fill_removed(Case(box, image, 0, image[0]), removed, "morf")[0] - 0.5
     assert shown[:, :112].std((1, 2)).tolist() == pytest.approx([0.001, 0.002, 0.004], rel=0.02)
     assert not bool(shown[:, 112:].any())
     assert find_deviation(Asked(brightness), image).flatten().tolist() == [1, 1, 1]

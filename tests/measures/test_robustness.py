@@ -123,10 +123,10 @@ def test_directions_follow_the_protocol() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     """One seed makes no pair, a ball without radius no neighbour."""
     for make, said in (
-        (lambda: Stability("seeds", draws=1), "2 ≤ draws, got 1"),
+        (lambda: Stability("seeds", samples=1), "2 ≤ samples, got 1"),
         (lambda: Stability(sigma=0), "0 < sigma, got 0"),
         (lambda: MaxSensitivity(radius=-1), "0 < radius, got -1"),
-        (lambda: MaxSensitivity(draws=0), "1 ≤ draws, got 0"),
+        (lambda: MaxSensitivity(samples=0), "1 ≤ samples, got 0"),
     ):
         with pytest.raises(SettingError, match=said):
             make()

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 import salience
 from salience import specs
-from salience.boxes.torch import wrap
 from salience.errors import BoxError, UnknownName
 from tests.helpers import apart, noise
 

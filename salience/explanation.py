@@ -77,14 +77,14 @@ class Explanation:
 
     @property
     def at_photograph(self) -> Float[Tensor, "y x"]:
-        """The map at the photograph's size; NaN where the box did not look."""
+        """The map at the photograph's size; NaN outside what the box saw."""
         return self.geometry.restore(self.saliency)
 
-    def plot(self, **look: Any) -> Figure:
-        """Draw the map over the photograph; see `salience.draw.overlay.figure` for `look`."""
+    def plot(self, **style: Any) -> Figure:
+        """Draw the map over the photograph; see `salience.draw.overlay.figure` for `style`."""
         from salience.draw import overlay
 
-        return overlay.figure(self, **look)
+        return overlay.figure(self, **style)
 
     def save(self, path: str | Path) -> Path:
         """Write the record to one file, whole or not at all."""

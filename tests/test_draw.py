@@ -13,7 +13,7 @@ from PIL import Image as pil
 
 import salience
 from salience.draw import blend, overlay, sheet
-from salience.draw.blend import Look
+from salience.draw.blend import Style
 from salience.errors import SalienceError
 
 
@@ -80,15 +80,15 @@ def test_a_signed_scale_is_symmetric_around_zero() -> None:
     """Zero takes the middle colour, which covers nothing; diverging colours choose the scale by themselves."""
     values = np.array([-1.0, 0.5])
 
-    assert Look(scale="signed").span(values) == (-1.0, 1.0)
-    assert Look(colours="coolwarm").span(values) == (-1.0, 1.0)
-    assert Look().span(values) == (-1.0, 0.5)
-    assert Look(scale="signed").tint(np.array([0.5]))[1] == 0
+    assert Style(scale="signed").span(values) == (-1.0, 1.0)
+    assert Style(colours="coolwarm").span(values) == (-1.0, 1.0)
+    assert Style().span(values) == (-1.0, 0.5)
+    assert Style(scale="signed").tint(np.array([0.5]))[1] == 0
 
 
 def test_percentiles_cut_single_peaks() -> None:
     """One pixel in a thousand does not decide the colours of the others."""
-    low, high = Look(scale="p99").span(np.append(np.linspace(0, 1, 999), 100.0))
+    low, high = Style(scale="p99").span(np.append(np.linspace(0, 1, 999), 100.0))
 
     assert 0 < low < 0.02
     assert 0.98 < high < 1
@@ -201,12 +201,12 @@ def test_the_scale_suits_the_map_unless_one_is_asked_for() -> None:
     """Few pixels that tower over the rest are cut at percentiles, with two colours where they do so on both sides."""
     even = np.linspace(-1, 1, 1000)
     towers = np.concatenate([np.linspace(0, 1, 995), [9.0] * 5])
-    assert Look().of(even).scale == "minmax"
-    assert (Look().of(towers).scale, Look().of(towers).colours) == ("p99", None)
-    both = Look().of(np.concatenate([towers, -towers]))
+    assert Style().of(even).scale == "minmax"
+    assert (Style().of(towers).scale, Style().of(towers).colours) == ("p99", None)
+    both = Style().of(np.concatenate([towers, -towers]))
     assert (both.scale, both.signed) == ("p99", True)
-    assert Look(colours="magma").of(-towers).colours == "magma"
-    assert Look(scale="signed").of(towers).scale == "signed"
+    assert Style(colours="magma").of(-towers).colours == "magma"
+    assert Style(scale="signed").of(towers).scale == "signed"
 
 
 def test_a_best_mask_is_shown_between_photograph_and_map(why: salience.Explanation) -> None:

@@ -1,4 +1,4 @@
-"""Maps that look at no box: what every method has to beat.
+"""Maps that read no box: what every method has to beat.
 
 A measure that a control wins says nothing; a method that does not beat them explains nothing.
 """

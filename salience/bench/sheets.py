@@ -17,7 +17,7 @@ from salience.bench.evidence import Kept
 from salience.bench.grid import slug
 from salience.bench.panel import Panel
 from salience.draw import blend
-from salience.draw.blend import Look, Pixels
+from salience.draw.blend import Pixels, Style
 from salience.engine import seeding
 
 PICTURES, EXTREMES = 6, 4
@@ -99,13 +99,13 @@ def _thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -> tup
 def overlay(kept: Kept, under: Pixels) -> Pixels:
     """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank."""
     values = kept.saliency
-    look = Look().of(values)
-    low, high = look.span(values)
+    style = Style().of(values)
+    low, high = style.span(values)
     if not high > low:
         return under
     position = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
     large = pil.fromarray(position).resize(under.shape[1::-1], pil.Resampling.BILINEAR)
-    return blend.blend_colours(under, np.asarray(large), look)
+    return blend.blend_colours(under, np.asarray(large), style)
 
 
 def _picture(file: Path) -> Pixels | None:

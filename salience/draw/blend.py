@@ -28,7 +28,7 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye finds r
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a map is shown."""
 
     alpha: float = 0.75  # how much the strongest colour hides of the photograph, 0…1; the weakest hides nothing
@@ -46,7 +46,7 @@ class Look:
             if self.colours not in colormaps:
                 raise UnknownName.of("colour map", self.colours, colormaps, "see matplotlib's list of colour maps")
 
-    def of(self, values: Values) -> Look:
+    def of(self, values: Values) -> Style:
         """Settle `auto`: p99 where few pixels tower over the rest, as in gradients, signed where they do on both sides."""
         if self.scale != "auto":
             return self
@@ -102,7 +102,7 @@ def geometry_at(explanation: Explanation, size: tuple[int, int]) -> Geometry:
     return Geometry(size, whole.size, (top * y, bottom * y, left * x, right * x))
 
 
-def overlay_map(explanation: Explanation, look: Look, size: tuple[int, int] | None = None) -> Pixels:
+def overlay_map(explanation: Explanation, style: Style, size: tuple[int, int] | None = None) -> Pixels:
     """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw."""
     under = read_photograph(explanation, size)
     place = geometry_at(explanation, size or explanation.geometry.photograph)
@@ -110,9 +110,9 @@ def overlay_map(explanation: Explanation, look: Look, size: tuple[int, int] | No
     unseen = np.isnan(place.restore(torch.zeros_like(explanation.saliency)).numpy())
     if is_blank(explanation) is None:
         values = explanation.saliency.double().numpy()
-        look = look.of(values)
-        low, high = look.span(values)
-        over = blend_colours(under, np.nan_to_num(((raw - low) / (high - low)).clip(0, 1)), look)
+        style = style.of(values)
+        low, high = style.span(values)
+        over = blend_colours(under, np.nan_to_num(((raw - low) / (high - low)).clip(0, 1)), style)
     else:
         over = under
     if unseen.any():
@@ -133,9 +133,9 @@ def show_mask(explanation: Explanation, size: tuple[int, int] | None = None) -> 
     return shown
 
 
-def blend_colours(under: Pixels, position: Values, look: Look) -> Pixels:
-    """Lay positions 0…1 of a settled look's scale over pixels."""
-    colour, weight = look.tint(position)
+def blend_colours(under: Pixels, position: Values, style: Style) -> Pixels:
+    """Lay positions 0…1 of a settled style's scale over pixels."""
+    colour, weight = style.tint(position)
     calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence
     over: Pixels = (1 - weight) * calm + weight * colour
     return over

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as pil
 
 from salience.draw import blend
-from salience.draw.blend import Look, Pixels, Scale
+from salience.draw.blend import Pixels, Scale, Style
 from salience.draw.page import DPI, FAINT, FigurePage, Page, PicturePage, calm, eight_bit
 from salience.errors import SettingError
 from salience.explanation import Explanation, write_whole
@@ -31,16 +31,16 @@ P = TypeVar("P", bound=Page)
 
 
 def image(
-    explanation: Explanation, *, alpha: float = Look.alpha, colours: str | None = None, scale: Scale = "auto"
+    explanation: Explanation, *, alpha: float = Style.alpha, colours: str | None = None, scale: Scale = "auto"
 ) -> pil.Image:
     """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank."""
-    return eight_bit(blend.overlay_map(explanation, Look(alpha, colours, scale)))
+    return eight_bit(blend.overlay_map(explanation, Style(alpha, colours, scale)))
 
 
 def figure(
     explanation: Explanation,
     *,
-    alpha: float = Look.alpha,
+    alpha: float = Style.alpha,
     colours: str | None = None,
     scale: Scale = "auto",
     size: int | None = None,
@@ -50,23 +50,23 @@ def figure(
 
     Between the two stands the photograph as seen through the best mask, where the method looked for one.
 
-    `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Look`. `size` is the longest side of a panel in
+    `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Style`. `size` is the longest side of a panel in
     pixels; none given: the photograph's own, within 420…1400. A blank map is not drawn but said in words.
     """
-    return _lay_out(FigurePage, explanation, Look(alpha, colours, scale), size, side_by_side=side_by_side).figure
+    return _lay_out(FigurePage, explanation, Style(alpha, colours, scale), size, side_by_side=side_by_side).figure
 
 
 def picture(
     explanation: Explanation,
     *,
-    alpha: float = Look.alpha,
+    alpha: float = Style.alpha,
     colours: str | None = None,
     scale: Scale = "auto",
     size: int | None = None,
     side_by_side: bool = True,
 ) -> pil.Image:
     """Draw what `figure` draws, in plain pixels."""
-    return _lay_out(PicturePage, explanation, Look(alpha, colours, scale), size, side_by_side=side_by_side).image
+    return _lay_out(PicturePage, explanation, Style(alpha, colours, scale), size, side_by_side=side_by_side).image
 
 
 def png(drawn: Figure | pil.Image) -> bytes:
@@ -80,22 +80,22 @@ def png(drawn: Figure | pil.Image) -> bytes:
     return file.getvalue()
 
 
-def save(explanation: Explanation, path: str | Path, **look: Any) -> Path:
+def save(explanation: Explanation, path: str | Path, **style: Any) -> Path:
     """Draw into a PNG file, whole or not at all."""
-    return write_whole(path, png(picture(explanation, **look)))
+    return write_whole(path, png(picture(explanation, **style)))
 
 
-def _lay_out(kind: type[P], explanation: Explanation, look: Look, size: int | None, *, side_by_side: bool) -> P:
+def _lay_out(kind: type[P], explanation: Explanation, style: Style, size: int | None, *, side_by_side: bool) -> P:
     if size is not None and size < 64:
         raise SettingError(f"expected a size of 64 pixels at least, got {size}")
     layout = _Layout(kind, explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
-    panels = [blend.overlay_map(explanation, look, layout.shown)]
+    panels = [blend.overlay_map(explanation, style, layout.shown)]
     if side_by_side:
         masked = blend.show_mask(explanation, layout.shown)
         panels = [blend.read_photograph(explanation, layout.shown), *([] if masked is None else [masked]), *panels]
     for number, pixels in enumerate(panels):
         layout.panel(number, pixels)
-    layout.words(explanation, look, side_by_side=side_by_side)
+    layout.write_texts(explanation, style, side_by_side=side_by_side)
     return layout.page
 
 
@@ -117,23 +117,23 @@ class _Layout(Generic[P]):
         self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * self.notes)
         self.page = kind(self.width, self.height)
 
-    def left(self, number: int) -> float:
+    def find_left(self, number: int) -> float:
         """Return where the pixels of a panel begin."""
         return self.gap + number * (self.cell + self.gap) + (self.cell - self.shown[1]) / 2
 
     def panel(self, number: int, pixels: Pixels) -> None:
         """Show pixels."""
-        self.page.show(np.asarray(eight_bit(pixels)), self.left(number), self.top)
+        self.page.show(np.asarray(eight_bit(pixels)), self.find_left(number), self.top)
 
     def say(self, text: str, left: float, top: float, room: float, size: float = 1.0, **style: Any) -> None:
         """Write one line; `size` counts in the page's letters."""
         self.page.say(text, left, top, room, size * self.letter, **style)
 
-    def words(self, explanation: Explanation, look: Look, *, side_by_side: bool) -> None:
+    def write_texts(self, explanation: Explanation, style: Style, *, side_by_side: bool) -> None:
         """Write title, captions, colour bar and notes."""
-        told, room = explanation.target, self.width - 2 * self.gap
-        share = f"{told.probability:.1%}" if told.index is not None else f"{told.probability:.3f}"
-        names = told.name.split(",")[0] if told.index is not None else told.name
+        answer, room = explanation.target, self.width - 2 * self.gap
+        share = f"{answer.probability:.1%}" if answer.index is not None else f"{answer.probability:.3f}"
+        names = answer.name.split(",")[0] if answer.index is not None else answer.name
         self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, bold=True)
         rate = f"{explanation.passes:,} pass{'es' * (explanation.passes != 1)}, {explanation.seconds:.1f} s"
         cost = f"{explanation.called} · {explanation.box['name']} · {rate}"
@@ -142,34 +142,36 @@ class _Layout(Generic[P]):
         if side_by_side:
             height, width = explanation.geometry.photograph
             name = Path(explanation.image).name
-            self.say(name, self.left(0), under, self.cell - self.gap)
-            self.say(f"{width} × {height} pixels", self.left(0), under + 1.5 * self.letter, self.cell, 0.85, color=FAINT)
+            self.say(name, self.find_left(0), under, self.cell - self.gap)
+            self.say(
+                f"{width} × {height} pixels", self.find_left(0), under + 1.5 * self.letter, self.cell, 0.85, color=FAINT
+            )
             if self.count == 3:
-                self._seen(explanation.evidence, under)
-        self._bar(explanation, look, under)
+                self._describe_mask(explanation.evidence, under)
+        self._bar(explanation, style, under)
         if self.notes:
             for number, note in enumerate(explanation.notes):
                 self.say(f"Note: {note}", self.gap, under + (3.7 + 1.4 * number) * self.letter, room, 0.9)
 
-    def _seen(self, evidence: Mapping[str, Any], top: float) -> None:
-        """Say what the best mask does: the score of what it shows, and of what it hides, as far as they were asked."""
+    def _describe_mask(self, evidence: Mapping[str, Any], top: float) -> None:
+        """Say what the best mask does: the score of what it shows, and of what it hides, as far as they were scored."""
         said = [f"{evidence[name]:.3f} {words}" for name, words in MASKED.items() if name in evidence]
-        self.say(f"best mask: mean opacity {evidence['area']:.0%}", self.left(1), top, self.cell - self.gap)
-        self.say(", ".join(said), self.left(1), top + 1.5 * self.letter, self.cell - self.gap, 0.85, color=FAINT)
+        self.say(f"best mask: mean opacity {evidence['area']:.0%}", self.find_left(1), top, self.cell - self.gap)
+        self.say(", ".join(said), self.find_left(1), top + 1.5 * self.letter, self.cell - self.gap, 0.85, color=FAINT)
 
-    def _bar(self, explanation: Explanation, look: Look, top: float) -> None:
+    def _bar(self, explanation: Explanation, style: Style, top: float) -> None:
         left = self.gap + (self.count - 1) * (self.cell + self.gap)
         problem = blend.is_blank(explanation)
         if problem is not None:
             self._blank(problem, top)
             return
         values = explanation.saliency.double().numpy()
-        look = look.of(values)
-        low, high = look.span(values)
-        colour, weight = look.tint(np.linspace(0, 1, 256)[None])
+        style = style.of(values)
+        low, high = style.span(values)
+        colour, weight = style.tint(np.linspace(0, 1, 256)[None])
         strip = (1 - weight) * 0.82 + weight * colour  # as it looks over light grey, so that the bar shows what is seen
         self.page.show(strip, left, top, self.cell, 0.9 * self.letter)
-        below, cut = top + 1.3 * self.letter, look.scale == "p99"
+        below, cut = top + 1.3 * self.letter, style.scale == "p99"
         self.say(("≤ " if cut else "") + f"{low:.3g}", left, below, self.cell, 0.85)
         self.say(("≥ " if cut else "") + f"{high:.3g}", left + self.cell, below, self.cell, 0.85, ha="right")
         label = f"saliency ({explanation.called}), raw values"
@@ -177,7 +179,7 @@ class _Layout(Generic[P]):
 
     def _blank(self, problem: str, top: float) -> None:
         number = self.count - 1
-        middle = self.left(number) + self.shown[1] / 2
+        middle = self.find_left(number) + self.shown[1] / 2
         self.say(
             "No map to show", middle, self.top + self.shown[0] / 2, 0.9 * self.shown[1], 1.3,
             ha="center", va="center", bold=True, framed=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from salience.draw import blend
-from salience.draw.blend import Look, Pixels, Scale
+from salience.draw.blend import Pixels, Scale, Style
 from salience.draw.page import FAINT, FigurePage, Page, eight_bit
 from salience.errors import SettingError
 from salience.explanation import Explanation
@@ -24,7 +24,7 @@ def sheet(
     *,
     titles: Sequence[str] | None = None,
     size: int = 224,
-    alpha: float = Look.alpha,
+    alpha: float = Style.alpha,
     colours: str | None = None,
     scale: Scale = "auto",
 ) -> Figure:
@@ -34,7 +34,7 @@ def sheet(
     the longest side of a thumbnail in pixels. Each map is normalised for itself, so colours compare within a map only.
     """
     heads = _heads(rows, titles)
-    look = Look(alpha, colours, scale)
+    style = Style(alpha, colours, scale)
     step = size + GAP
     firsts = [next(each for each in row if each is not None) for row in rows]
     tops = [HEAD]
@@ -47,11 +47,11 @@ def sheet(
     for row, shown, top, below in zip(rows, firsts, tops, tops[1:], strict=False):
         small = _small(shown.geometry.photograph, size)
         _put(page, blend.read_photograph(shown, small), GAP, top, size)
-        told, line = shown.target, below - LINE - GAP + 4
-        page.say(f"{told.name.split(',')[0]} {told.probability:.2f}", GAP, line, size, 12)
+        answer, line = shown.target, below - LINE - GAP + 4
+        page.say(f"{answer.name.split(',')[0]} {answer.probability:.2f}", GAP, line, size, 12)
         for column, each in enumerate(row, start=1):
             if each is not None:
-                _put(page, blend.overlay_map(each, look, small), GAP + column * step, top, size)
+                _put(page, blend.overlay_map(each, style, small), GAP + column * step, top, size)
                 problem = blend.is_blank(each)
                 if problem is not None:
                     page.say(f"no map: {problem}", GAP + column * step, line, size, 11, color=FAINT)

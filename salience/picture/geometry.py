@@ -24,7 +24,7 @@ class Geometry:
     seen: tuple[float, float, float, float]
 
     def restore(self, saliency: Map) -> Float[Tensor, "y x"]:
-        """Put a map onto the photograph; NaN where the box did not look."""
+        """Put a map onto the photograph; NaN outside what the box saw."""
         top, bottom, left, right = self.seen
         height, width = self.photograph
         rows = (torch.arange(height) + 0.5 - top) / (bottom - top) * 2 - 1

@@ -71,8 +71,8 @@ class ClassifierAndExplainer(nn.Module):
         classes: Any = self.classes
         rows = (target[:, None] == classes).long()
         row = torch.where(target < 0, scores[:, classes].argmax(1), rows.argmax(1))
-        every = self.network(features, torch.arange(len(classes)))
-        raw = every.gather(1, row[:, None, None, None].expand(-1, 1, *every.shape[-2:]))[:, 0]
+        maps = self.network(features, torch.arange(len(classes)))
+        raw = maps.gather(1, row[:, None, None, None].expand(-1, 1, *maps.shape[-2:]))[:, 0]
         size = (images.shape[-2], images.shape[-1])
         return scores, classes[row], functional.interpolate(stretch(raw)[:, None], size=size, mode="bilinear")[:, 0]
 

@@ -81,7 +81,7 @@ class PTame:
     cells: Annotated[int, Doc("cells along each side of their grids (queries only)")] = 7
     rate: Annotated[float, Doc("the highest learning rate")] = 1e-3
     decay: Annotated[float, Doc("weight decay")] = 1e-3
-    held: Annotated[int, Doc("pictures that are held out, to look at while training")] = 32
+    held: Annotated[int, Doc("pictures that are held out, measured while training")] = 32
     search: Annotated[
         int, Doc("fits with other loss weights, sampled at random; the one with the best ROAD on held-out pictures wins")
     ] = 0

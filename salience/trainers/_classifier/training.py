@@ -44,7 +44,7 @@ class TrainingConfig:
     mirror: Annotated[bool, Doc("show every other picture in the mirror")] = False
     shift: Annotated[int, Doc("move every picture by up to so many pixels")] = 0
     new_statistics: Annotated[bool | None, Doc("let batch norms learn theirs anew; none given: only from scratch")] = None
-    held: Annotated[float, Doc("the share of pictures that are held out, to look at while training")] = 0.1
+    held: Annotated[float, Doc("the share of pictures that are held out, measured while training")] = 0.1
 
     def __post_init__(self) -> None:
         validate.expect_between("epochs", 1 if self.epochs is None else self.epochs, 0, None, open_ends=True)
@@ -96,7 +96,7 @@ class ClassifierTrainer(Loss):
 
 
 class Learner:
-    """A batch's loss, and a look at held-out pictures."""
+    """A batch's loss, and a check on held-out pictures."""
 
     watched = "accuracy"
 

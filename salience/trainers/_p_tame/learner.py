@@ -39,7 +39,7 @@ MEASURES = {
 
 
 class Learner:
-    """A batch's loss, and a look at held-out pictures."""
+    """A batch's loss, and a check on held-out pictures."""
 
     watched = "road"
 

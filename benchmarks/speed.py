@@ -30,10 +30,10 @@ from salience.types import AsyncBox, BlackBox, Image, PendingScores
 Clock = Callable[[], float]
 PEAK = """
 import resource, sys
-from salience import registry
+from salience import specs
 from salience.boxes import toy
 from salience.methods.rise import Rise
-box = registry.open_box("toy:colour?size=224")
+box = specs.open_box("toy:colour?size=224")
 Rise(masks=int(sys.argv[1]))(box, toy.picture(224), 0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -26,7 +26,7 @@ def write_blocks(page: Path, place: Path) -> list[Path]:
     return [file for file, _ in files]
 
 
-@pytest.mark.parametrize("noun", ["method", "measure"])
+@pytest.mark.parametrize("noun", ["method", "measure", "box"])
 def test_the_example_of_a_page_runs(noun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files are added to the folders that they name, where the registry finds them, and their tests are run."""
     files = write_blocks(DOCS / f"adding-a-{noun}.md", tmp_path)

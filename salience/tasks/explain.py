@@ -107,7 +107,7 @@ def explain(
     time for in ten seconds. `tolerance` stops a
     method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 
-    Pictures of a list share batches, unless `batch` or a budget in seconds is given.
+    Pictures of a list are explained together by methods that explain many (`BatchedMethod`), else one after the other.
 
     Returns an `Explanation`, or a list of them in the order of the pictures or targets.
 

@@ -22,9 +22,9 @@ def to_planes(scaling: Scaling) -> list[Rows]:
 
 
 def make_blending(
-    image: Image, baseline: Image, scaling: Scaling, begin: Callable[[Tensor, Scaling], T]
+    image: Image, baseline: Image, scaling: Scaling, submit: Callable[[Tensor, Scaling], T]
 ) -> Callable[..., T]:
-    """Return what begins, for masks, with the scale and the shift by which they become the blend of two images, normalised.
+    """Return a function that submits masks, with the scale and the shift that make them normalised blends of two images.
 
     Of baseline + mask · (image − baseline) the normalisation is a product and a sum too: it costs no more than an image's.
     Where something is painted in place of `baseline`, each image has a shift of its own.
@@ -32,10 +32,10 @@ def make_blending(
     scale, shift = (each.to(image) for each in scaling)
     blend = (image - baseline) * scale, torch.addcmul(shift, baseline, scale)
 
-    def begun(masks: Masks, paint: Callable[[Tensor, Tensor], Images] | None = None) -> T:
-        return begin(masks[:, None], blend if paint is None else (blend[0], paint(scale, shift)))
+    def submit_masks(masks: Masks, paint: Callable[[Tensor, Tensor], Images] | None = None) -> T:
+        return submit(masks[:, None], blend if paint is None else (blend[0], paint(scale, shift)))
 
-    return begun
+    return submit_masks
 
 
 def with_scaling(network: Any, *, last: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""How a torch box's passes run: in a backend, answered at once or later."""
+"""How a torch box's passes run: in a backend, at once or asynchronously."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TorchRuntime(BlendingBox, BackendBox):
         return self.submit(images)()
 
     def check_weights(self) -> None:
-        """Leave a backend that was compiled, once weights were written to; looking is too slow for every batch."""
+        """Leave a compiled backend once weights were written to; checking takes too long to do it for every batch."""
         self.backend = backends.check_compiled(self.backend, self.module)
 
     def submit(self, images: Images) -> PendingScores:
@@ -82,7 +82,7 @@ class TorchRuntime(BlendingBox, BackendBox):
         return lambda: self._activate(waited())
 
     def normalise(self, images: Images) -> Tensor:
-        """Normalise images as the module wants them: a new tensor, so an in-place first layer harms nobody."""
+        """Normalise images as the module wants them: a new tensor, so an in-place first layer changes no other."""
         scale, shift = (each.to(images) for each in self.preparation.scaling)
         return self.to_input(torch.addcmul(shift, images, scale))
 

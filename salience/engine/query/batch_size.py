@@ -37,7 +37,7 @@ class BatchSize:
 
     @classmethod
     def of(cls, box: BlackBox, task: str = "score") -> BatchSize:
-        """Return what is known of this task of this box in its present backend."""
+        """Return what was measured for this task of this box in its present backend."""
         first = cls(64)
         if box.device.type == "cpu":
             at_once = box.in_flight if isinstance(box, AsyncBox) else 1
@@ -49,12 +49,12 @@ class BatchSize:
             return first
 
     def share(self, many: int) -> int:
-        """Say how many of so many images to take next; of a size that was found, all batches of them are about as large."""
+        """Say how many of `many` images to take next: once the size is found, batches of about equal size."""
         found = self.settled and not self.fixed
         return -(-many // -(-many // self.size)) if found else min(many, self.size)
 
     def record_time(self, size: int, seconds: float) -> None:
-        """Note a batch's time; after enough batches of a size decide on the next."""
+        """Record a batch's time; after enough batches of a size choose the next size."""
         if self.settled and 2 * size > self.size:
             self.recent.append(seconds / size)
         if self.settled or size != self.size:
@@ -79,7 +79,7 @@ class BatchSize:
         return _find_typical(self.recent) if len(self.recent) == BATCHES else None
 
     def halve(self, size: int) -> None:
-        """Not enough memory for `size`."""
+        """Halve the size, for which there was not enough memory."""
         if size == 1:
             raise BoxError("expected memory for one image, got none: use a smaller box or another device")
         self.size = self.best = size // 2

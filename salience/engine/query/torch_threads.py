@@ -27,7 +27,7 @@ _scope = _Scope()
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Let torch be limited inside; at the end of the outermost one it has its threads again."""
+    """Allow torch to be limited inside; the end of the outermost scope gives its threads back."""
     _scope.depth += 1
     try:
         yield
@@ -51,13 +51,13 @@ def use_one() -> None:
 
 
 def follow_others() -> None:
-    """Rest if another thread does, which asked the network in the name of this one."""
+    """Limit torch in this thread too while it is limited in another: both share the cores."""
     if _limited:
         use_one()
 
 
 def count() -> int:
-    """Return how many threads torch has when it does not rest."""
+    """Return how many threads torch has when it is not limited."""
     with _lock:
         return _all if _limited else torch.get_num_threads()
 
@@ -65,18 +65,18 @@ def count() -> int:
 @contextmanager
 def use_all() -> Iterator[None]:
     """Let torch compute on all its threads: for passes of its own."""
-    resting = get_ident() in _limited
-    if resting:
+    limited = get_ident() in _limited
+    if limited:
         torch.set_num_threads(_all)
     try:
         yield
     finally:
-        if resting:
+        if limited:
             _limit()
 
 
 def restore() -> None:
-    """Let torch have its threads again, until it is limited the next time."""
+    """Give torch its threads back, until it is limited the next time."""
     with _lock:
         if get_ident() not in _limited:
             return
@@ -85,7 +85,7 @@ def restore() -> None:
 
 
 def _limit() -> None:
-    """Limit this thread of Python alone: those yet to come would else begin with what was set last, by whomever."""
+    """Limit this thread of Python alone: threads that start later take over the number that any thread set last."""
     torch.set_num_threads(1)
     other = Thread(target=torch.set_num_threads, args=(_all,))
     other.start()

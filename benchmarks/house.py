@@ -12,9 +12,11 @@ import ast
 import io
 import re
 import subprocess
+import sys
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path, PurePosixPath
 from statistics import median
 
@@ -51,16 +53,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--at", default=BEFORE, help="the revision that the checkout is held against")
     options.add_argument("--words", action="store_true", help="list leftover names of the checkout only")
+    options.add_argument("--into", type=Path, help="a page that has the tables between <!-- house --> and <!-- end -->")
     given = options.parse_args()
     now = read_checkout()
     if given.words:
         print_words(now)
         return
-    before = read_revision(given.at)
-    print_rooms(before, now, given.at)
-    print_sizes(before, now, given.at)
-    for sources, title in ((before, given.at), (now, "now")):
-        print_arrows(sources, title)
+    before, tables = read_revision(given.at), io.StringIO()
+    with redirect_stdout(tables if given.into else sys.stdout):
+        print_rooms(before, now, given.at)
+        print_sizes(before, now, given.at)
+        for sources, title in ((before, given.at), (now, "now")):
+            print_arrows(sources, title)
+    if given.into:
+        head, _, rest = given.into.read_text(encoding="utf-8").partition("<!-- house -->\n")
+        page = f"{head}<!-- house -->\n{tables.getvalue()}<!-- end -->{rest.partition('<!-- end -->')[2]}"
+        given.into.write_text(page, encoding="utf-8")
 
 
 def read_checkout() -> Sources:

@@ -18,7 +18,6 @@ from typing import Annotated, Any, get_origin, get_type_hints
 from typing_extensions import Doc
 
 from salience.errors import UnknownName
-from salience.types import BlackBox, GreyBox, OpenBox
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
 
 def need_of(cls: type[Any]) -> type[Any]:
     """Return the protocol that a method's annotation of `box` asks for."""
+    from salience.types import BlackBox, GreyBox, OpenBox  # here, so that names and settings can be listed without torch
+
     hints = get_type_hints(cls.many if hasattr(cls, "many") else cls.__call__)
     found = hints.get("box", BlackBox)
     return found if found in (GreyBox, OpenBox) else BlackBox

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from salience.describe.catalogue import recall
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,38 +30,26 @@ def app() -> App:
 
 def methods(name: str | None = None, /, *, json: Json = False) -> int:
     """List the methods and what each needs of a box; with a NAME, its manual and settings."""
-    from salience import registry
-    from salience.describe.methods import describe_method
-
     if name is not None:
-        return _show(describe_method(name), json, _make_method_page)
-    rows = [
-        {key: describe_method(each)[key] for key in ("name", "needs", "about")} for each in registry.list_names("methods")
-    ]
+        return _show(recall("methods.describe_method", name), json, _make_method_page)
+    rows = recall("methods.list_methods")
     return _show(rows, json, lambda rows: _table([(row["name"], row["needs"], row["about"]) for row in rows]))
 
 
 def measures(name: str | None = None, /, *, json: Json = False) -> int:
     """List the measures; with a NAME, its manual, protocols and settings."""
-    from salience import registry
-    from salience.describe.measures import describe_measure
-
     if name is not None:
-        return _show(describe_measure(name), json, _make_measure_page)
-    all_facts = map(describe_measure, registry.list_names("measures"))
-    rows = [{key: facts[key] for key in ("name", "about", "protocols")} for facts in all_facts]
-    return _show(rows, json, lambda rows: _table([(row["name"], row["about"]) for row in rows]))
+        return _show(recall("measures.describe_measure", name), json, _make_measure_page)
+    return _show(recall("measures.list_measures"), json, lambda rows: _table([(row["name"], row["about"]) for row in rows]))
 
 
 def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
     """List the kinds of boxes; with a PATTERN as in "timm:*resnet*", the boxes of that name."""
-    from salience import registry
-    from salience.describe.boxes import describe_kind, match_boxes
-
     if pattern is not None:
+        from salience.describe.boxes import match_boxes
+
         return _show(match_boxes(pattern), json, "\n".join)
-    rows = [describe_kind(each) for each in registry.list_names("boxes")]
-    return _show(rows, json, lambda rows: _table([(row["kind"], row["about"]) for row in rows]))
+    return _show(recall("boxes.list_kinds"), json, lambda rows: _table([(row["kind"], row["about"]) for row in rows]))
 
 
 def classes(pattern: str | None = None, /, *, box: str = "default", json: Json = False) -> int:

@@ -16,6 +16,15 @@ from salience.errors import UnknownName
 LONG = ("timm", "torchvision")  # kinds with hundreds of boxes, which are listed by pattern only
 
 
+def list_kinds() -> list[dict[str, Any]]:
+    """List the kinds of boxes in plain values.
+
+    >>> "toy" in [kind["kind"] for kind in list_kinds()]
+    True
+    """
+    return [describe_kind(name) for name in registry.list_names("boxes")]
+
+
 def describe_kind(name: str) -> dict[str, Any]:
     """Describe a kind of boxes: what its module says first, and the boxes themselves where they are few.
 

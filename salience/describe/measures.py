@@ -5,10 +5,20 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args
 
-from salience import registry, specs
+from salience import registry
 from salience.describe.settings import describe_settings
 
 NEEDS = {"truth": "the object's place", "method": "the method", "gradients": "gradients", "spent": "what the map cost"}
+
+
+def list_measures() -> list[dict[str, Any]]:
+    """List all measures in plain values: what each is called, what it reads off a case, its protocols.
+
+    >>> list_measures()[0]["name"]
+    'accuracy'
+    """
+    all_facts = map(describe_measure, registry.list_names("measures"))
+    return [{key: facts[key] for key in ("name", "about", "protocols")} for facts in all_facts]
 
 
 def describe_measure(name: str) -> dict[str, Any]:
@@ -16,6 +26,8 @@ def describe_measure(name: str) -> dict[str, Any]:
 
     >>> [protocol["name"] for protocol in describe_measure("sparsity")["protocols"]]
     """
+    from salience import specs  # here, for what is kept can be shown without torch
+
     cls = type(specs.make_measure(name))
     settings = registry.list_settings(cls)
     made = [cls(protocol=each) for each in get_args(settings[0].type)]

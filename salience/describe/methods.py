@@ -11,6 +11,16 @@ from salience.describe.settings import describe_settings
 NEEDS = {"BlackBox": "any box", "GreyBox": "inner layers", "OpenBox": "gradients"}
 
 
+def list_methods() -> list[dict[str, Any]]:
+    """List all methods in plain values: what each is called, what it needs of a box, what it does.
+
+    >>> list_methods()[0]["name"]
+    'ablation-cam'
+    """
+    all_facts = map(describe_method, registry.list_names("methods"))
+    return [{key: facts[key] for key in ("name", "needs", "about")} for facts in all_facts]
+
+
 def describe_method(name: str) -> dict[str, Any]:
     """Describe a method in plain values.
 

@@ -1,4 +1,4 @@
-"""What is kept between processes, in the user's cache folder: which backend was chosen, and networks that were compiled.
+"""What is kept between processes, in the user's cache folder: which backend was chosen, networks that were compiled, lists.
 
 The folder is the environment variable SALIENCE_CACHE, else `salience` in the system's folder for such things;
 SALIENCE_CACHE="" keeps nothing. It may be deleted at any time.
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from salience.engine.folders import find_cache_folder
-from salience.engine.query import torch_threads
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used least recently goes
 
@@ -62,6 +62,10 @@ def make_key(*parts: object) -> str:
 
 def describe_machine(device: torch.device) -> str:
     """Say on what passes run: processor, threads, and the libraries' versions."""
+    import torch  # here, for the command line reads its lists before there is a need of torch
+
+    from salience.engine.query import torch_threads
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return f"{device.type}, {name}, {torch_threads.count()} threads, torch {torch.__version__}, {_installed('openvino')}"
 
@@ -90,7 +94,7 @@ def _sources(module: nn.Module) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, (bool, int, float, str, tuple, list, torch.Size, type(None))):
+    if isinstance(value, (bool, int, float, str, tuple, list, type(None))):
         return repr(value)
     return getattr(value, "__qualname__", type(value).__name__)
 

@@ -1,0 +1,82 @@
+"""What `salience explain` does once its command line is read: torch is imported here, and not for the help."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from salience.cli import files
+from salience.cli.options import Options
+from salience.cli.output import print_explanation
+from salience.describe.explanation import collect_facts
+from salience.engine import target as targets
+from salience.engine.query.budget import Budget
+from salience.errors import BoxError, SalienceError
+from salience.tasks.choose_method import choose_method
+from salience.tasks.explain import explain
+from salience.tasks.load import load
+from salience.types import BlackBox
+
+
+def explain_pictures(image: list[str], options: Options, settings: dict[str, Any]) -> int:
+    """Check everything that can be checked, then explain one picture after the other."""
+    method = choose_method(options.method, options.seed, settings)
+    Budget.of(options.budget)
+    out = files.check_folder(options.out)
+    pictures = files.gather(image) if image else [files.SAMPLE]
+    box = _load_box(options)
+    target = options.target if options.versus is None else (options.target, options.versus)
+    targets.resolve(target, [0.0] * len(box.classes), box.classes)
+    if not image:
+        sys.stderr.write(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
+    console = Console(file=sys.stdout)
+    for path, stem in zip(pictures, files.name_files(pictures), strict=True):
+        with _progress(path.name) as progress:
+            why = explain(
+                box,
+                path,
+                method,
+                target=target,
+                budget=options.budget,
+                tolerance=options.tolerance,
+                batch=options.batch,
+                progress=progress,
+            )
+        facts = collect_facts(why, str(path))
+        kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]
+        if options.json:
+            sys.stdout.write(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
+            sys.stdout.flush()
+        else:
+            print_explanation(console, why, str(path), kept)
+    return 0
+
+
+def _load_box(options: Options) -> BlackBox:
+    """Load the box; whatever its own code raises is said in one sentence."""
+    given = {} if options.backend == "auto" else {"backend": options.backend}
+    try:
+        return load(options.box, **given)
+    except SalienceError:
+        raise
+    except Exception as problem:
+        raise BoxError(f"expected to load the box {options.box}, got {type(problem).__name__}: {problem}") from problem
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show a bar on standard error while something is explained; nothing where nobody watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("passes"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda passes, expected: bar.update(task, completed=passes, total=expected)

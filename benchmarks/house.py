@@ -1,7 +1,8 @@
 """What the house looks like, counted from its sources: `python -m benchmarks.house`. Prints Markdown.
 
 Holds the package at a revision (`--at`, by default before the move) against the checkout: files by room, sizes, and the
-arrows between rooms, one for each file that imports another, wherever in the file the import stands.
+arrows between rooms, one for each file that imports another, wherever in
+the file the import stands, but for those under `if TYPE_CHECKING`.
 `--words` lists instead the names that the house no longer uses, and functions that are called by a participle.
 """
 
@@ -161,7 +162,7 @@ def count_arrows(sources: Sources) -> dict[str, Counter[str]]:
     modules = {".".join(("salience", *path.with_suffix("").parts)).removesuffix(".__init__"): path for path in sources}
     arrows: dict[str, Counter[str]] = defaultdict(Counter)
     for path, text in sources.items():
-        names = {name for node in ast.walk(ast.parse(text)) for name in imported(node)}
+        names = {name for node in walk_run(ast.parse(text)) for name in imported(node)}
         targets = {modules[name] for name in names if name in modules and name != "salience"}
         parents = {name.rpartition(".")[0] for name in names - modules.keys()}
         targets |= {modules[name] for name in parents & modules.keys()}
@@ -169,6 +170,14 @@ def count_arrows(sources: Sources) -> dict[str, Counter[str]]:
             if target != PurePosixPath("__init__.py") and room_of(path) != room_of(target):
                 arrows[room_of(path)][room_of(target)] += 1
     return arrows
+
+
+def walk_run(node: ast.AST) -> Iterator[ast.AST]:
+    """Iterate over all that is run: not what stands under `if TYPE_CHECKING`."""
+    yield node
+    if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+        for child in ast.iter_child_nodes(node):
+            yield from walk_run(child)
 
 
 def imported(node: ast.AST) -> Iterator[str]:

@@ -45,6 +45,7 @@ WORDS = {  # names that were renamed: what the house says in their place
 KNOWN = {  # a standard term where it stands
     ("engine/estimate/moments.py", "merge"): "of two running moments",
     ("trainers/_classifier/attack.py", "pace"): "of the attack's steps",
+    ("data/shapes.py", "scene"): "a synthetic scene",
 }
 PARTICIPLES = set("told kept drawn found made shown seen known given taken written begun left held said laid sent".split())  # noqa: SIM905  # a line
 

@@ -70,8 +70,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Run."""
-        wide = self.bn2(self.conv_dw(self.bn1(self.conv_pw(features))))
-        narrow: Tensor = self.bn3(self.conv_pwl(wide))
+        expanded = self.bn2(self.conv_dw(self.bn1(self.conv_pw(features))))
+        narrow: Tensor = self.bn3(self.conv_pwl(expanded))
         return narrow + features if self.skips else narrow
 
 

@@ -22,12 +22,12 @@ def load(name: str, **options: Any) -> BlackBox:
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise BoxError(f"expected py:module:attribute, got py:{name}: name the module and what to take from it")
-    module = _imported(where)
+    module = _import(where)
     if not hasattr(module, attribute):
         raise UnknownName.of(f"attribute of {where}", attribute, [each for each in vars(module) if each[:1] != "_"])
     thing = getattr(module, attribute)
     if inspect.isclass(thing) or (not isinstance(thing, (BlackBox, nn.Module)) and "size" not in options):
-        taken = {key: options.pop(key) for key in _named(thing) if key in options}
+        taken = {key: options.pop(key) for key in _list_parameters(thing) if key in options}
         try:
             thing = thing(**taken)
         except TypeError as problem:
@@ -38,14 +38,14 @@ def load(name: str, **options: Any) -> BlackBox:
     return specs.open_box(thing, **options)
 
 
-def _named(maker: Any) -> tuple[str, ...]:
+def _list_parameters(maker: Any) -> tuple[str, ...]:
     """Name what a function takes; options of a class are for the box that is made of it."""
     with suppress(TypeError, ValueError):  # not to be called, or written in C
         return () if inspect.isclass(maker) else tuple(inspect.signature(maker).parameters)
     return ()
 
 
-def _imported(where: str) -> Any:
+def _import(where: str) -> Any:
     if where.endswith(".py"):
         path = Path(where)
         if not path.exists():

@@ -20,7 +20,7 @@ from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_
 from salience.engine.inside.layers import find_layers
 from salience.picture import Preparation
 from salience.runtime import backends, heads
-from salience.runtime.module import FromPixels, find_logits, hash_weights, load_saved, uncompiled, weight_dtype
+from salience.runtime.module import FromPixels, find_logits, hash_weights, load_saved, run_eagerly, weight_dtype
 from salience.runtime.torch import TorchRuntime
 from salience.types import (
     ActivationsAndGradients,
@@ -99,7 +99,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         """Where to look inside: the end of each block, and the last feature maps."""
         if self._layer_info is None:
             image = torch.zeros(1, 3, *self.size, device=self.device)
-            with torch.no_grad(), uncompiled(self.module) as inner:
+            with torch.no_grad(), run_eagerly(self.module) as inner:
                 self._layer_info = find_layers(inner, lambda: self._run(image, "exact"), self.size)
         return self._layer_info
 
@@ -115,7 +115,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
 
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers as feature maps (n c y x)."""
-        with torch.no_grad(), uncompiled(self.module) as inner, record_activations(inner, layers) as seen:
+        with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, layers) as seen:
             self._run(images, "exact")
         return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
 
@@ -125,14 +125,14 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         def change(value: Tensor) -> Tensor:
             return from_feature_maps(features.to(value), value, self.size)
 
-        with torch.no_grad(), uncompiled(self.module) as inner, record_activations(inner, [layer], {layer: change}):
+        with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, [layer], {layer: change}):
             return self._activate(self._run(image, "exact"))
 
     def differentiate(
         self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
     ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
-        with uncompiled(self.module) as inner:
+        with run_eagerly(self.module) as inner:
             return differentiate(
                 inner, self.logits, lambda raw: heads.apply_head(raw, self.head, of), images, targets, layers
             )
@@ -140,13 +140,13 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
     def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""
         image = torch.zeros(1, 3, *self.size, device=self.device)
-        with torch.no_grad(), uncompiled(self.module) as inner:
+        with torch.no_grad(), run_eagerly(self.module) as inner:
             return list_weighted(inner, lambda: self._run(image, "exact"))
 
     def reinitialise(self, names: Sequence[str], seed: int = 0) -> TorchBox:
         """Give a box, in a like backend, with the weights of the named modules drawn anew; this one stays as it is."""
         box = self.with_logits()
-        with uncompiled(self.module) as inner:
+        with run_eagerly(self.module) as inner:
             box.module, box.head, box.name = reinitialise(inner, names, seed), self.head, f"{self.name}, redrawn"
         box.backend = backends.find_uncompiled(self.backend)  # compiling takes longer than what is asked of such a box
         return box

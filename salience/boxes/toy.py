@@ -75,8 +75,8 @@ def load(name: str, *, size: Any = 32, backend: str = "exact") -> TorchBox:
     return box
 
 
-def picture(side: int = 32, colour: int = 0, top: int = 6, left: int = 14, wide: int = 8) -> Float[Tensor, "3 h w"]:
+def picture(side: int = 32, colour: int = 0, top: int = 6, left: int = 14, patch: int = 8) -> Float[Tensor, "3 h w"]:
     """Draw a patch of one colour on a dull background: what `toy:colour` should find."""
     image = torch.full((3, side, side), 0.4)
-    image[:, top : top + wide, left : left + wide] = torch.eye(3)[colour][:, None, None]
+    image[:, top : top + patch, left : left + patch] = torch.eye(3)[colour][:, None, None]
     return image

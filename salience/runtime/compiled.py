@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from salience.engine.training.modes import evaluating
 from salience.runtime import disk_cache
 from salience.runtime.blending import Scaling, to_planes, with_scaling
-from salience.runtime.module import find_logits, uncompiled
+from salience.runtime.module import find_logits, run_eagerly
 from salience.runtime.openvino import Compiled, convert, has_bfloat16, to_rows
 from salience.types import Images
 
@@ -94,7 +94,7 @@ def _compile(box: Any, normal: Images, precision: str) -> Compiled:
         with suppress(RuntimeError):  # a file that was damaged is made anew
             return Compiled(kept, precision)
     try:
-        with evaluating(box.module), uncompiled(box.module):
+        with evaluating(box.module), run_eagerly(box.module):
             made = Compiled(with_scaling(convert(Whole(box), normal)), precision)
     except Exception as problem:
         raise RuntimeError(f"OpenVINO does not take it: {' '.join(str(problem).split())[:200]}") from problem

@@ -67,7 +67,7 @@ def describe_machine(device: torch.device) -> str:
     from salience.engine.query import torch_threads
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return f"{device.type}, {name}, {torch_threads.count()} threads, torch {torch.__version__}, {_installed('openvino')}"
+    return f"{device.type}, {name}, {torch_threads.count()} threads, torch {torch.__version__}, {_find_version('openvino')}"
 
 
 def hash_code(module: nn.Module) -> str | None:
@@ -109,7 +109,7 @@ def _processor() -> str:
 
 
 @cache
-def _installed(name: str) -> str:
+def _find_version(name: str) -> str:
     try:
         return f"{name} {version(name)}"
     except PackageNotFoundError:

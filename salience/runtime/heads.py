@@ -20,13 +20,13 @@ def expect_head(head: str) -> None:
 
 def widen(raw: Tensor, head: Head) -> Probabilities:
     """Return logits (n k) in float32 or float64; one logit becomes two whose softmax is (1 − σ, σ)."""
-    wide = raw if raw.dtype == torch.float64 else raw.float()
-    wide = wide[:, None] if wide.ndim == 1 else wide
+    logits = raw if raw.dtype == torch.float64 else raw.float()
+    logits = logits[:, None] if logits.ndim == 1 else logits
     if head == "binary":
-        if wide.shape[1] != 1:
-            raise BoxError(f"expected one logit for a binary head, got {wide.shape[1]}: use the softmax head")
-        return torch.cat([-wide, wide], dim=1) / 2
-    return wide
+        if logits.shape[1] != 1:
+            raise BoxError(f"expected one logit for a binary head, got {logits.shape[1]}: use the softmax head")
+        return torch.cat([-logits, logits], dim=1) / 2
+    return logits
 
 
 def apply_head(logits: Probabilities, head: Head, of: Scale) -> Probabilities:

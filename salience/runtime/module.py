@@ -14,7 +14,7 @@ from salience.errors import BoxError, UnknownName
 
 
 @contextmanager
-def uncompiled(module: nn.Module) -> Iterator[nn.Module]:
+def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
     """Give the module whose layers can be hooked; while it is open, what was compiled runs as it was written."""
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():

@@ -134,16 +134,16 @@ class Compiled:
         for request, share in zip(asked, dealt, strict=True):
             request.start_async(dict(enumerate(share)), share_inputs=True)
 
-        def waited(_given: Any = dealt) -> list[Rows]:
+        def wait(_given: Any = dealt) -> list[Rows]:
             found = []
             for request in asked:
                 request.wait()
                 found.append([each.data for each in request.output_tensors[: self.asked]])
             copied = [np.concatenate(rows) for rows in zip(*found, strict=True)]
-            free.extend(asked)  # one that failed is not asked again
+            free.extend(asked)  # one that failed is not used again
             return copied
 
-        return waited
+        return wait
 
     def blob(self) -> bytes:
         """Return the compiled network in a form that can be kept; it is good for this processor and this version."""
@@ -152,8 +152,8 @@ class Compiled:
 
     def _settings(self) -> dict[str, Any]:
         # Pinned threads of several processes would sit on the same cores.
-        pace = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False}
-        return pace | self.how
+        settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False}
+        return settings | self.how
 
     def _ready(self, network: Any) -> None:
         self.network, self.free = network, list[Any]()

@@ -51,7 +51,7 @@ class TorchRuntime(BlendingBox, BackendBox):
         backend = self.backend
         if backend not in backends.OPENVINO or tuple(image.shape[-2:]) != self.size:
             return None
-        return make_blending(image, baseline, self.preparation.scaling, partial(self._compiled, backend))
+        return make_blending(image, baseline, self.preparation.scaling, partial(self._submit_compiled, backend))
 
     @property
     def in_flight(self) -> int:
@@ -72,14 +72,14 @@ class TorchRuntime(BlendingBox, BackendBox):
 
     def _submit(self, images: Images, backend: str) -> PendingScores:
         if backend in backends.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
-            return self._compiled(backend, images, self.preparation.scaling)
+            return self._submit_compiled(backend, images, self.preparation.scaling)
         with torch.no_grad():
             scores = self._activate(self._run(images, backend))
         return lambda: scores
 
-    def _compiled(self, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> PendingScores:
-        waited = submit(self, backend, images, scaling)
-        return lambda: self._activate(waited())
+    def _submit_compiled(self, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> PendingScores:
+        pending = submit(self, backend, images, scaling)
+        return lambda: self._activate(pending())
 
     def normalise(self, images: Images) -> Tensor:
         """Normalise images as the module wants them: a new tensor, so an in-place first layer changes no other."""

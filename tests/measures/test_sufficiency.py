@@ -48,7 +48,7 @@ def test_what_is_kept_of_one_map_is_removed_of_the_opposite_one() -> None:
 
 def test_a_drop_is_what_is_missing_of_sufficiency() -> None:
     """At SISE's area, where the score falls."""
-    case = Case(toy.load("colour", size=8), toy.picture(8, top=2, left=2, wide=4), 0, -TIED.float())
+    case = Case(toy.load("colour", size=8), toy.picture(8, top=2, left=2, patch=4), 0, -TIED.float())
     kept, drop = (specs.make_measure(each)(case).value for each in ("sufficiency?share=0.15", "average-drop/sise-15"))
     assert kept < 1
     assert drop == pytest.approx(1 - kept, abs=1e-6)

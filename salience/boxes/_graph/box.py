@@ -87,7 +87,7 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
             return None
 
         def begin(masks: Tensor, scaling: Scaling) -> PendingScores:
-            waited = self.parts.scaled(masks, scaling, self.answer, self.backend)
+            waited = self.parts.submit_scaled(masks, scaling, self.answer, self.backend)
             return lambda: self._activate(waited())
 
         return make_blending(image, baseline, self.parts.scaling, begin)

@@ -127,8 +127,8 @@ class Graph:
         for node in self.nodes:
             if node.name == name:
                 return node.outputs[0]
-        raise UnknownName.of("layer", name, self.named())
+        raise UnknownName.of("layer", name, self.list_tensors())
 
-    def named(self) -> Iterable[str]:
+    def list_tensors(self) -> Iterable[str]:
         """List the tensors on the way."""
         return [self.image, *(output for node in self.path for output in node.outputs)]

@@ -67,8 +67,8 @@ def _find_end(graph: Graph, group: list[str]) -> str:
         left.pop()
     kernels = [graph.path[number].kernel for number in graph.weights[left[-1]]]
     before = [name for name in left if len(graph.weights[name]) == len(kernels) - 1]
-    wide = kernels[-1] if kernels else ()
-    if before and len(wide) == 4 and wide[2:] == (1, 1) and wide[0] > wide[1]:
+    kernel = kernels[-1] if kernels else ()
+    if before and len(kernel) == 4 and kernel[2:] == (1, 1) and kernel[0] > kernel[1]:
         return before[-1]
     return left[-1]
 

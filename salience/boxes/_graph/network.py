@@ -73,21 +73,23 @@ class Parts:
         return self.submit(images, tensor, backend)()
 
     def submit(self, images: Images, tensor: str, backend: str) -> Callable[[], Tensor]:
-        """Begin to compute one tensor for each image; what is returned waits for it, where the network can be left alone."""
+        """Start to compute one tensor for each image; what is returned waits for it, where the network can be left alone."""
         if backend in self.network.blending:
-            return self.scaled(images, self.scaling, tensor, backend)
+            return self.submit_scaled(images, self.scaling, tensor, backend)
         found = torch.from_numpy(self.ask([tensor], [self.ready(images)], backend=backend)[0])
         return lambda: found
 
-    def scaled(self, images: Float[Tensor, "n _ h w"], scaling: Scaling, tensor: str, backend: str) -> Callable[[], Tensor]:
-        """Begin to compute one tensor for each of `images · scale + shift`, which the network makes itself."""
+    def submit_scaled(
+        self, images: Float[Tensor, "n _ h w"], scaling: Scaling, tensor: str, backend: str
+    ) -> Callable[[], Tensor]:
+        """Start to compute one tensor for each of `images · scale + shift`, which the network makes itself."""
         part: Any = self.part((), [tensor], backend)
         given, beside = to_rows(images), to_planes(scaling)
         if self.single and len(given) > 1:
             found = np.concatenate([part(*share)[0] for share in deal_out(given, beside, len(given))])
             return lambda: torch.from_numpy(found)
-        waited = part.submit(given, beside=beside)
-        return lambda: torch.from_numpy(waited()[0])
+        pending = part.submit(given, beside=beside)
+        return lambda: torch.from_numpy(pending()[0])
 
     @property
     def scaling(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
@@ -122,5 +124,5 @@ class Parts:
             both = self.run(pair, answer)
         except Exception:  # noqa: BLE001  # whatever the library raises, the answer is no
             return False
-        alone = torch.cat([self.run(each[None], answer) for each in pair])
-        return both.shape == alone.shape and bool((both - alone).abs().max() <= 1e-3 * alone.abs().max())
+        singly = torch.cat([self.run(each[None], answer) for each in pair])
+        return both.shape == singly.shape and bool((both - singly).abs().max() <= 1e-3 * singly.abs().max())

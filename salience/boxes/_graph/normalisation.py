@@ -33,11 +33,11 @@ def make_file_box(network: Network, name: str, classes: Sequence[str] | str | No
     declared = {"mean", "std"} & set(options) or network.kind == np.uint8
     if declared:
         ready, rest = split_options(None, options)
-        return FileBox(network, ready, _named(classes), name=name, **rest)
+        return FileBox(network, ready, _read_names(classes), name=name, **rest)
     base, espresso = _guess(network, name, split_options(None, options)[0].size)
     options = {key: value for key, value in options.items() if key != "size"}
     ready, rest = split_options(base, options)
-    return FileBox(network, ready, _named(classes) or (_imagenet(espresso) if espresso else None), name=name, **rest)
+    return FileBox(network, ready, _read_names(classes) or (_imagenet(espresso) if espresso else None), name=name, **rest)
 
 
 def _guess(network: Network, name: str, size: tuple[int, int]) -> tuple[Preparation, int]:
@@ -52,8 +52,8 @@ def _guess(network: Network, name: str, size: tuple[int, int]) -> tuple[Preparat
         row = Parts(network, tried).run(tried(picture)[0][None], network.graph.answer).flatten().float()
         if len(row) not in (1000, 1001):
             break
-        chances = row if bool((row >= 0).all()) and abs(float(row.sum()) - 1) < 1e-2 else row.softmax(0)
-        found = float(chances[ESPRESSO + len(row) - 1000])
+        probabilities = row if bool((row >= 0).all()) and abs(float(row.sum()) - 1) < 1e-2 else row.softmax(0)
+        found = float(probabilities[ESPRESSO + len(row) - 1000])
         if found > max(sure, SURE):
             best, words, sure, count = tried, each, found, len(row)
     why = f", for so it finds the espresso in a sample photograph ({sure:.0%})" if count else ""
@@ -69,7 +69,7 @@ def _usual(words: str, size: tuple[int, int]) -> Preparation:
     return Preparation(size, min(size) * 8 // 7, "bilinear", mean, std, source=f"guessed: {words}")
 
 
-def _named(classes: Sequence[str] | str | None) -> Sequence[str] | None:
+def _read_names(classes: Sequence[str] | str | None) -> Sequence[str] | None:
     """Take names, or a file with a name a line."""
     if not isinstance(classes, str):
         return classes

@@ -53,11 +53,11 @@ def decide_split(
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")
     given, classes = kept["targets"], _classes(box, kept["targets"], wanted)
     numbers = [number for number, each in enumerate(given) if each in classes]
-    drawn = torch.randperm(len(numbers), generator=seeding.generator(about["loop"]["seed"], "held")).tolist()
+    order = torch.randperm(len(numbers), generator=seeding.generator(about["loop"]["seed"], "held")).tolist()
     if len(numbers) <= held:
         raise DataError(f"expected more pictures than the {held} held out, got {len(numbers)}: give more, or held=0")
-    apart = sorted(numbers[at] for at in drawn[:held])
-    return Split(pictures, [each for each in numbers if each not in apart], apart, given, classes)
+    held_out = sorted(numbers[at] for at in order[:held])
+    return Split(pictures, [each for each in numbers if each not in held_out], held_out, given, classes)
 
 
 def _classes(box: BlackBox, given: Sequence[int], wanted: Sequence[str] | None) -> tuple[int, ...]:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import torch
+from torch import Tensor
 
 from salience import registry, specs
 from salience.boxes import toy
-from salience.case import Case, Cost, Measure
+from salience.case import Case, Cost, Explain, Measure
 from salience.engine import seeding
 from salience.engine.query.run import start_run
 from salience.methods.gradient import Gradient
 from salience.tasks.measure import measure_case
-from salience.types import Map
-from tests.helpers import apart
+from salience.types import Image, Map, Target
+from tests.helpers import Asked, apart
 
 SIDE = 64
 MORE = {"randomisation/labels": "?other=toy:colour%3Fsize=64"}  # what a protocol cannot do without
-AGREEMENT = ("road/lerf-2022", "road/ptame-lerf")  # a few red pixels left are enough to agree, so both maps may reach all
-NO_WORD_ON_PLACE = ("increase", "infidelity/gaussian", "accuracy")  # no score that can rise; flat maps fit; no map at all
 
 
 def roster() -> list[Any]:
@@ -62,18 +62,85 @@ def random() -> Map:
     return drawn
 
 
+def upside_down() -> Map:
+    """Draw a map that is lowest on the patch."""
+    return 1 - case().saliency / 2
+
+
+def with_a_rival(top: int, left: int) -> Case:
+    """Make the case of a red and a green patch, whose map is the square at a place."""
+    image, saliency = toy.picture(SIDE), 1e-3 * random()
+    image[:, 40:48, 40:48] = torch.tensor([0.0, 1, 0])[:, None, None]
+    saliency[top : top + 8, left : left + 8] += 1
+    return replace(case(saliency), image=image)
+
+
+def all_red(target: int) -> Case:
+    """Make the case of an image that no small change makes green."""
+    image = torch.zeros(3, SIDE, SIDE)
+    image[0] = 1
+    return replace(case(), image=image, target=target)
+
+
+def of_a_sum(saliency: Map) -> Case:
+    """Make the case of a box that adds up the pixels of the patch, each channel alike."""
+    truth = case().place
+
+    def add(images: Tensor) -> Tensor:
+        share = (images.mean(1) * truth).sum((1, 2)) / truth.sum()
+        return torch.stack([share, 1 - share], dim=1)
+
+    return replace(case(saliency), box=Asked(add, SIDE))
+
+
+def of_a_difference(saliency: Map) -> Case:
+    """Make the case of a box that subtracts what lies beside the patch, so that its output rises where that is hidden."""
+    box = toy.linear(2 * case().place.float() - 1)
+    return replace(case(saliency), box=box, image=torch.ones(3, SIDE, SIDE), target=1)
+
+
+def by(explain: Explain) -> Case:
+    """Make the case of a method."""
+    return replace(case(), explain=explain)
+
+
+def steady(box: Any, image: Image, target: Target, seed: int | None) -> Map:
+    """Give one map for everything."""
+    return case().saliency
+
+
+def nervous(box: Any, image: Image, target: Target, seed: int | None) -> Map:
+    """Give another map for another image and another seed."""
+    return torch.rand(SIDE, SIDE, generator=seeding.generator(seed or 0, str(float(image.double().sum()))))
+
+
+# A better case and a worse, where a map on the patch and one without meaning do not differ in what is measured.
+PAIRS: dict[str, Callable[[], tuple[Case, Case]]] = {
+    "accuracy/pgd": lambda: (all_red(0), case()),  # what is faint gives way
+    "accuracy": lambda: (all_red(0), all_red(1)),
+    "cost": lambda: (case(), replace(case(), spent=Cost(4, 0.6, 2000))),
+    "increase/grad-cam-logit": lambda: (of_a_difference(case().place.float()), of_a_difference(upside_down())),
+    "increase": lambda: (with_a_rival(6, 14), with_a_rival(40, 40)),
+    "infidelity/gaussian": lambda: (of_a_sum(case().place.float()), of_a_sum(random())),
+    "max-sensitivity": lambda: (by(steady), by(nervous)),
+    "randomisation": lambda: (case(), by(steady)),
+    "road": lambda: (case(), case(upside_down())),
+    "stability": lambda: (by(steady), by(nervous)),
+}
+
+
 @every
-def test_a_good_map_beats_a_random_one_in_the_declared_direction(measure: Measure) -> None:
-    """The patch is all that the box looks at."""
-    good, poor = (measure_case(each, measure).value for each in (case(), case(random())))
+def test_a_better_case_has_the_better_value_in_the_declared_direction(measure: Measure) -> None:
+    """The patch is all that the box looks at; for measures of something else there is a pair of their own."""
+    name = specs.stamp(measure)
+    make = next((PAIRS[each] for each in PAIRS if name.startswith(each)), lambda: (case(), case(random())))
+    good, poor = (measure_case(each, measure).value for each in make())
     assert math.isfinite(good)
-    if measure.better == "neither" or set(measure.needs) & {"spent", "method"}:
-        return  # says nothing about the map itself
-    if math.isnan(poor) or good == poor == 0 or specs.stamp(measure).startswith(NO_WORD_ON_PLACE):
-        return  # not defined for a map without meaning
-    if specs.stamp(measure) in AGREEMENT and good == poor:
-        return
-    assert good > poor if measure.better == "higher" else good < poor
+    assert math.isfinite(poor)
+    if measure.better == "neither":
+        assert abs(good - poor) > 0.01
+    else:
+        assert good > poor if measure.better == "higher" else good < poor
 
 
 @every

@@ -22,6 +22,9 @@ def compare(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> f
 
     "spearman" correlates ranks; "ssim" is the structural similarity of the maps scaled to 0…1; "top-k" is the
     intersection over union of their highest tenths.
+
+    >>> round(compare(torch.arange(9.0).reshape(3, 3), torch.arange(9.0).reshape(3, 3) ** 2), 6)
+    1.0
     """
     if kind not in get_args(Kind):
         raise SettingError(f"expected a similarity, one of {', '.join(get_args(Kind))}, got {kind!r}")
@@ -39,7 +42,11 @@ def compare(one: Map, other: Float[Tensor, "y x"], kind: Kind = "spearman") -> f
 
 
 def relative_change(before: Map, after: Map, *, relative: bool = True) -> float:
-    """Return ‖after − before‖₂, relative to ‖before‖₂; NaN where that is 0."""
+    """Return ‖after − before‖₂, relative to ‖before‖₂; NaN where that is 0.
+
+    >>> relative_change(torch.ones(2, 2), 1.5 * torch.ones(2, 2))
+    0.5
+    """
     first, second = before.detach().double().cpu(), after.detach().double().cpu()
     change, size = float((second - first).norm()), float(first.norm()) if relative else 1.0
     return change / size if size > 0 else float("nan")
@@ -50,6 +57,9 @@ def ssim(one: Map, other: Map) -> float:
 
     Both maps are scaled to 0…1; the constants are (0.01)² and (0.03)²; only places where the whole window lies inside
     the map count.
+
+    >>> round(ssim(torch.arange(256.0).reshape(16, 16), torch.arange(256.0).reshape(16, 16).T), 2)
+    0.16
     """
     if min(one.shape) < 11:
         return float("nan")

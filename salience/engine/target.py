@@ -15,7 +15,11 @@ from salience.types import Probabilities, Scores, Target
 
 
 def pick(target: Target, probabilities: Probabilities) -> Scores:
-    """Pick the target's score from each row of probabilities."""
+    """Pick the target's score from each row of probabilities.
+
+    >>> pick((0, 2), torch.tensor([[0.7, 0.2, 0.1]]))  # a contrast
+    tensor([0.6000])
+    """
     if isinstance(target, (int, tuple)):
         wanted = (target,) if isinstance(target, int) else target
         for index in wanted:
@@ -35,6 +39,9 @@ def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str])
 
     `wanted` is None or "predicted", "runner-up", an index, a class name (any of its comma-separated synonyms, in any
     case), a pair of these for a contrast, or a callable, which is returned as it is.
+
+    >>> resolve("runner-up", [0.7, 0.2, 0.1], ["cat", "dog", "fox"])
+    1
     """
     if isinstance(wanted, (tuple, list)):
         if len(wanted) != 2:
@@ -48,7 +55,11 @@ def resolve(wanted: Any, probabilities: Sequence[float], classes: Sequence[str])
 
 
 def describe(target: Target, classes: Sequence[str]) -> str:
-    """Describe the target in words."""
+    """Describe the target in words.
+
+    >>> describe((0, 2), ["cat", "dog", "fox"])
+    'cat − fox'
+    """
     if isinstance(target, int):
         return classes[target]
     if isinstance(target, tuple):
@@ -76,7 +87,11 @@ def _resolve_class(wanted: Any, probabilities: Sequence[float], classes: Sequenc
 
 
 def find_classes(name: str, classes: Sequence[str]) -> tuple[int, ...]:
-    """List the classes of a name: the whole name, or one of its comma-separated synonyms, in any case."""
+    """List the classes of a name: the whole name, or one of its comma-separated synonyms, in any case.
+
+    >>> find_classes("Tabby", ["tabby, tabby cat", "tiger cat"])
+    (0,)
+    """
     return _index_names(tuple(classes)).get(name.strip().lower(), ())
 
 
@@ -84,6 +99,9 @@ def match_labels(sample: Sample, classes: Sequence[str]) -> tuple[int, ...]:
     """Match a sample's labels to a box's classes: by index, or by name as a target is; other labels are left out.
 
     A name that several classes share is a right answer for each of them.
+
+    >>> match_labels(Sample("a", "a.jpg", labels=("dog", 0)), ["cat", "dog", "fox"])
+    (1, 0)
     """
     matches: list[int] = []
     for label in sample.labels:

@@ -26,6 +26,11 @@ class Agreement:
     Range −1 to 1; "top-k" 0 to 1. Cost: the reference's.
 
     Departs from the paper: its top-k agreement is the share of common features; here it is their IoU.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Agreement()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[similarity.Kind, Doc("how the maps are compared")] = "spearman"

@@ -36,6 +36,11 @@ class Aopc:
 
     Departs: regions that the border cuts take part, and regions are compared by their mean, which orders whole ones as
     their sum does. The number of samples is ours, and so are the steps of "scaat", whose text leaves them open.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Aopc(steps=4)(case).value, 2)
+    0.27
     """
 
     protocol: Annotated[Literal["samek-2017", "scaat"], Doc("what is a place, and what replaces it")] = "samek-2017"

@@ -30,6 +30,11 @@ class AverageDrop:
     above 0. Cost: 2 passes. Departs: values are fractions, not per cent; Score-CAM's own table mutes half of the
     pixels first, which only "ptame-50" and "relevance-cam" do here; the peers scale a map at its layer's size and
     enlarge it then, here it is scaled at the image's.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(AverageDrop()(case).value, 2)
+    0.0
     """
 
     protocol: Annotated[Protocol, Doc("what is kept, what the rest shows, what the loss is divided by")] = "score-cam"

@@ -22,6 +22,12 @@ class BoundingBox:
 
     Range 0 to 1; NaN without an object. Cost: no pass. Departs: the paper takes pictures whose object covers at most a
     third of them, which is for whoever chooses the pictures.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()  # a red patch on grey; the red channel is the map
+    >>> case = Case(toy.load("colour"), image, 0, image[0], truth=image[0] > 0.5)
+    >>> round(BoundingBox()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[Literal["schulz-2020"], Doc("how many pixels are marked")] = "schulz-2020"

@@ -27,6 +27,11 @@ class Complexity:
 
     Range above 0; about 1 for noise as "png". NaN for a flat map. Cost: no pass. Departs: the review measures
     pictures, maps are ours; another release of the compression library may give a few bytes more or less.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Complexity()(case).value, 2)
+    0.08
     """
 
     protocol: Annotated[Literal["png", "jpeg"], Doc("the file format")] = "png"

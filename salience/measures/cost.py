@@ -22,6 +22,12 @@ class Cost:
     where it was not measured.
 
     Range 0 and up. Cost: no pass.
+
+    >>> from salience import case
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()
+    >>> Cost()(Case(toy.load("colour"), image, 0, image[0], spent=case.Cost(passes=4000, seconds=12.5))).value
+    4000.0
     """
 
     protocol: Annotated[Literal["passes", "seconds", "memory"], Doc("what is counted")] = "passes"

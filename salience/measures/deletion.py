@@ -28,6 +28,11 @@ class Deletion:
 
     Departs: equal pixels go in reading order, where RISE's and Group-CAM's code leaves it to the sort; torchcam's
     score is the logit unless it is told otherwise, here it is the target's.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Deletion(step=64)(case).value, 2)
+    0.35
     """
 
     protocol: Annotated[Literal["rise-2018", "torchcam", "blur-51"], Doc("fill, step and area")] = "rise-2018"

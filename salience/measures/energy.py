@@ -23,6 +23,12 @@ class Energy:
 
     Range 0 to 1. NaN without an object, where S sums to 0, for a flat map under "score-cam" and for a map with
     values below 0 under "sise". Cost: no pass. Departs in nothing.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()  # a red patch on grey; the red channel is the map
+    >>> case = Case(toy.load("colour"), image, 0, image[0], truth=image[0] > 0.5)
+    >>> round(Energy()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[Literal["score-cam", "sise"], Doc("whether the map is scaled first")] = "score-cam"

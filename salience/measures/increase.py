@@ -23,6 +23,11 @@ class Increase:
     "relevance-cam" has black below the median and counts O = Y too, as its author's code does.
 
     Range 0 or 1; NaN for a flat map, except under "sise-15". Cost: 2 passes. Departs as `average-drop` does.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Increase()(case).value, 2)
+    0.0
     """
 
     protocol: Annotated[Protocol, Doc("what is kept, what the rest shows, which score is read")] = "score-cam"

@@ -35,6 +35,11 @@ class Infidelity:
     Range 0 and up; 0 is best. Cost: 201 passes.
 
     Departs from the paper: it leaves number and size of the squares to the experiment. What x̄ + ε has beyond 0…1 stays.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Infidelity(samples=50)(case).value, 2)
+    0.0
     """
 
     protocol: Annotated[Literal["square-removal", "gaussian"], Doc("how the image is perturbed")] = "square-removal"

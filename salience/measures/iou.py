@@ -23,6 +23,12 @@ class Iou:
     map. It is an oracle, for the truth chooses the threshold: read it as what the map's order would allow.
 
     Range 0 to 1; NaN without an object. Cost: no pass. Departs: "best" is no protocol of the paper.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()  # a red patch on grey; the red channel is the map
+    >>> case = Case(toy.load("colour"), image, 0, image[0], truth=image[0] > 0.5)
+    >>> round(Iou()(case).value, 2)
+    0.31
     """
 
     protocol: Annotated[Literal["sise-20", "best"], Doc("which pixels count as the map's")] = "sise-20"

@@ -26,6 +26,12 @@ class MaxSensitivity:
     "relative" is not defined for a map of zeros. Range 0 and up. Cost: the method's, 10 times.
 
     Departs from the paper: a maximum over few samples is below the one over the ball.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()
+    >>> case = Case(toy.load("colour"), image, 0, image[0], explain=lambda box, image, target, seed: image[target])
+    >>> round(MaxSensitivity()(case).value, 2)
+    0.03
     """
 
     protocol: Annotated[Literal["relative", "absolute"], Doc("whether the change is divided by the size of the map")] = (

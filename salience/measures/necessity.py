@@ -23,6 +23,11 @@ class Necessity:
     ours.
 
     Range 0 upward: above 1 where the score rises. NaN where the image's score is not above 0. Cost: 2 passes.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Necessity()(case).value, 2)
+    0.39
     """
 
     protocol: Annotated[Literal["mean-10"], Doc("how much is removed, and what is shown there")] = "mean-10"

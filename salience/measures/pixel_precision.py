@@ -23,6 +23,12 @@ class PixelPrecision:
 
     Range 0 to 1; NaN without an object. Cost: no pass. Departs: the paper pools the pixels of all pictures before it
     counts; here each picture has its own figure, so that a mean has an interval and a large object weighs no more.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()  # a red patch on grey; the red channel is the map
+    >>> case = Case(toy.load("colour"), image, 0, image[0], truth=image[0] > 0.5)
+    >>> round(PixelPrecision()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[Literal["average-precision"], Doc("how the thresholds are taken together")] = "average-precision"

@@ -23,6 +23,12 @@ class PointingGame:
     centroid. Always read it beside the centre baseline: objects lie in the middle of photographs.
 
     Range 0 or 1. Cost: no pass.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()  # a red patch on grey; the red channel is the map
+    >>> case = Case(toy.load("colour"), image, 0, image[0], truth=image[0] > 0.5)
+    >>> round(PointingGame()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[Literal["torchray", "strict"], Doc("how far beside the object still counts")] = "torchray"

@@ -41,6 +41,12 @@ class Randomisation:
 
     Departs from the paper: weights are sampled by He's rule, not from a truncated normal, so that a randomised network's
     answer still depends on the image; its value is the curve's mean, the curve being the evidence.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()
+    >>> case = Case(toy.load("colour"), image, 0, image[0], explain=lambda box, image, target, seed: image[target])
+    >>> round(Randomisation("logit")(case).value, 2)
+    -1.0
     """
 
     protocol: Annotated[Literal["cascade", "independent", "logit", "labels"], Doc("what is taken away")] = "cascade"

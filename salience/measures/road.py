@@ -47,6 +47,11 @@ class Road:
 
     Departs: P-TAME's paper fills by Telea's inpainting, which OpenCV has and this library does not need; here its
     variants fill as ROAD does. Where no pixel is left the box's mean colour stands.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Road()(case).value, 2)
+    0.44
     """
 
     protocol: Annotated[Literal["morf-2022", "lerf-2022", "combined-2022", "ptame-morf", "ptame-lerf"], Doc("see above")] = (

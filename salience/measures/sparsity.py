@@ -25,6 +25,11 @@ class Sparsity:
 
     Range 0 to 1, 0 to ln n, and 1 to n. NaN for a map of zeros. Cost: no pass. Departs: nothing is added to the map,
     where the authors' code of "gini" adds 1e-7 to each pixel.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Sparsity()(case).value, 2)
+    0.08
     """
 
     protocol: Annotated[Literal["gini", "entropy", "effective-pixels"], Doc("how sparsity is counted")] = "gini"

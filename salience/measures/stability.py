@@ -32,6 +32,12 @@ class Stability:
 
     Departs from the paper: it takes the mean over random noise, not the largest ratio in a neighbourhood.
     Noisy pixels may leave 0…1.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()
+    >>> case = Case(toy.load("colour"), image, 0, image[0], explain=lambda box, image, target, seed: image[target])
+    >>> round(Stability()(case).value, 2)
+    0.11
     """
 
     protocol: Annotated[Literal["noise", "noise-rank", "seeds"], Doc("what changes, and how the maps are compared")] = (

@@ -23,6 +23,11 @@ class Sufficiency:
     quotient are ours.
 
     Range 0 upward: above 1 where the score rises. NaN where the image's score is not above 0. Cost: 2 passes.
+
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), toy.picture(), 0, toy.picture()[0])  # the red channel as a map
+    >>> round(Sufficiency()(case).value, 2)
+    1.0
     """
 
     protocol: Annotated[Literal["mean-10"], Doc("how much is kept, and what the rest shows")] = "mean-10"

@@ -25,6 +25,11 @@ class AblationCam(BatchedMethod):
 
     Departs from the paper: y is a probability and not a logit, for a box need not give logits; |y|, for a contrast may
     be negative.
+
+    >>> from salience.boxes import toy
+    >>> saliency = AblationCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

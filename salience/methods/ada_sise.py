@@ -27,6 +27,11 @@ class AdaSise(BatchedMethod):
     Departs from the codes: strictly greater than τ, where they differ; with two or fewer positive maps, or equal
     ones, all are kept; and as `sise` does.
     Cost: a pass forward and back, and a pass a mask, a sixth of SISE's or less; without gradients, a pass a channel more.
+
+    >>> from salience.boxes import toy
+    >>> saliency = AdaSise()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     gate: Annotated[_sise.Gate, Doc("hard, as SISE's paper has it, or soft")] = "hard"

@@ -25,6 +25,11 @@ class AttentionRelevance(BatchedMethod):
 
     Departs from the paper: which tokens answer is found by a gradient: the class token in most networks; where patches
     are averaged, the mean of their rows.
+
+    >>> import salience, timm
+    >>> box = salience.load(timm.create_model("test_vit").eval())
+    >>> AttentionRelevance()(box, torch.rand(3, 160, 160), target=0).shape
+    torch.Size([160, 160])
     """
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:

@@ -32,6 +32,11 @@ class AttentionRollout(BatchedMethod):
     Departs from the paper: the answer's row is the class token's where that answers; where patches are averaged, the
     mean of their rows. A gradient shows which it is. Other ways than the mean to reduce the heads, and `discard`, are common
     additions to it.
+
+    >>> import salience, timm
+    >>> box = salience.load(timm.create_model("test_vit").eval())
+    >>> AttentionRollout()(box, torch.rand(3, 160, 160), target=0).shape
+    torch.Size([160, 160])
     """
 
     heads: Annotated[Heads, Doc("how the heads of a block become one: mean, max or min")] = "mean"

@@ -41,6 +41,11 @@ class Cam(BatchedMethod):
 
     Departs from the paper: the weights are read from gradients, so the linear layer need not be found; in a transformer
     without reductions, where the last patch tokens may go nowhere, the default layer is the last block's.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Cam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Annotated[

@@ -55,6 +55,11 @@ class DeCam:
     Departs from the specification: no variation term in the fitness (its weight is 0 in both profiles); superpixels
     are shown or hidden, not veiled; the map is raw, neither clipped nor smoothed; a target that is no class has T(p) = p.
     Cost: 2,500 passes (r0: 5,000), or the budget; two a mask with `hybrid`.
+
+    >>> from salience.boxes import toy
+    >>> saliency = DeCam(cells=4)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     variant: Annotated[Variant, Doc("r1, r0 or unevolved")] = "r1"

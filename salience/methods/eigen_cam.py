@@ -28,6 +28,11 @@ class EigenCam(BatchedMethod):
     Departs from the paper: in a transformer without reductions, the default layer is read before its normalisation,
     after which all places are equally strong. `centred` takes each channel's mean off first, which the paper does not
     and a library does: the map is then the first principal component.
+
+    >>> from salience.boxes import toy
+    >>> saliency = EigenCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Annotated[

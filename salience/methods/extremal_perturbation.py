@@ -46,6 +46,12 @@ class ExtremalPerturbation(BatchedMethod):
     Departs from the paper: the smooth maximum is taken at the centres of the cells and enlarged bilinearly; the area is
     that of the picture, without a margin; equal values share their rank; fewer steps are longer, yet none goes beyond a
     tenth of what the area asks, and λ grows faster.
+
+    >>> from salience.boxes import toy
+    >>> method = ExtremalPerturbation(areas=(0.1,), steps=24, cell=4, sigma=3.0, blur=0.0)
+    >>> saliency = method(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     areas: Annotated[tuple[float, ...], Doc("shares of the picture that are kept, a mask each")] = (0.025, 0.05, 0.1, 0.2)

@@ -31,6 +31,11 @@ class Fullgrad(BatchedMethod):
 
     Departs from the paper: what a ReLU6 gives at its ceiling is a bias too, or the parts would not add up. From its
     authors' code: a layer is stretched without their 1e-6, and enlarged without aligned corners.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Fullgrad()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:

@@ -20,6 +20,11 @@ class GradCam(BatchedMethod):
     one backward pass to the layer.
 
     Departs from the paper: in nothing.
+
+    >>> from salience.boxes import toy
+    >>> saliency = GradCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

@@ -24,6 +24,11 @@ class GradCamPlusPlus(BatchedMethod):
     it is the same for all maps, so the gradients of the logit are all that is needed. Cost: as Grad-CAM.
 
     Departs from the paper: in nothing.
+
+    >>> from salience.boxes import toy
+    >>> saliency = GradCamPlusPlus()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

@@ -21,6 +21,11 @@ class Gradient(BatchedMethod):
 
     Departs from the paper: in nothing, with `channels="max-abs"`. An absolute value has no sign: evidence against the class
     is high too. `sum` keeps the sign, which then says whether brighter is better there, not whether the pixel helps.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Gradient()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     channels: Channels = "max-abs"

@@ -26,6 +26,11 @@ class GuidedBackprop(BatchedMethod):
     weights of the last layers are randomised (Adebayo et al., Sanity Checks for Saliency Maps, 2018).
 
     Departs from the paper: three channels become one; the paper shows the map in colour.
+
+    >>> from salience.boxes import toy
+    >>> saliency = GuidedBackprop()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     channels: Channels = "max-abs"

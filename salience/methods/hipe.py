@@ -37,6 +37,11 @@ class Hipe:
     it, so a map of zeros ends the search; where a budget does not hold all windows of a depth, those with the highest
     map are hidden and the search ends. What is known: abstract and authors' public code, which was read for the
     schedule of cells, the overlap and the threshold; hidden pixels show a constant there too (or the window's mean).
+
+    >>> from salience.boxes import toy
+    >>> saliency = Hipe()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     cells: Annotated[int, Doc("cells along the shorter side at the first depth")] = 8

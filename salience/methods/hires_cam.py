@@ -20,6 +20,11 @@ class HiresCam(BatchedMethod):
     Cost: as Grad-CAM.
 
     Departs from the paper: what lies below zero is cut, as in Grad-CAM.
+
+    >>> from salience.boxes import toy
+    >>> saliency = HiresCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

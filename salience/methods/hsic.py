@@ -41,6 +41,11 @@ class Hsic:
     `signed` is off; w is the median distance, which is indifferent to a shift, where the authors' code (Xplique, public
     like the paper) takes the median score. The standard error is the first-order one; where nothing depends, the bias,
     of order 1/n, exceeds it. Cost: n passes, at most 8,192; masks are kept as grids, L in blocks of 256 rows.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Hsic(masks=256)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     masks: Annotated[int | None, Doc("n, how many masks; none given: what the budget allows, or 1500")] = None

@@ -45,6 +45,11 @@ class Iassa:
     Departs from the code: the last round, whose map the code throws away, is not run; the answer is the last map,
     not the one that overlaps the annotation most. Cost: 6,286 passes (`official`), up to 7,655 (`intent`; fewer where
     the region is small), up to 2,048 (`plus`).
+
+    >>> from salience.boxes import toy
+    >>> saliency = Iassa(window=12, stride=3, rounds=3)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     variant: Annotated[Literal["official", "intent", "plus"], Doc("official, intent or plus")] = "intent"

@@ -22,6 +22,11 @@ class InputXGradient(BatchedMethod):
     a sign. Cost: one forward pass and one backward pass.
 
     Departs from the paper: channels are summed; the paper has one map a channel.
+
+    >>> from salience.boxes import toy
+    >>> saliency = InputXGradient()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     channels: Channels = "sum"

@@ -41,6 +41,11 @@ class KernelShap:
 
     Departs from the papers: where choices are sampled, ridge · |φ − equal shares|² is added to the sum over the N masks.
     Without it, as many pairs as regions give wild values; with it the pull towards equal shares fades as 1 / N.
+
+    >>> from salience.boxes import toy
+    >>> saliency = KernelShap(masks=256, regions=16)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     masks: Annotated[int | None, Doc("how many images are shown; none given: what the budget allows, or 2048")] = None

@@ -19,6 +19,11 @@ class LayerCam(BatchedMethod):
     No average over places, so that earlier layers, which see finer, give maps of use. Cost: as Grad-CAM.
 
     Departs from the paper: one layer at a time; the paper also merges maps of several.
+
+    >>> from salience.boxes import toy
+    >>> saliency = LayerCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

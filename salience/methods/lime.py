@@ -37,6 +37,11 @@ class Lime:
     Departs from both: regions come from SLIC, not quickshift, and hidden ones show the fill (grey in the paper, each
     region's own mean in the package). From the paper: all regions stay in the model, as in the package by default,
     where the paper lets the lasso choose K of them.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Lime(masks=256, regions=16)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     masks: Annotated[int | None, Doc("how many masks; none given: what the budget allows, or 1000")] = None

@@ -42,6 +42,11 @@ class McRise:
     What is known: the abstract, and the debiased estimator and the masks as XAITK-Saliency, which cites the paper, has
     them; the paper's body was not read. Reconstruction: which colours, N, s and p (RISE's), and the mean over colours as
     the one map, which is debiased RISE, E[score | seen] − E[score | painted].
+
+    >>> from salience.boxes import toy
+    >>> saliency = McRise(masks=600)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 4000")] = None

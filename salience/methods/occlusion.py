@@ -26,6 +26,11 @@ class Occlusion:
     Departs from the paper: windows may overlap, a pixel takes their mean, and windows that reach over the border are
     clipped, so that every pixel is hidden equally often. The first windows cover the image coarsely and later ones
     refine it: a budget may end it at any moment after the first cover. Cost: one pass, and one a window.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Occlusion(window=8, stride=4)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     window: Annotated[int, Doc("side of the hidden square, in pixels")] = 32

@@ -35,6 +35,11 @@ class PTame:
 
     What is known: the paper's body could not be read; this is what the authors' public code computes. Departs from it:
     one direct enlargement instead of steps of two. Cost: one pass of the features' network, two with `mirror`.
+
+    >>> from salience.boxes import toy
+    >>> PTame("fits")(toy.load("colour"), toy.picture(), target=0)  # before `salience fit p-tame --out fits`
+    Traceback (most recent call last):
+    salience.errors.RecordError: expected an explainer at fits/..., got nothing there: make one with `salience fit ...`
     """
 
     explainer: Annotated[

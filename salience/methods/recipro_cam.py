@@ -36,6 +36,11 @@ class ReciproCam(BatchedMethod):
 
     Departs from the paper: the scores are not stretched to 0…1, and a Gaussian that reaches over the border is brought
     back to a sum of one. In the authors' code a corner keeps 9/16, which dims the border: half of the places of 7×7.
+
+    >>> from salience.boxes import toy
+    >>> saliency = ReciproCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Annotated[str | None, Doc("the layer whose places are scored; none given: the end of the last block")] = None

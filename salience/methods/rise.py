@@ -32,6 +32,11 @@ class Rise:
 
     Departs from the paper: in nothing, with `estimator="mean"`. The others (see `engine.estimate`) have a
     smaller error at equal cost; the designs (see `perturb.designs`) change no expectation.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Rise(masks=600)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 4000")] = None

@@ -32,6 +32,11 @@ class ScoreCam(BatchedMethod):
     `weights="probability"` is what the authors' code does: w_k is the probability itself, without a softmax over k.
     Departs from the paper: maps are enlarged before they are stretched, and constant ones, which mask nothing, have
     no weight (libraries that give them one add a constant).
+
+    >>> from salience.boxes import toy
+    >>> saliency = ScoreCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

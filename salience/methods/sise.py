@@ -34,6 +34,11 @@ class Sise(BatchedMethod):
     underflow); constant maps are left out; a budget that is too small keeps the maps of greatest α in each block.
     Cost: a pass forward and back, and a pass a mask, about half of all channels at μ = 0; without gradients, one more
     a channel.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Sise()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     mu: Annotated[

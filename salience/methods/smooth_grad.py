@@ -26,6 +26,11 @@ class SmoothGrad(BatchedMethod):
 
     Departs from the paper: noise is added to pixels in 0…1, before the box's normalisation, so it is alike in all
     channels. `square` is SmoothGrad² (Hooker et al. 2019): the mean of squared gradients.
+
+    >>> from salience.boxes import toy
+    >>> saliency = SmoothGrad(copies=10)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     copies: Annotated[int, Doc("n, how many noisy copies of the image are differentiated")] = 50

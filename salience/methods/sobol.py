@@ -37,6 +37,11 @@ class Sobol:
     at no cost, unless `signed` is off. A blur to fade to is one blur, not a series of them. Paper and authors' code
     (Xplique) are public, and what was left open follows the code. The standard error treats designs as independent,
     which for such a sequence is too wide rather than too narrow. First-order indices, Jansen's too, are in the evidence.
+
+    >>> from salience.boxes import toy
+    >>> saliency = Sobol(designs=8)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     designs: Annotated[int | None, Doc("N, points of the sequence; none given: what the budget allows, or 32")] = None

@@ -22,6 +22,11 @@ class XgradCam(BatchedMethod):
     Each map's sum is then Σ_u A_k(u) g_k(u): what the map is worth to the logit, to first order. Cost: as Grad-CAM.
 
     Departs from the paper: a map that sums to zero has no weight.
+
+    >>> from salience.boxes import toy
+    >>> saliency = XgradCam()(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
+    >>> bool(saliency[10, 18] > saliency[25, 5])
+    True
     """
 
     layer: Layer = None

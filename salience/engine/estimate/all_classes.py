@@ -12,7 +12,13 @@ from salience.types import Masks, Probabilities
 
 
 class AllClasses:
-    """`mean`, `normalised` and `centred` of all classes together, without errors: one matrix product a batch."""
+    """`mean`, `normalised` and `centred` of all classes together, without errors: one matrix product a batch.
+
+    >>> estimator = AllClasses("mean", (1, 2), keep=0.5)
+    >>> estimator.add(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[0.9, 0.1], [0.3, 0.7]]))
+    >>> estimator.fold()[1]
+    tensor([[0.1000, 0.7000]])
+    """
 
     def __init__(self, name: Name, size: tuple[int, int], keep: float) -> None:
         self.name, self.size, self.keep, self.count = name, size, keep, 0

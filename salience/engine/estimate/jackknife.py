@@ -28,6 +28,11 @@ class Groups:
 
     Groups of even and of odd number are the halves that the stability compares. With two groups, the error is the
     estimator's own; with more, the jackknife's.
+
+    >>> groups = Groups(lambda: moments.make_estimator("mean", (1, 2), 0.5, 0), block=1)
+    >>> groups.add(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([0.9, 0.3]))
+    >>> groups.estimate().saliency
+    tensor([[0.9000, 0.3000]])
     """
 
     def __init__(self, make: Callable[[], Estimator], count: int = 2, block: int = BLOCK) -> None:
@@ -85,7 +90,11 @@ class Groups:
 def group_estimators(
     name: moments.Name, size: tuple[int, int], keep: float, cells: int = 0, design: Design = "independent"
 ) -> Groups:
-    """Group estimators of a name as the masks' design needs it: in halves where they have an error of their own."""
+    """Group estimators of a name as the masks' design needs it: in halves where they have an error of their own.
+
+    >>> len(group_estimators("centred", (4, 4), keep=0.5, design="sobol").estimators)
+    16
+    """
     make = partial(moments.make_estimator, name, size, keep, cells)
     if design == "independent" and name != "ridge":
         return Groups(make)
@@ -93,7 +102,11 @@ def group_estimators(
 
 
 def estimate_error(fold: Callable[[Choice], Map], filled: Choice) -> Map | None:
-    """Return the standard error of `fold(filled)`, per pixel; None where there are fewer than `LEAST` groups."""
+    """Return the standard error of `fold(filled)`, per pixel; None where there are fewer than `LEAST` groups.
+
+    >>> estimate_error(lambda chosen: torch.arange(8.0)[chosen].mean().reshape(1, 1), torch.ones(8).bool())
+    tensor([[0.8660]])
+    """
     left = torch.nonzero(filled)[:, 0]
     if len(left) < LEAST:
         return None
@@ -101,7 +114,11 @@ def estimate_error(fold: Callable[[Choice], Map], filled: Choice) -> Map | None:
 
 
 def standard_error(without: Tensor) -> Tensor:
-    """Return the jackknife's standard error from the results without each of g groups: √((g − 1)/g · Σ (· − mean)²)."""
+    """Return the jackknife's standard error from the results without each of g groups: √((g − 1)/g · Σ (· − mean)²).
+
+    >>> standard_error(torch.tensor([[1.0], [2.0], [3.0]]))
+    tensor([1.1547])
+    """
     squares = (without - without.mean(0)).square().mean(0)  # several times as quick as `var` along the first dimension
     error: Tensor = (squares * (len(without) - 1)).sqrt()
     return error

@@ -24,7 +24,13 @@ GROUPS = 32
 
 
 class Segmentation:
-    """The regions of an image; its name is a hash of them, for scores are cached by what a mask shows."""
+    """The regions of an image; its name is a hash of them, for scores are cached by what a mask shows.
+
+    >>> from salience.boxes import toy
+    >>> segmentation = Segmentation(toy.picture(), count=16, seed=0)
+    >>> segmentation.paint(torch.arange(float(segmentation.count))).shape
+    torch.Size([32, 32])
+    """
 
     def __init__(self, image: Image, count: int, seed: int) -> None:
         self.labels = segment(image, count, seed)
@@ -41,7 +47,13 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class RegionMasks(MaskStack):
-    """Masks that show some regions and hide the others: one bit a region."""
+    """Masks that show some regions and hide the others: one bit a region.
+
+    >>> from salience.boxes import toy
+    >>> segmentation = Segmentation(toy.picture(), count=16, seed=0)
+    >>> RegionMasks(torch.ones(2, segmentation.count) > 0, segmentation).rasterise(toy.picture()).shape
+    torch.Size([2, 32, 32])
+    """
 
     bits: Bool[Tensor, "n d"]
     segmentation: Segmentation
@@ -57,6 +69,11 @@ class RidgeRegression:
     """Weighted ridge regression, a row a mask: minimises Σ w (y − b − x · β)² + penalty · |β|², by running sums alone.
 
     Rows go to groups by their number, two by two, so that pairs stay together. With `intercept=False`, b is 0.
+
+    >>> regression = RidgeRegression(2, penalty=0.0, intercept=True)
+    >>> regression.add(torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([1.0, 2, 4, 5]), torch.ones(4))
+    >>> regression.solve(regression.products.sum(0, keepdim=True)).round(decimals=6)  # y = 1 + 3 a + b
+    tensor([[3., 1.]], dtype=torch.float64)
     """
 
     def __init__(self, dimensions: int, penalty: float, *, intercept: bool) -> None:

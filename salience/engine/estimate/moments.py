@@ -53,7 +53,13 @@ class Estimator(Protocol):
 
 
 class Moments:
-    """`mean`, `normalised` and `centred`, from the running sums Σ y^a m^b, a in 0…2, b in 1…2, in double precision."""
+    """`mean`, `normalised` and `centred`, from the running sums Σ y^a m^b, a in 0…2, b in 1…2, in double precision.
+
+    >>> moments = Moments("mean", (1, 2), keep=0.5)
+    >>> moments.add(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([0.9, 0.3]))
+    >>> moments.map().round(decimals=6)
+    tensor([[0.9000, 0.3000]], dtype=torch.float64)
+    """
 
     def __init__(self, name: Name, size: tuple[int, int], keep: float) -> None:
         self.name, self.size, self.keep = name, size, keep
@@ -143,6 +149,11 @@ class Ridge:
     """`ridge`: y ≈ b + w · x, where x is the mask's mean over each cell of a grid; the weights, enlarged, are the map.
 
     The penalty is `strength` times the mean variance of a cell times N, so that it does not depend on N or on p.
+
+    >>> ridge = Ridge((1, 2), cells=1)
+    >>> ridge.add(torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]]), torch.tensor([0.9, 0.3]))
+    >>> ridge.map().round(decimals=2)
+    tensor([[0.5900, 0.5900]], dtype=torch.float64)
     """
 
     def __init__(self, size: tuple[int, int], cells: int, strength: float = 0.01) -> None:
@@ -183,7 +194,12 @@ class Ridge:
 
 
 def make_estimator(name: Name, size: tuple[int, int], keep: float, cells: int) -> Estimator:
-    """Make the estimator of that name for masks of mean `keep`; `cells` is the side of the grid for `ridge`."""
+    """Make the estimator of that name for masks of mean `keep`; `cells` is the side of the grid for `ridge`.
+
+    >>> make_estimator("median", (1, 2), 0.5, 0)
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected an estimator, one of mean, normalised, centred, ridge, got 'median'
+    """
     if name not in get_args(Name):
         raise SettingError(f"expected an estimator, one of {', '.join(get_args(Name))}, got {name!r}")
     return Ridge(size, cells) if name == "ridge" else Moments(name, size, keep)

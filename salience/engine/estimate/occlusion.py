@@ -12,7 +12,13 @@ from salience.types import Estimate, Map, Scores
 
 
 class OcclusionEstimate:
-    """Pooled and coverage-normalised: Σ ω · drop / Σ ω over the windows that hide a pixel, of any size and round."""
+    """Pooled and coverage-normalised: Σ ω · drop / Σ ω over the windows that hide a pixel, of any size and round.
+
+    >>> estimate = OcclusionEstimate((1, 3))
+    >>> estimate.add(Windows(torch.tensor([[0, 1, 0, 2], [0, 1, 1, 3]]), (1, 3)), torch.tensor([0.2, 0.6]))
+    >>> estimate.map().round(decimals=6)
+    tensor([[0.2000, 0.4000, 0.6000]], dtype=torch.float64)
+    """
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.count = 0
@@ -42,5 +48,9 @@ class OcclusionEstimate:
 
 
 def divide(drops: Float[Tensor, "*n h w"], times: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    """Divide; 0 where nothing was hidden, whatever rounding leaves there."""
+    """Divide; 0 where nothing was hidden, whatever rounding leaves there.
+
+    >>> divide(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
     return torch.where(times > 1e-6, drops / times.clamp(min=1e-6), 0)

@@ -33,7 +33,11 @@ Mix = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention of one forward pass; each backward pass adds to the gradients."""
+    """One attention of one forward pass; each backward pass adds to the gradients.
+
+    >>> Attention(torch.ones(1, 2, 5, 5)).stack_gradients(3)[1].shape  # of three targets
+    torch.Size([3, 2, 5, 5])
+    """
 
     matrix: Float[Tensor, "n heads t s"]
     gradients: list[Tensor] = field(default_factory=list)  # d score / d matrix
@@ -46,7 +50,14 @@ class Attention:
 
 @contextmanager
 def record_attentions() -> Iterator[list[Attention]]:
-    """Collect the attentions (n heads t s) of all forward passes inside, in their order."""
+    """Collect the attentions (n heads t s) of all forward passes inside, in their order.
+
+    >>> layer = torch.nn.MultiheadAttention(8, num_heads=2, batch_first=True).eval()
+    >>> with record_attentions() as attentions:
+    ...     _ = layer(*[torch.ones(1, 5, 8)] * 3)
+    >>> [attention.matrix.shape for attention in attentions]
+    [torch.Size([1, 2, 5, 5])]
+    """
     recorder = _Recorder()
     token = _current.set(recorder)
     try:
@@ -61,6 +72,11 @@ def explain(box: OpenBox, images: Images, targets: Sequence[Target], name: str, 
 
     The answer is taken from the tokens whose row of the last attention gets a gradient: the class token, or all patches
     where they are averaged. Of several rows it is the mean.
+
+    >>> from salience.boxes import toy
+    >>> explain(toy.load("colour"), toy.picture()[None], [0], "attention-rollout", lambda matrix, _: matrix.mean(1))
+    Traceback (most recent call last):
+    salience.errors.BoxError: expected a transformer with attention over the whole picture for attention-rollout, ...
     """
     layer = choose_layer(box, images, None)
     estimates: list[Estimate] = []
@@ -77,7 +93,11 @@ def explain(box: OpenBox, images: Images, targets: Sequence[Target], name: str, 
 
 
 def expect_whole(box: OpenBox, name: str, attentions: Sequence[Attention], count: int, grid: tuple[int, int]) -> None:
-    """Refuse a box in which not every attention is over the whole picture."""
+    """Refuse a box in which not every attention is over the whole picture.
+
+    >>> from salience.boxes import toy
+    >>> expect_whole(toy.load("colour"), "attention-rollout", [Attention(torch.ones(1, 2, 17, 17))], count=1, grid=(4, 4))
+    """
     tokens = {each.matrix.shape[-1] for each in attentions}
     whole = all(len(each.matrix) == count and each.matrix.shape[2] == each.matrix.shape[3] for each in attentions)
     if not whole or len(tokens) != 1 or not 0 <= min(tokens) - grid[0] * grid[1] <= PREFIX:

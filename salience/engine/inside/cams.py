@@ -19,7 +19,12 @@ Weigh = Callable[[Tensor, Tensor], Tensor]
 def explain(
     box: OpenBox, images: Images, targets: Sequence[Target], layer: str | None, weigh: Weigh, *, rectify: bool = True
 ) -> list[Estimate]:
-    """Weigh the feature maps of one layer by what `weigh` makes of activations and gradients."""
+    """Weigh the feature maps of one layer by what `weigh` makes of activations and gradients.
+
+    >>> from salience.boxes import toy
+    >>> explain(toy.load("colour"), toy.picture()[None], [0], None, lambda _, g: g.mean((2, 3), keepdim=True))[0].evidence
+    {'layers': ('act',)}
+    """
     chosen = choose_layer(box, images, layer)
     estimates: list[Estimate] = []
     for _, _, result in introspect(box, images, targets, [chosen]):
@@ -35,13 +40,23 @@ def explain(
 
 
 def enlarge(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ 3 h w"]) -> Float[Tensor, "n h w"]:
-    """Enlarge maps bilinearly to the images' size."""
+    """Enlarge maps bilinearly to the images' size.
+
+    >>> import torch
+    >>> enlarge(torch.ones(2, 7, 7), torch.ones(2, 3, 32, 32)).shape
+    torch.Size([2, 32, 32])
+    """
     size = (images.shape[-2], images.shape[-1])
     return functional.interpolate(small[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def describe_layer(box: GreyBox, layer: str | None, *, blank: bool) -> tuple[str, ...]:
-    """Write the notes that a reader of the map needs about the layer."""
+    """Write the notes that a reader of the map needs about the layer.
+
+    >>> from salience.boxes import toy
+    >>> describe_layer(toy.load("colour"), None, blank=True)
+    ('the layer gets no gradient from the target, so the map is blank: choose an earlier layer',)
+    """
     notes = [box.layer_info().note] if layer is None and box.layer_info().note else []
     if blank:
         notes.append("the layer gets no gradient from the target, so the map is blank: choose an earlier layer")

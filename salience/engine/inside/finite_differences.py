@@ -23,7 +23,13 @@ STEP = 0.05  # ε, in standard deviations of the layer
 def estimate_gradients(
     box: GreyBox, image: Images, targets: Sequence[Target], maps: Mapping[str, Features]
 ) -> dict[str, Float[Tensor, "t c"]]:
-    """Return, for each layer, the mean gradient over places of each target's log-probability along each feature map."""
+    """Return, for each layer, the mean gradient over places of each target's log-probability along each feature map.
+
+    >>> from salience.boxes import toy
+    >>> box, image = toy.load("colour"), toy.picture()[None]
+    >>> estimate_gradients(box, image, [0], box.activations(image, ["detect"]))["detect"].shape
+    torch.Size([1, 3])
+    """
     softmax = bool((score_batch(box, image).sum(1) - 1).abs() < 1e-3)  # else each class has a score of its own
 
     def make_log_target(target: Target) -> Callable[[Probabilities], Scores]:
@@ -34,7 +40,11 @@ def estimate_gradients(
 
 
 def count_passes(maps: Mapping[str, Features]) -> int:
-    """Count the passes of `estimate_gradients`."""
+    """Count the passes of `estimate_gradients`.
+
+    >>> count_passes({"layer4": torch.ones(1, 512, 7, 7)})
+    514
+    """
     return 1 + sum(1 + each.shape[1] for each in maps.values())
 
 

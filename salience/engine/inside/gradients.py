@@ -26,6 +26,12 @@ def differentiate(
     `logits` must push images through `module`; `scale` turns logits into what the target is picked from. One image
     may have several targets: it runs forward once, and backward once a target. The layer "image" is the image itself.
     `torch.autograd.grad` writes to no `.grad`, and nothing that lies before the first layer is differentiated.
+
+    >>> from salience.boxes import toy
+    >>> box, images = toy.load("colour"), toy.picture()[None]
+    >>> result = differentiate(box.module, box.logits, lambda logits: logits, images, [0, 1], ["image", "detect"])
+    >>> {layer: gradients.shape for layer, gradients in result.gradients.items()}
+    {'image': torch.Size([2, 3, 32, 32]), 'detect': torch.Size([2, 3, 32, 32])}
     """
     inner = [layer for layer in layers if layer != IMAGE]
     size = (images.shape[-2], images.shape[-1])

@@ -29,6 +29,12 @@ def record_activations(
 
     `change` replaces a layer's tensor by a function of it. With `gradients`, gradients are recorded from the first layer
     on: what comes before it runs without.
+
+    >>> module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    >>> with record_activations(module, ["0"]) as recorded:
+    ...     _ = module(torch.ones(1, 3, 8, 8))
+    >>> recorded["0"].shape
+    torch.Size([1, 8, 6, 6])
     """
     named = dict(module.named_modules())
     for layer in layers:
@@ -86,7 +92,11 @@ def _pre_hook(replace: Change) -> Callable[[nn.Module, Any, Any], Any]:
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """Return the tensor that a module passes on: its output, or the first part of it."""
+    """Return the tensor that a module passes on: its output, or the first part of it.
+
+    >>> first_tensor((torch.ones(2), None))
+    tensor([1., 1.])
+    """
     value = output[0] if isinstance(output, (tuple, list)) and output else output
     if isinstance(value, torch.Tensor):
         return value
@@ -106,6 +116,9 @@ def as_feature_maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c
 
     Handles (n c y x), channels-last (n y x c), and tokens (n t c) with any number of prefix tokens in front of a grid
     in the proportions of the image.
+
+    >>> as_feature_maps(torch.ones(1, 197, 768), (224, 224)).shape  # tokens of a ViT-B/16
+    torch.Size([1, 768, 14, 14])
     """
     if output.ndim == 4:
         return output.permute(0, 3, 1, 2) if is_channels_last(output, size) else output if _fits(output, size) else None
@@ -117,14 +130,24 @@ def as_feature_maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c
 
 
 def expect_ran(layer: str, output: Tensor | None) -> Tensor:
-    """Return what the layer put out; BoxError when it did not run."""
+    """Return what the layer put out; BoxError when it did not run.
+
+    >>> expect_ran("layer5", None)
+    Traceback (most recent call last):
+    salience.errors.BoxError: expected layer 'layer5' to run, got nothing from it: choose another layer
+    """
     if output is None:
         raise BoxError(f"expected layer {layer!r} to run, got nothing from it: choose another layer")
     return output
 
 
 def expect_maps(layer: str, output: Tensor | None, size: tuple[int, int]) -> Float[Tensor, "n c y x"]:
-    """View what the layer put out as feature maps; BoxError when it has none."""
+    """View what the layer put out as feature maps; BoxError when it has none.
+
+    >>> expect_maps("head", torch.ones(1, 1000), (224, 224))
+    Traceback (most recent call last):
+    salience.errors.BoxError: expected feature maps at layer 'head', got shape (1, 1000): choose another layer
+    """
     found = as_feature_maps(expect_ran(layer, output), size)
     if found is None:
         shape = tuple(expect_ran(layer, output).shape)
@@ -133,7 +156,11 @@ def expect_maps(layer: str, output: Tensor | None, size: tuple[int, int]) -> Flo
 
 
 def from_feature_maps(features: Float[Tensor, "m c y x"], output: Tensor, size: tuple[int, int]) -> Tensor:
-    """Lay feature maps out again as `output` was, with its prefix tokens."""
+    """Lay feature maps out again as `output` was, with its prefix tokens.
+
+    >>> from_feature_maps(torch.ones(1, 768, 14, 14), torch.ones(1, 197, 768), (224, 224)).shape
+    torch.Size([1, 197, 768])
+    """
     if output.ndim == 4:
         return features.permute(0, 2, 3, 1) if is_channels_last(output, size) else features
     prefix, _, _ = find_token_grid(output, size) or (0, 0, 0)
@@ -142,7 +169,11 @@ def from_feature_maps(features: Float[Tensor, "m c y x"], output: Tensor, size: 
 
 
 def is_channels_last(output: Float[Tensor, "_ _ _ _"], size: tuple[int, int]) -> bool:
-    """Say whether a layer's output is (n y x c): its second and third sides have the image's proportions."""
+    """Say whether a layer's output is (n y x c): its second and third sides have the image's proportions.
+
+    >>> is_channels_last(torch.ones(1, 7, 7, 512), (224, 224))
+    True
+    """
     _, one, two, three = output.shape
     return one * size[1] == two * size[0] and one > 1 and two * size[1] != three * size[0]
 
@@ -152,7 +183,11 @@ def _fits(output: Tensor, size: tuple[int, int]) -> bool:
 
 
 def find_token_grid(output: Tensor, size: tuple[int, int]) -> tuple[int, int, int] | None:
-    """Find how many tokens of (n t c) stand in front of the grid, and its rows and columns."""
+    """Find how many tokens of (n t c) stand in front of the grid, and its rows and columns.
+
+    >>> find_token_grid(torch.ones(1, 197, 768), (224, 224))  # a class token, then 14 by 14
+    (1, 14, 14)
+    """
     if output.ndim != 3:
         return None
     for tolerance in (0, max(size)):  # sides that the patch does not divide give grids a row or column off

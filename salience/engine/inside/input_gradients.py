@@ -25,28 +25,46 @@ BLANK = "the image gets no gradient from the target, so the map is blank"
 
 
 def expect_choice(name: str, value: str, choices: object) -> None:
-    """Refuse a value that is none of a `Literal`."""
+    """Refuse a value that is none of a `Literal`.
+
+    >>> expect_choice("channels", "mean", Channels)
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected channels, one of max-abs, sum-abs, sum, got 'mean'
+    """
     names = [str(choice) for choice in get_args(choices)]
     if value not in names:
         raise SettingError(f"expected {name}, one of {', '.join(names)}, got {value!r}")
 
 
 def fold_channels(values: Float[Tensor, "n 3 h w"], channels: Channels) -> Float[Tensor, "n h w"]:
-    """Reduce the three channels to one map."""
+    """Reduce the three channels to one map.
+
+    >>> fold_channels(torch.tensor([1.0, -3.0, 0.5]).reshape(1, 3, 1, 1), "max-abs")
+    tensor([[[3.]]])
+    """
     if channels == "sum":
         return values.sum(1)
     return values.abs().amax(1) if channels == "max-abs" else values.abs().sum(1)
 
 
 def make_estimates(values: Float[Tensor, "n 3 h w"], channels: Channels, passes: int | None = None) -> list[Estimate]:
-    """Make an estimate of each, with a note where the map is blank."""
+    """Make an estimate of each, with a note where the map is blank.
+
+    >>> make_estimates(torch.zeros(1, 3, 4, 4), "sum")[0].notes
+    ('the image gets no gradient from the target, so the map is blank',)
+    """
     blank = values.flatten(1).count_nonzero(1) == 0
     pairs = zip(fold_channels(values, channels), blank, strict=True)
     return [Estimate(each, notes=(BLANK,) if bool(empty) else (), passes=passes) for each, empty in pairs]
 
 
 def find_zero(box: OpenBox, images: Images) -> Float[Tensor, "3 1 1"]:
-    """Return the colour that is 0 at the network's input: the mean of its normalisation; black where it has none."""
+    """Return the colour that is 0 at the network's input: the mean of its normalisation; black where it has none.
+
+    >>> from salience.boxes import toy
+    >>> find_zero(toy.load("colour"), toy.picture()[None]).flatten()
+    tensor([0., 0., 0.])
+    """
     return images.new_tensor(box.preparation.mean if box.preparation else box.mean)[:, None, None]
 
 
@@ -62,6 +80,11 @@ def sum_gradients(
     """Sum over k of weights[k] times the gradient, or its square, at copy k of each image; return the copies' scores too.
 
     `copy(i, k)` makes copy k of image i. Several targets of one image have each its own passes.
+
+    >>> from salience.boxes import toy
+    >>> image = toy.picture()[None]
+    >>> sum_gradients(toy.load("colour"), image, [0], [0.5, 0.5], lambda i, k: image[i] * k)[0].shape
+    torch.Size([1, 3, 32, 32])
     """
     expect_targets(box, images, targets)
     count, total = len(weights), len(weights) * len(targets)

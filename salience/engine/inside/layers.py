@@ -33,7 +33,7 @@ PASSING = (nn.Identity, nn.Dropout)
 
 
 @dataclass(eq=False)
-class Call:
+class _Call:
     """One call of a module during the pass."""
 
     name: str
@@ -43,11 +43,16 @@ class Call:
     side: tuple[int, int] = (1, 1)  # of input and output; 1 without places
     before: int = 0  # layers with weights that had run when this one started, and when it ended
     after: int = 0
-    inner: list[Call] = field(default_factory=list)
+    inner: list[_Call] = field(default_factory=list)
 
 
 def find_layers(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> LayerInfo:
-    """Find the layers by running once; `run` must push one image through `module`."""
+    """Find the layers by running once; `run` must push one image through `module`.
+
+    >>> module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+    >>> find_layers(module, lambda: module(torch.ones(1, 3, 16, 16)), (16, 16))
+    LayerInfo(blocks=('0', '2'), top='2', note='')
+    """
     if isinstance(module, torch.jit.ScriptModule):
         raise BoxError(NOT_MODULES)
     root, calls = _trace(module, run, size)
@@ -74,16 +79,16 @@ def find_layers(module: nn.Module, run: Callable[[], object], size: tuple[int, i
     return LayerInfo(tuple(large if len(large) > 1 else [name for name, _ in ends] or [top]), top)
 
 
-def _trace(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> tuple[Call, list[Call]]:
+def _trace(module: nn.Module, run: Callable[[], object], size: tuple[int, int]) -> tuple[_Call, list[_Call]]:
     """Run once and record every call: the tree of calls, and the calls in the order in which they ended."""
-    open_calls: list[Call] = [Call("", module)]
-    ended: list[Call] = []
+    open_calls: list[_Call] = [_Call("", module)]
+    ended: list[_Call] = []
     weights = 0
 
     def start_call(name: str) -> Callable[..., None]:
         def hook(inner: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
             value = first_tensor([each for each in (*inputs, *named.values()) if isinstance(each, torch.Tensor)])
-            call = Call(name, inner, input=value, before=weights)
+            call = _Call(name, inner, input=value, before=weights)
             open_calls[-1].inner.append(call)
             open_calls.append(call)
 
@@ -119,14 +124,14 @@ def _find_side(value: Tensor | None, size: tuple[int, int]) -> int:
     return 1 if features is None else min(features.shape[-2:])
 
 
-def _find_reductions(call: Call, names: dict[int, str]) -> Iterator[tuple[str, int, int]]:
+def _find_reductions(call: _Call, names: dict[int, str]) -> Iterator[tuple[str, int, int]]:
     """Yield the input of each reduction: its name, its side, and how many layers with weights came before."""
     if call.side[0] < REDUCTION * call.side[1]:
         return  # a block: a skip connection may bypass what is inside
     chain = isinstance(call.module, nn.Sequential) or not call.name or call.side[0] >= 3 * call.side[1]
     reductions: list[tuple[str, int, int]] = []
     if call.inner and chain:
-        before: Call | None = None
+        before: _Call | None = None
         for each in call.inner:
             if before is not None and before.side[1] >= REDUCTION * each.side[0] > REDUCTION:
                 # reduced by a function between the two
@@ -138,9 +143,9 @@ def _find_reductions(call: Call, names: dict[int, str]) -> Iterator[tuple[str, i
     yield from reductions
 
 
-def _choose_token_layers(spatial: list[Call], last: Call, top: str) -> LayerInfo:
+def _choose_token_layers(spatial: list[_Call], last: _Call, top: str) -> LayerInfo:
     """Name the input of the attention of four blocks at equal depths."""
-    groups: dict[tuple[str, type], list[Call]] = defaultdict(list)
+    groups: dict[tuple[str, type], list[_Call]] = defaultdict(list)
     for call in spatial:
         if call.output is not None and call.output.ndim == 3 and call.side == (last.side[1],) * 2 and call.inner:
             groups[call.name.rpartition(".")[0], type(call.module)].append(call)
@@ -155,7 +160,7 @@ def _choose_token_layers(spatial: list[Call], last: Call, top: str) -> LayerInfo
     return LayerInfo(tuple(dict.fromkeys(map(_find_entry, chosen))), top, note)
 
 
-def _find_entry(block: Call) -> str:
+def _find_entry(block: _Call) -> str:
     first = block.inner[0]
     while first.inner:
         first = first.inner[0]

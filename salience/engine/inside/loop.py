@@ -47,6 +47,11 @@ def introspect(
     """Read layers and gradients for each image and its target, batch by batch; one image with several targets is one batch.
 
     Counts one pass an image. Raises BudgetError when the budget does not allow all.
+
+    >>> from salience.boxes import toy
+    >>> for part, _, result in introspect(toy.load("colour"), toy.picture()[None], [0], ["detect"]):
+    ...     print(part, result.gradients["detect"].shape)
+    slice(0, 1, None) torch.Size([1, 3, 32, 32])
     """
     expect_fitting(images, targets)
     plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
@@ -64,7 +69,12 @@ def introspect(
 
 
 def read_activations(box: GreyBox, images: Images, layers: Sequence[str]) -> dict[str, Features]:
-    """Read the named layers: one pass an image."""
+    """Read the named layers: one pass an image.
+
+    >>> from salience.boxes import toy
+    >>> read_activations(toy.load("colour"), toy.picture()[None], ["detect"])["detect"].shape
+    torch.Size([1, 3, 32, 32])
+    """
 
     def run_part(part: slice) -> dict[str, Features]:
         with guard(box, images[part]):
@@ -88,6 +98,12 @@ def score_replaced(
     """Score one image for each target with its activations at the layer replaced, `count` times: one pass each.
 
     `features` makes the replacements, part by part. Raises BudgetError when the budget does not allow all.
+
+    >>> from salience.boxes import toy
+    >>> box, image = toy.load("colour"), toy.picture()[None]
+    >>> score_replaced(box, image, [0, 1], "detect", lambda part: torch.zeros(part.stop - part.start, 3, 32, 32), 2)
+    tensor([[0.3333, 0.3333],
+            [0.3333, 0.3333]])
     """
     plan_passes(count, default=0, least=count, what=f"the {count} changes of the features at {layer}")
     run, batch = current.get() or Run(), image.to(box.device)
@@ -108,14 +124,25 @@ def score_replaced(
 def iterate_images(
     box: GreyBox, images: Images, targets: Sequence[Target]
 ) -> Iterator[tuple[Float[Tensor, "1 3 h w"], Sequence[Target]]]:
-    """Yield the images one by one, each with its target; one image may have several."""
+    """Yield the images one by one, each with its target; one image may have several.
+
+    >>> from salience.boxes import toy
+    >>> [len(own) for _, own in iterate_images(toy.load("colour"), toy.picture()[None], [0, 1])]
+    [2]
+    """
     expect_targets(box, images, targets)
     for number in range(len(images)):
         yield images[number : number + 1], targets if len(images) == 1 else targets[number : number + 1]
 
 
 def expect_targets(box: BlackBox, images: Images, targets: Sequence[Target]) -> None:
-    """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent."""
+    """Refuse targets that do not fit the images, and classes that the box does not have, before a pass is spent.
+
+    >>> from salience.boxes import toy
+    >>> expect_targets(toy.load("colour"), toy.picture()[None], [7])
+    Traceback (most recent call last):
+    salience.errors.TargetError: expected a class from 0 to 2, got 7
+    """
     expect_fitting(images, targets)
     for target in targets:
         if not callable(target):
@@ -123,22 +150,41 @@ def expect_targets(box: BlackBox, images: Images, targets: Sequence[Target]) -> 
 
 
 def expect_fitting(images: Images, targets: Sequence[Target]) -> None:
-    """Refuse targets that are neither one an image nor all of one image."""
+    """Refuse targets that are neither one an image nor all of one image.
+
+    >>> expect_fitting(torch.ones(2, 3, 8, 8), [0, 1, 2])
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected one target an image, or several for one image, got 3 for 2
+    """
     if len(targets) != len(images) and len(images) != 1:
         raise SettingError(f"expected one target an image, or several for one image, got {len(targets)} for {len(images)}")
 
 
 def share_scores_of_targets(images: Images, targets: Sequence[Target]) -> AbstractContextManager[None]:
-    """Share scores where one image has several targets."""
+    """Share scores where one image has several targets.
+
+    >>> with share_scores_of_targets(torch.ones(1, 3, 8, 8), [0, 1]):
+    ...     pass  # an image that is scored twice here costs one pass
+    """
     return share_scores() if len(targets) > len(images) else nullcontext()
 
 
 def list_layers(box: GreyBox, images: Images) -> tuple[str, ...]:
-    """Name the end of each block of the box."""
+    """Name the end of each block of the box.
+
+    >>> from salience.boxes import toy
+    >>> list_layers(toy.load("colour"), toy.picture()[None])
+    ('act',)
+    """
     with guard(box, images):
         return box.layers()
 
 
 def choose_layer(box: GreyBox, images: Images, name: str | None) -> str:
-    """Return the layer of that name; without a name, the end of the last block."""
+    """Return the layer of that name; without a name, the end of the last block.
+
+    >>> from salience.boxes import toy
+    >>> choose_layer(toy.load("colour"), toy.picture()[None], None)
+    'act'
+    """
     return name or list_layers(box, images)[-1]

@@ -30,7 +30,12 @@ SOBOL = 256  # the same for a sequence: of few points, some cells would always g
 def sample(
     design: Design, count: int, side: int, keep: float, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n s s"], Float[Tensor, "n 2"]]:
-    """Sample cells, 0 or 1, and shifts, 0…1, of whole blocks of masks."""
+    """Sample cells, 0 or 1, and shifts, 0…1, of whole blocks of masks.
+
+    >>> cells, shifts = sample("antithetic", 32, 7, 0.5, seeding.generator(0, "example"))
+    >>> bool((cells[0] + cells[1] == 1).all())  # the second mask is the complement of the first
+    True
+    """
     cells, shifts = _SAMPLERS[expect_design(design, keep)](count, side, keep, generator)
     return cells.double(), shifts
 
@@ -39,12 +44,22 @@ def sample(
 def sample_at(
     design: Design, count: int, side: int, keep: float, seed: int, address: tuple[Hashable, ...]
 ) -> tuple[Float[Tensor, "n s s"], Float[Tensor, "n 2"]]:
-    """Sample by an address, and keep the last few stacks for callers that take them piece by piece."""
+    """Sample by an address, and keep the last few stacks for callers that take them piece by piece.
+
+    >>> cells, _ = sample_at("independent", 32, 7, 0.5, 0, ("example",))
+    >>> cells.shape
+    torch.Size([32, 7, 7])
+    """
     return sample(design, count, side, keep, seeding.generator(seed, *address))
 
 
 def expect_design(design: Design, keep: float) -> Design:
-    """Refuse a design that does not exist, or not with this keep probability."""
+    """Refuse a design that does not exist, or not with this keep probability.
+
+    >>> expect_design("antithetic", keep=0.3)
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected keep=0.5 for antithetic pairs, got 0.3: a complement keeps 1 - keep
+    """
     if design not in _SAMPLERS:
         raise SettingError(f"expected a design, one of {', '.join(get_args(Design))}, got {design!r}")
     if design == "antithetic" and keep != 0.5:

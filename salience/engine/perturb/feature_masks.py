@@ -17,7 +17,11 @@ FLAT = 1e-6  # a map whose values span less masks nothing
 
 @dataclass(frozen=True)
 class FeatureMasks(MaskStack):
-    """Feature maps that become masks: each is enlarged bilinearly, then stretched to 0…1 by its own least and greatest."""
+    """Feature maps that become masks: each is enlarged bilinearly, then stretched to 0…1 by its own least and greatest.
+
+    >>> FeatureMasks(torch.tensor([[[1.0, 3.0]]]), (1, 4)).rasterise(torch.zeros(1))
+    tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
+    """
 
     features: Float[Tensor, "n y x"]
     size: tuple[int, int]
@@ -31,7 +35,11 @@ class FeatureMasks(MaskStack):
 
 
 def find_varying(features: Float[Tensor, "c y x"]) -> Int[Tensor, " n"]:
-    """Return the numbers of the maps that are not constant; the others would mask nothing."""
+    """Return the numbers of the maps that are not constant; the others would mask nothing.
+
+    >>> find_varying(torch.tensor([[[1.0, 1.0]], [[0.0, 2.0]]]))
+    tensor([1])
+    """
     return (features.amax((1, 2)) - features.amin((1, 2)) >= FLAT).nonzero()[:, 0]
 
 
@@ -39,6 +47,9 @@ def split_otsu(values: Float[Tensor, ...], bins: int = 256) -> float | None:
     """Split values in 0…1 where the variance between the two sides is greatest; None if all are equal.
 
     Returns the upper edge of the first best bin, so what is strictly greater lies above (Otsu 1979).
+
+    >>> split_otsu(torch.tensor([0.1, 0.12, 0.8, 0.9]))
+    0.12109375
     """
     flat = values.flatten().double()
     if len(flat) < 2 or float(flat.max()) == float(flat.min()):

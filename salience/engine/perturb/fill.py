@@ -18,6 +18,10 @@ def make_fill(name: str, box: BlackBox, image: Image, seed: int = 0) -> Image:
     "mean" is the box's mean colour, which is 0 in its normalised space (RISE and IASSA); "black", "white" and "grey"
     are constants, and so is a number in 0…1; "blur" is the image under a Gaussian of a tenth of its width; "noise" is
     uniform in 0…1.
+
+    >>> from salience.boxes import toy
+    >>> make_fill("blur", toy.load("colour"), toy.picture()).shape
+    torch.Size([3, 32, 32])
     """
     constants = {"mean": box.mean, "black": (0.0,) * 3, "white": (1.0,) * 3, "grey": (0.5,) * 3}
     if name in constants:
@@ -36,7 +40,13 @@ def make_fill(name: str, box: BlackBox, image: Image, seed: int = 0) -> Image:
 
 
 def blur(image: Image, sigma: float) -> Image:
-    """Convolve with a Gaussian of `sigma` pixels; at the borders the nearest pixel is repeated."""
+    """Convolve with a Gaussian of `sigma` pixels; at the borders the nearest pixel is repeated.
+
+    >>> blur(torch.eye(3)[None].expand(3, 3, 3), sigma=0.5)[0]
+    tensor([[0.8093, 0.1791, 0.0118],
+            [0.1791, 0.6415, 0.1791],
+            [0.0118, 0.1791, 0.8093]])
+    """
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=0)

@@ -75,7 +75,11 @@ class MaskStack(ABC):
 
 @dataclass(frozen=True)
 class FullMasks(MaskStack):
-    """Masks that exist already."""
+    """Masks that exist already.
+
+    >>> len(FullMasks(torch.ones(5, 2, 2))[1:3])
+    2
+    """
 
     masks: Masks
 
@@ -86,7 +90,14 @@ class FullMasks(MaskStack):
 
 @dataclass(frozen=True)
 class Grids(MaskStack):
-    """RISE's masks: a coarse grid of cells, enlarged bilinearly to a canvas one cell larger than the image, cropped."""
+    """RISE's masks: a coarse grid of cells, enlarged bilinearly to a canvas one cell larger than the image, cropped.
+
+    >>> Grids(torch.eye(2)[None], torch.zeros(1, 2).long(), (4, 4)).rasterise(torch.zeros(1))
+    tensor([[[0.5556, 0.6667, 0.5556, 0.4444],
+             [0.6667, 1.0000, 0.6667, 0.3333],
+             [0.5556, 0.6667, 0.5556, 0.4444],
+             [0.4444, 0.3333, 0.4444, 0.5556]]])
+    """
 
     cells: Float[Tensor, "n s s"]
     shifts: Int[Tensor, "n 2"]  # where the crop begins, rows and columns
@@ -100,7 +111,12 @@ class Grids(MaskStack):
 
 @dataclass(frozen=True)
 class Windows(MaskStack):
-    """Squares that hide: each is (top, bottom, left, right) in pixels, clipped to the image."""
+    """Squares that hide: each is (top, bottom, left, right) in pixels, clipped to the image.
+
+    >>> Windows(torch.tensor([[0, 1, 0, 2]]), (2, 3)).rasterise(torch.zeros(1))
+    tensor([[[0., 0., 1.],
+             [1., 1., 1.]]])
+    """
 
     edges: Int[Tensor, "n 4"]
     size: tuple[int, int]
@@ -134,19 +150,34 @@ class Windows(MaskStack):
 
 
 def completes_lot(count: int, added: int, size: int = LOT) -> bool:
-    """Say whether, of `count` masks, the `added` last ones completed a lot of `size`: time for a running estimate."""
+    """Say whether, of `count` masks, the `added` last ones completed a lot of `size`: time for a running estimate.
+
+    >>> completes_lot(count=300, added=100), completes_lot(count=400, added=100)
+    (True, False)
+    """
     return count // size > (count - added) // size
 
 
 def integrate(corners: Float[Tensor, "*n y x"]) -> Float[Tensor, "*n h w"]:
-    """Turn values at the corners of windows into a sum at each pixel: two running sums."""
+    """Turn values at the corners of windows into a sum at each pixel: two running sums.
+
+    >>> corners = torch.tensor([[1.0, 0, -1], [0, 0, 0], [-1, 0, 1]])  # of a window of two by two, of value 1
+    >>> integrate(corners)
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
     return corners.cumsum(-2).cumsum(-1)[..., :-1, :-1]
 
 
 def make_enlargement(
     side: int, shifts: Int[Tensor, "n 2"], size: tuple[int, int], like: Tensor
 ) -> tuple[Float[Tensor, "n h s"], Float[Tensor, "n s w"]]:
-    """Build the two matrices that enlarge each grid to a canvas one cell larger than the image, and crop it."""
+    """Build the two matrices that enlarge each grid to a canvas one cell larger than the image, and crop it.
+
+    >>> rows, columns = make_enlargement(2, torch.zeros(1, 2).long(), (4, 4), torch.zeros(1))
+    >>> rows.shape, columns.shape
+    (torch.Size([1, 4, 2]), torch.Size([1, 2, 4]))
+    """
     down, right = (
         maps.make_enlargement_matrix(side, (side + 1) * math.ceil(length / side)).to(like)[
             shifts[:, axis, None].to(like.device) + torch.arange(length, device=like.device)
@@ -163,6 +194,9 @@ def sample_grids(
 
     `side` is the paper's s, `keep` its p. Each mask by itself is as RISE has it, whatever the design; masks of one
     block of `BLOCK` may depend on each other (see `perturb.designs`).
+
+    >>> [len(lot) for lot in sample_grids(600, (32, 32), side=7, keep=0.5, seed=0)]
+    [256, 256, 88]
     """
     shift = torch.tensor([math.ceil(length / side) for length in size])
     for number in range(start // LOT, math.ceil(count / LOT)):
@@ -173,7 +207,14 @@ def sample_grids(
 
 
 def lay_windows(size: tuple[int, int], window: int, stride: int) -> Windows:
-    """Lay square windows over the image; along each axis they begin at s-W, 2s-W, … and are clipped at the borders."""
+    """Lay square windows over the image; along each axis they begin at s-W, 2s-W, … and are clipped at the borders.
+
+    >>> lay_windows((4, 4), window=2, stride=2).edges
+    tensor([[0, 2, 0, 2],
+            [0, 2, 2, 4],
+            [2, 4, 0, 2],
+            [2, 4, 2, 4]])
+    """
     if window < 1 or stride < 1 or stride > window:
         raise SettingError(f"expected 1 ≤ stride ≤ window, got stride {stride} and window {window}")
     axes = []
@@ -189,6 +230,10 @@ def order_windows(size: tuple[int, int], window: int, stride: int) -> tuple[Wind
     """Order the windows of `lay_windows`, coarse first: the first few cover the image, every further one refines it.
 
     Returns the windows and how many of them make the first cover, so that occlusion can stop at any moment after it.
+
+    >>> windows, cover = order_windows((8, 8), window=4, stride=2)
+    >>> len(windows), cover
+    (25, 4)
     """
     grid = lay_windows(size, window, stride)
     coarsest = 2 ** int(math.log2(window // stride))  # the first cover takes every so many-th window

@@ -35,6 +35,10 @@ def segment(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
     nine of the grid around it; centres then move to the mean of their pixels. `seed` moves the centres' start, by at
     most a quarter of a step. Departs from the paper: the nine centres stay those of the start, so that a round is one
     comparison of whole images; a piece smaller than a quarter of a step's square joins the larger neighbour most like it.
+
+    >>> from salience.boxes import toy
+    >>> segment(toy.picture(), count=16).unique().shape
+    torch.Size([16])
     """
     expect_between("count", count, 1, image.shape[-2] * image.shape[-1])
     height, width = image.shape[-2:]
@@ -55,7 +59,11 @@ def segment(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
 
 
 def to_lab(image: Float[Tensor, "3 h w"], xyz: Matrix = XYZ, white: Colour = WHITE) -> Float[Tensor, "3 h w"]:
-    """Convert sRGB in 0…1 to CIELAB, in which equal distances look about equal; linear RGB to XYZ by a matrix."""
+    """Convert sRGB in 0…1 to CIELAB, in which equal distances look about equal; linear RGB to XYZ by a matrix.
+
+    >>> to_lab(torch.ones(3, 1, 1)).abs().flatten().round()  # white
+    tensor([100., 0., 0.])
+    """
     linear = torch.where(image <= 0.04045, image / 12.92, ((image.clamp(min=0) + 0.055) / 1.055) ** 2.4)
     relative = torch.einsum("ij,jhw->ihw", torch.tensor(xyz).to(image), linear) / image.new_tensor(white)[:, None, None]
     f = torch.where(relative > 0.008856, relative.clamp(min=1e-9) ** (1 / 3), 7.787 * relative + 16 / 116)

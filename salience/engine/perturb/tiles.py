@@ -14,7 +14,12 @@ from salience.types import Masks
 
 @dataclass(frozen=True)
 class Tiles(MaskStack):
-    """Grids of values in 0…1; every pixel takes the value of its tile."""
+    """Grids of values in 0…1; every pixel takes the value of its tile.
+
+    >>> Tiles(torch.tensor([[[0.0, 1.0], [0.5, 0.2]]]), (2, 4)).rasterise(torch.zeros(1))
+    tensor([[[0.0000, 0.0000, 1.0000, 1.0000],
+             [0.5000, 0.5000, 0.2000, 0.2000]]])
+    """
 
     values: Float[Tensor, "n s s"]
     size: tuple[int, int]

@@ -319,3 +319,13 @@ def test_the_program_starts_without_torch() -> None:
 
     assert "explain" in done.stdout
     assert done.stdout.endswith("0.1.0\nFalse\n")
+
+
+@pytest.mark.parametrize("name", ["--box", "--model"])
+def test_a_box_may_be_called_a_model(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two names of one option, in every command that takes a box."""
+    assert main(["list", "classes", name, "toy:colour?size=8"]) == 0
+    assert main(["explain", "--help"]) == main(["measure", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "red" in shown
+    assert shown.count("--model") == 2

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from salience.cli.options import BOX
+
 
 def export(
     method: Annotated[Literal["p-tame"], Parameter(help="what to export: p-tame, a trained explainer")],
     /,
     *,
-    box: Annotated[str, Parameter(help="the classifier, as kind:name")] = "default",
+    box: Annotated[str, Parameter(name=BOX, help="the classifier, as kind:name")] = "default",
     explainer: Annotated[Path | None, Parameter(help="its file; none given: the one kept for this box")] = None,
     out: Annotated[Path, Parameter(help="the ONNX file to write")] = Path("explained.onnx"),
     json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,

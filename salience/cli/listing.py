@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from salience.cli.options import BOX
 from salience.describe.catalogue import recall
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
     return _show(recall("boxes.list_kinds"), json, lambda rows: _table([(row["kind"], row["about"]) for row in rows]))
 
 
-def classes(pattern: str | None = None, /, *, box: str = "default", json: Json = False) -> int:
+def classes(
+    pattern: str | None = None, /, *, box: Annotated[str, Parameter(name=BOX)] = "default", json: Json = False
+) -> int:
     """List a box's classes; with a PATTERN, as in "*cat*" or "cat", those that match."""
     from salience.describe.boxes import match_classes
     from salience.tasks.load import load

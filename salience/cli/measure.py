@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from salience.cli.options import BOX
+
 if TYPE_CHECKING:
     from salience.explanation import Explanation
     from salience.tasks.measure import Measurement
@@ -18,7 +20,7 @@ MEASURES = "deletion,insertion,average-drop,increase,sparsity"
 def measure(
     *given: Annotated[str, Parameter(help="explanations (.salience), or pictures to explain first")],
     measures: Annotated[str, Parameter(help="what to measure, with commas (`salience list measures`)")] = MEASURES,
-    box: Annotated[str, Parameter(help="the classifier that was explained")] = "default",
+    box: Annotated[str, Parameter(name=BOX, help="the classifier that was explained")] = "default",
     method: Annotated[str | None, Parameter(help="how pictures are explained")] = None,
     target: Annotated[str, Parameter(help="the class that pictures are explained for")] = "predicted",
     budget: Annotated[str | None, Parameter(help="what explaining a picture may cost")] = None,

@@ -12,6 +12,8 @@ from typing_extensions import Doc
 if TYPE_CHECKING:
     from salience.registry import Setting
 
+BOX = ("--box", "--model")  # one option, by either name
+
 
 @dataclass(frozen=True)
 class Options:
@@ -53,7 +55,8 @@ def flags(settings: list[Setting], heading: str) -> list[Argument]:
     for each in settings:
         negative = "" if each.name == "json" else None
         shown = None if each.default not in (None, MISSING, False) else False
-        look = Parameter(help=each.help, group=group, negative=negative, show_default=shown)
+        names = BOX if each.name == "box" else None
+        look = Parameter(name=names, help=each.help, group=group, negative=negative, show_default=shown)
         hint: Any = Annotated[each.type, look]
         default = None if each.default is MISSING else each.default
         made.append(Argument(each.name, Argument.KEYWORD_ONLY, default=default, annotation=hint))

@@ -41,7 +41,7 @@ salience --version
 Data go to standard output, words to standard error.
 A failure is one sentence and exit code 2, and leaves no file behind.
 `SALIENCE_DEBUG=1` shows where it happened.
-`--json` works everywhere; `salience explain --json` prints one object a picture.
+`--json` works everywhere; `salience explain --json` prints one object a picture. `--model` is another name of `--box`.
 
 ## salience explain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -44,8 +45,13 @@ class FunctionBox(BlackBox):
     @property
     def fingerprint(self) -> str:
         """A hash of the function, with all that it closes over and reads by name, and of what it takes and answers."""
-        about = (self.name, self.takes, self.classes, self.preparation)
-        return hashlib.sha256(repr((about, hash_value(self.function))).encode()).hexdigest()[:16]
+        about = (self.name, self.takes, self.classes, self.preparation, self._hash)
+        return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _hash(self) -> str:
+        """A hash of the function as it was when it became a box: what it counts or caches later is not what it answers."""
+        return hash_value(self.function)
 
     def __call__(self, images: Images) -> Float[Tensor, "*scores"]:
         """Hand a copy to the function, so that it may write into its argument, and read its scores."""
@@ -77,6 +83,7 @@ def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any)
     ready, rest = split_options(None, options if mean is None else options | {"mean": mean})
     colours = ready.mean if mean is not None else (0.5, 0.5, 0.5)
     box = FunctionBox(function, Preparation(ready.size, ready.resize, ready.filter), classes or (), mean=colours, **rest)
+    _ = box._hash  # noqa: SLF001  # before the function is called for the first time
     if classes is None:
         try:
             scores = box(torch.full((1, 3, *ready.size), 0.5))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import salience
 from salience import specs
 from salience.boxes import toy
 from salience.engine.perturb import masks
 from salience.engine.query import loop
 from salience.errors import BoxError, SettingError, UnknownName
 from salience.types import BlackBox, GreyBox
-from tests.helpers import apart, noise
+from tests.helpers import Asked, apart, brightness, noise
 
 IMAGES = noise(4, 3, 8, 8, dtype=torch.float32)
 
@@ -81,6 +85,108 @@ def test_a_functions_fingerprint_follows_its_code() -> None:
     """The same code twice is the same box; another constant is another."""
     made = [specs.open_box(eval(f"lambda batch: [[{k}, 1]] * len(batch)"), size=8, classes="ab") for k in (0, 0, 1)]  # noqa: S307  # our own text
     assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
+
+
+def make(scale: float, table: dict[str, float] | None = None, power: int = 1) -> Any:
+    """Make a function of a factory: its closure, its default and its keyword default tell it from its siblings."""
+    table = table or {"bright": 1.0}
+
+    def score(images: Any, by: int = power, *, flip: bool = scale < 0) -> Any:
+        bright = np.asarray(images).reshape(len(images), -1).mean(1) ** by * abs(scale) * table["bright"]
+        return np.stack([bright, 1 - bright] if flip else [1 - bright, bright], axis=1)
+
+    return score
+
+
+THRESHOLD = 0.5
+
+
+def above(images: Any) -> Any:
+    """Read a global of this module."""
+    bright = (np.asarray(images).reshape(len(images), -1).mean(1) > THRESHOLD) * 1.0
+    return np.stack([1 - bright, bright], axis=1)
+
+
+class Scorer:
+    """An object that is called, with state of its own."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight, self.net = torch.full((2,), weight), torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(self.net.weight, weight)
+
+    def score(self, images: Any) -> Any:
+        return np.tile(self.weight.numpy(), (len(images), 1))
+
+    __call__ = score
+
+
+def test_functions_of_one_factory_share_a_fingerprint_only_if_they_answer_alike() -> None:
+    """Closures, defaults and keyword defaults count, whatever the code has in common."""
+    functions = [make(1), make(-1), make(0.5), make(1, {"bright": 0.5}), make(1, power=2)]
+    prints = [specs.open_box(each, size=8).fingerprint for each in (*functions, make(1))]
+    assert len(set(prints)) == len(functions)
+    assert prints[-1] == prints[0]
+
+
+def test_a_global_that_a_function_reads_is_part_of_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another threshold, another classifier."""
+    before = specs.open_box(above, size=8).fingerprint
+    monkeypatch.setitem(globals(), "THRESHOLD", 0.25)
+    assert specs.open_box(above, size=8).fingerprint != before
+
+
+def test_methods_partials_and_objects_have_the_fingerprint_of_what_they_hold() -> None:
+    """Tensors, modules and arguments are seen, and a circle ends."""
+    one, like, other = Scorer(0.25), Scorer(0.25), Scorer(0.5)
+    one.me, like.me = one, like
+    for of in (lambda scorer: scorer, lambda scorer: scorer.score, lambda scorer: partial(Scorer.score, scorer)):
+        prints = [specs.open_box(of(each), size=8, classes="ab").fingerprint for each in (one, like, other)]
+        assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_fingerprint_is_that_of_another_process() -> None:
+    """Or no record could be measured tomorrow."""
+    ask = "from tests.boxes.test_function import *; print(specs.open_box(make(1), size=8).fingerprint, end=' ');"
+    ask += "print(specs.open_box(Scorer(0.25), size=8, classes='ab').fingerprint)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)  # noqa: S603  # our own words
+    known = [specs.open_box(make(1), size=8).fingerprint, specs.open_box(Scorer(0.25), size=8, classes="ab").fingerprint]
+    assert done.stdout.split() == known
+
+
+def test_what_a_function_counts_while_it_is_asked_does_not_change_its_fingerprint() -> None:
+    """A cache or a counter is not what it answers."""
+    calls: list[int] = []
+    box = specs.open_box(lambda images: calls.append(1) or np.full((len(images), 2), 0.5), size=8)
+    before = box.fingerprint
+    box(IMAGES)
+    assert box.fingerprint == before
+
+
+def test_a_measure_refuses_a_sibling_of_the_function_that_was_explained() -> None:
+    """Their code is one, their answers are opposite."""
+    one, other = specs.open_box(make(1), size=8), specs.open_box(make(-1), size=8)
+    why = salience.explain(one, IMAGES[0], "rise", masks=16, target=1)
+    with pytest.raises(BoxError, match="expected the box that was explained"):
+        salience.measure(other, why, ["deletion"])
+
+
+def test_asking_what_a_box_is_runs_none_of_its_properties() -> None:
+    """On Python 3.11 the check of a protocol read them all, and hashed the weights."""
+
+    class Shy(Asked):
+        @property
+        def fingerprint(self) -> str:
+            raise AssertionError("looked at")
+
+    assert specs.open_box(Shy(brightness)).name == "asked"
+    assert not isinstance(Shy(brightness), GreyBox)
+
+
+@pytest.mark.parametrize("pictures", [3, 1])
+def test_a_list_of_pictures_is_explained_by_a_black_box(pictures: int) -> None:
+    """On Python 3.12 and later it was refused for its lack of layers."""
+    whys = salience.explain(Asked(brightness), [IMAGES[0]] * pictures, "rise", masks=8, target=1)
+    assert len(whys) == pictures
 
 
 @pytest.mark.parametrize(

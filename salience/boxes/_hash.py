@@ -31,15 +31,15 @@ def hash_value(value: Any) -> str:
     return digest.hexdigest()
 
 
-def _walk(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
+def _walk(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
     """Yield what tells a value from others; what was met before is named by its number, so circles end."""
     if isinstance(value, PLAIN):
         yield repr((type(value).__name__, value)).encode()
         return
-    if id(value) in seen:  # held by the caller while this runs
-        yield f"met {seen[id(value)]}".encode()
+    if id(value) in seen:
+        yield f"met {seen[id(value)][0]}".encode()
         return
-    seen[id(value)] = len(seen)
+    seen[id(value)] = len(seen), value  # held, or another object could get its number
     yield f"{type(value).__module__}.{type(value).__qualname__}".encode()
     if isinstance(value, ModuleType | BuiltinFunctionType | type | FunctionType) and _installed(value):
         yield _describe(value).encode()
@@ -57,7 +57,7 @@ def _walk(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
         yield from _walk_parts(value, seen)
 
 
-def _walk_parts(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
+def _walk_parts(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
     split = next((split for kinds, split in PARTS if isinstance(value, kinds)), _split_object)
     parts = split(value)
     yield str(len(parts)).encode()

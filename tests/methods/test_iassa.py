@@ -207,7 +207,7 @@ def test_a_box_without_layers_is_compared_by_colour_and_place() -> None:
     assert steps[-1].evidence["features"] == "lab-xy"
     assert list(Iassa(window=20, stride=5).watch(toy.load("colour"), toy.picture(), 0))[-1].evidence["features"] == "self"
     assert list(Iassa(window=4, stride=2, rounds=1).watch(curved(), IMAGE, 1))[-1].evidence["features"] == "lab-xy"
-    with pytest.raises(BoxError, match="expected a box that shows its layers for features='self', got asked"):
+    with pytest.raises(BoxError, match="expected a box with layers for features='self', got asked"):
         Iassa(window=4, stride=2, rounds=1, features="self")(Asked(brightness), image, 1)
 
 

@@ -128,7 +128,7 @@ def test_a_higher_mu_takes_fewer_masks_and_ada_chooses_its_own() -> None:
     assert 1 < found(AdaSise(), box_of(network()))[1] <= passes[0]
     why, _ = found(Sise(1.0), box_of(network()))
     assert float(why.saliency.abs().max()) == 0
-    assert "block 7 has no map that speaks for the target and was left out" in why.notes
+    assert "block 7 has no map with a positive gradient and was left out" in why.notes
 
 
 def test_the_cascade_is_the_worked_one() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import table
 from salience.bench import compare, grid, rows, statistics
 from salience.bench.compare import Change, Kind
-from salience.bench.runner import run
+from salience.bench.runner import run_grid
 
 LEADERBOARD = Path(__file__).with_name("leaderboard.toml")
 BACKENDS = ("exact", "auto")
@@ -32,8 +32,8 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
     for backend in BACKENDS:
-        made = grid.of(make_grid(backend, given.boxes.split(","), given.data, given.pictures))
-        run(made, made.cells, given.out / backend, workers=given.workers)
+        made = grid.parse_grid(make_grid(backend, given.boxes.split(","), given.data, given.pictures))
+        run_grid(made, made.cells, given.out / backend, workers=given.workers)
     print_differences(given.out)
 
 
@@ -54,8 +54,8 @@ def print_differences(out: Path) -> None:
     exact, auto = (rows.read_rows(out / backend) for backend in BACKENDS)
     halves = {
         Kind(column.key.box, column.key.data, column.key.measure, one.method): one.mean.half
-        for column in statistics.columns(exact)
-        for one in statistics.summaries(column, [])
+        for column in statistics.make_columns(exact)
+        for one in statistics.summarise(column, [])
     }
     found = defaultdict[tuple[str, str, str], list[Change]](list)
     for change in compare.compare(out / "exact", out / "auto").changes:

@@ -21,7 +21,7 @@ import salience
 from benchmarks import table
 from salience.bench import report
 from salience.bench.controls import CONTROLS
-from salience.bench.grid import slug
+from salience.bench.grid import make_slug
 
 METHODS = ("iassa", "rise", "occlusion", "grad-cam", "grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam")
 METHODS += ("recipro-cam", "score-cam", "sise", "ada-sise", "gradient", "smooth-grad", "integrated-gradients", "fullgrad")
@@ -66,7 +66,7 @@ def main() -> None:
         seconds = []
         for _ in range(3):
             began = time.process_time()
-            page = report.write(run)
+            page = report.write_report(run)
             seconds.append(time.process_time() - began)
         print(
             table.format_heading(None, f"a report of {rows:,} rows, 20 methods, {given.pictures} pictures, processor time")
@@ -86,7 +86,7 @@ def make_run(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> in
         side = int(min(whole.size) * random.uniform(0.5, 1))
         left, top = (int(random.integers(0, full - side + 1)) for full in whole.size)
         seen = whole.crop((left, top, left + side, top + side)).resize((SEEN, SEEN))
-        seen.save(run / "pictures/lite0--photographs" / f"{slug(name)}.jpg", quality=85)
+        seen.save(run / "pictures/lite0--photographs" / f"{make_slug(name)}.jpg", quality=85)
     chosen = [{"number": at, "id": name, "target": 0, "right": True} for at, name in enumerate(names)]
     (run / "scenes/lite0--photographs.json").write_text(json.dumps({"chosen": chosen}))
     about = {"salience": salience.__version__, "torch": torch.__version__, "machine": "a made-up run", "begun": "2026-01-01"}
@@ -103,13 +103,13 @@ def make_run(run: Path, pictures: int, methods: tuple[str, ...] = METHODS) -> in
 
 def _cell(run: Path, method: str, skill: float, names: list[str], objects: tuple[Any, Any]) -> None:
     random = np.random.default_rng(number(method))
-    cell = f"{slug(method)}--lite0--photographs--0"
+    cell = f"{make_slug(method)}--lite0--photographs--0"
     (run / "evidence" / cell).mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"cell": cell, "digest": ""})]
     for name, (y, x), hard in zip(names, *objects, strict=True):
         quality = float(np.clip(skill + hard + random.normal(0, 0.05), 0.02, 0.98))
         lines.append(json.dumps({"picture": name, "rows": _rows(cell, method, name, quality)}))
-        (run / "evidence" / cell / f"{slug(name)}.npz").write_bytes(_evidence(random, quality, y, x))
+        (run / "evidence" / cell / f"{make_slug(name)}.npz").write_bytes(_evidence(random, quality, y, x))
     (run / "cells" / f"{cell}.jsonl").write_text("\n".join(lines) + "\n")
 
 

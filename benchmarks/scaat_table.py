@@ -20,7 +20,7 @@ Results = dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]]  # train
 def print_tables(name: str, place: Path) -> None:
     """Print means over pictures and seeds, and what each training changes on the same pictures."""
     found: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    for row in itertools.chain.from_iterable(map(journal.rows, sorted(place.glob("bench-*/cells/*.jsonl")))):
+    for row in itertools.chain.from_iterable(map(journal.read_journal, sorted(place.glob("bench-*/cells/*.jsonl")))):
         how, _, seed = row["box"].rpartition("-")
         if row.get("value") is not None and not np.isnan(row["value"]):
             found[how, row["method"]][row["measure"]][row["picture"]][seed] = row["value"]
@@ -69,7 +69,7 @@ def subtract(one: Any, other: Any) -> dict[str, dict[str, float]]:
 
 def format_cell(cell: dict[str, dict[str, float]], *, signed: bool = False) -> str:
     """Say a mean with its interval over pictures."""
-    (mean,) = significance.means([np.array([fmean(seeds.values()) for seeds in cell.values() if seeds])])
+    (mean,) = significance.estimate_means([np.array([fmean(seeds.values()) for seeds in cell.values() if seeds])])
     digits = 0 if abs(mean.mean) >= 100 else 1 if abs(mean.mean) >= 10 else 3
     text = f"{mean.mean:{'+' if signed else ''}.{digits}f} ± {mean.half:.{digits}f}"
     if not signed:

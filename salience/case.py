@@ -14,7 +14,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled picture of a data set."""
+    """A labelled picture of a data set.
+
+    >>> Sample("0001", "cat.jpg", labels=("tabby",), boxes=((10, 10, 50, 40),)).labels
+    ('tabby',)
+    """
 
     id: str  # unique in its data set and always the same
     picture: Any  # what `picture.read` takes: a path, bytes, an array
@@ -27,7 +31,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: samples by number, opened only when they are asked for."""
+    """A data set: samples by number, opened only when they are asked for.
+
+    >>> data = Data("two", [Sample("a", "a.jpg"), Sample("b", "b.jpg")])
+    >>> len(data), data[1].id
+    (2, 'b')
+    """
 
     name: str
     samples: Sequence[Sample]
@@ -47,7 +56,11 @@ Explain = Callable[[BlackBox, Image, Target, int | None], Map]
 
 @dataclass(frozen=True)
 class Cost:
-    """What an explanation cost."""
+    """What an explanation cost.
+
+    >>> Cost(passes=4000, seconds=9.5)
+    Cost(passes=4000, seconds=9.5, memory=None)
+    """
 
     passes: int
     seconds: float
@@ -56,7 +69,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Case:
-    """One explained picture: all that a measure may look at."""
+    """One explained picture: all that a measure may look at.
+
+    >>> import torch
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), torch.rand(3, 32, 32), 0, torch.rand(32, 32))
+    >>> case.truth is None
+    True
+    """
 
     box: BlackBox
     image: Image
@@ -90,7 +110,11 @@ Need = Literal["truth", "method", "gradients", "spent"]
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """A number, and what it was read off: curves as lists of numbers, maps as tensors."""
+    """A number, and what it was read off: curves as lists of numbers, maps as tensors.
+
+    >>> MeasureResult(0.25).value
+    0.25
+    """
 
     value: float  # NaN where the measure is not defined for the case
     evidence: Mapping[str, Any] = field(default_factory=dict)

@@ -30,7 +30,11 @@ OLD_KEYS = {"lane": "backend"}  # files that say so stay readable
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The target in words: its index (None for a contrast or a function), its name, its score on the clean image."""
+    """The target in words: its index (None for a contrast or a function), its name, its score on the clean image.
+
+    >>> ClassScore(207, "golden retriever", 0.91).name
+    'golden retriever'
+    """
 
     index: int | None
     name: str
@@ -39,7 +43,18 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a box answered as it did for one image."""
+    """Why a box answered as it did for one image.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> why
+    <occlusion of 'red' (...) in tensor: 5 passes, ... s>
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = Explanation.load(why.save(f"{folder}/red.salience"))
+    >>> torch.equal(again.saliency, why.saliency)
+    True
+    """
 
     saliency: Map  # raw, at the box's input size; higher is more important
     error: Map | None  # standard error of each pixel, where the method has one
@@ -194,7 +209,12 @@ def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(f"{folder}/note.txt", b"whole").read_bytes()
+    b'whole'
+    """
     path = Path(path)
     part: Path | None = None
     try:

@@ -63,4 +63,4 @@ def test_the_parser_knows_the_trainers() -> None:
     """Its close matches are what the folder registers."""
     from salience.cli import parse_errors, train
 
-    assert train.names() == parse_errors.TRAINERS
+    assert train.list_trainers() == parse_errors.TRAINERS

@@ -41,6 +41,8 @@ def list_public(file: Path) -> Iterator[Definition]:
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if not isinstance(node, Definition) or node.name.startswith("_"):
             continue
+        if any(ast.unparse(each) == "overload" for each in node.decorator_list):
+            continue  # what follows it has the docstring
         bases = {ast.unparse(base) for base in node.bases} if isinstance(node, ast.ClassDef) else set()
         own = node.name.lower() == file.stem.replace("_", "")
         if not bases & {"ABC", "Protocol"} and (own or file.relative_to(ROOT).parts[0] not in REGISTERS):

@@ -11,7 +11,7 @@ import torch
 import salience
 from salience.bench import grid as grids
 from salience.bench import rows
-from salience.bench.runner import run
+from salience.bench.runner import run_grid
 from salience.describe.explanation import describe_backend
 
 OLD = Path(__file__).parent / "old_files"
@@ -52,9 +52,9 @@ def test_an_old_run_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(OLD / "run", out)
     before = [each.read_bytes() for each in (out / "cells").glob("*.jsonl")]
-    grid = grids.read(OLD / "run" / "grid.toml")
+    grid = grids.read_grid(OLD / "run" / "grid.toml")
 
-    run(grid, grid.cells, out)
+    run_grid(grid, grid.cells, out)
 
     assert [each.read_bytes() for each in (out / "cells").glob("*.jsonl")] == before
     assert not (out / "selections").exists()

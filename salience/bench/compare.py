@@ -60,45 +60,45 @@ class Comparison:
 def compare(one: Path, other: Path) -> Comparison:
     """Pair the rows of two runs by method, box, data, picture, seed and measure, and average seeds, then pictures."""
     tables = rows.read_rows(one), rows.read_rows(other)
-    first, second = (_values(table) for table in tables)
+    first, second = (_list_values(table) for table in tables)
     both = first.keys() & second.keys()
     if not both:
         raise GridError(f"expected runs with rows in common, got none in {one} and {other}: were they of one grid?")
     found = defaultdict[Kind, defaultdict[str, list[tuple[float, float]]]](lambda: defaultdict(list))
     for kind, picture, seed in sorted(both):
         found[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
-    better = {_kind(row): row["better"] for table in tables for row in _rows(table, "better")}
+    better = {_make_kind(row): row["better"] for table in tables for row in _select_rows(table, "better")}
     alone = len(first.keys() - both), len(second.keys() - both)
-    return Comparison(_changes(found, better), alone, _models(*tables))
+    return Comparison(_find_changes(found, better), alone, _compare_models(*tables))
 
 
-def _changes(
+def _find_changes(
     found: Mapping[Kind, Mapping[str, Sequence[tuple[float, float]]]], better: Mapping[Kind, str]
 ) -> tuple[Change, ...]:
     means = {kind: np.array([np.mean(some, axis=0) for some in by.values()]).T for kind, by in found.items()}
     gaps = {kind: b - a for kind, (a, b) in means.items()}
-    p = dict(zip(gaps, significance.wilcoxon(list(gaps.values())).tolist(), strict=True))
+    p = dict(zip(gaps, significance.compare_signed_ranks(list(gaps.values())).tolist(), strict=True))
     holm: dict[Kind, float] = {}
     for family in {kind[:3] for kind in gaps}:
         members = [kind for kind in gaps if kind[:3] == family]
-        holm |= dict(zip(members, significance.holm([p[kind] for kind in members]).tolist(), strict=True))
+        holm |= dict(zip(members, significance.correct_p_values([p[kind] for kind in members]).tolist(), strict=True))
     sides = {kind: (float(a.mean()), float(b.mean())) for kind, (a, b) in means.items()}
     return tuple(
         Change(kind, better[kind], sides[kind], gap, p[kind], holm[kind])
-        for kind, gap in zip(gaps, significance.means(list(gaps.values())), strict=True)
+        for kind, gap in zip(gaps, significance.estimate_means(list(gaps.values())), strict=True)
     )
 
 
-def _values(table: pa.Table) -> dict[tuple[Kind, str, int], float]:
+def _list_values(table: pa.Table) -> dict[tuple[Kind, str, int], float]:
     """Return the values that are there: a row that failed or is not defined has none."""
     return {
-        (_kind(row), row["picture"], row["seed"]): row["value"]
-        for row in _rows(table, "picture", "seed", "value")
+        (_make_kind(row), row["picture"], row["seed"]): row["value"]
+        for row in _select_rows(table, "picture", "seed", "value")
         if row["value"] is not None and np.isfinite(row["value"])
     }
 
 
-def _rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
+def _select_rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = table.select([*Kind._fields, *names]).to_pylist()
     except KeyError as problem:
@@ -106,11 +106,11 @@ def _rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
     return [row for row in found if row["measure"] is not None]
 
 
-def _kind(row: Mapping[str, Any]) -> Kind:
+def _make_kind(row: Mapping[str, Any]) -> Kind:
     return Kind(*(row[name] for name in Kind._fields))
 
 
-def _models(one: pa.Table, other: pa.Table) -> dict[str, tuple[str, str]]:
+def _compare_models(one: pa.Table, other: pa.Table) -> dict[str, tuple[str, str]]:
     """Name the boxes that answer otherwise than before."""
     first, second = (
         {row["box"]: row["fingerprint"] for row in table.select(["box", "fingerprint"]).to_pylist()}

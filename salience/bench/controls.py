@@ -18,7 +18,13 @@ from salience.types import BlackBox, Image, Map, Target
 
 @dataclass(frozen=True)
 class RandomOrder:
-    """Pixels in an order drawn by chance, another for each picture."""
+    """Pixels in an order drawn by chance, another for each picture.
+
+    >>> import torch
+    >>> from salience.boxes import toy
+    >>> RandomOrder(seed=1)(toy.load("colour"), torch.rand(3, 32, 32), 0).shape
+    torch.Size([32, 32])
+    """
 
     seed: int = 0
 
@@ -30,7 +36,13 @@ class RandomOrder:
 
 @dataclass(frozen=True)
 class CentreGaussian:
-    """A hill in the middle, a quarter of the side wide: photographers put the object there."""
+    """A hill in the middle, a quarter of the side wide: photographers put the object there.
+
+    >>> from salience.boxes import toy
+    >>> saliency = CentreGaussian()(toy.load("colour"), torch.rand(3, 33, 33), 0)
+    >>> bool(saliency[16, 16] == saliency.max())
+    True
+    """
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:  # noqa: ARG002  # it looks at nothing
         """Draw the hill."""
@@ -40,7 +52,12 @@ class CentreGaussian:
 
 @dataclass(frozen=True)
 class EdgeDetector:
-    """How steep the picture itself is (Sobel), which maps of pixels are easily mistaken for (Adebayo et al. 2018)."""
+    """How steep the picture itself is (Sobel), which maps of pixels are easily mistaken for (Adebayo et al. 2018).
+
+    >>> from salience.boxes import toy
+    >>> float(EdgeDetector()(toy.load("colour"), torch.ones(3, 32, 32), 0)[16, 16])
+    0.0
+    """
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:  # noqa: ARG002  # it looks at the picture alone
         """Find edges."""

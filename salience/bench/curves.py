@@ -40,7 +40,7 @@ class Chart:
     axes: tuple[str, str]  # what they are called
 
 
-def chart(measure: str, curves: Mapping[str, Curve]) -> Chart:
+def make_chart(measure: str, curves: Mapping[str, Curve]) -> Chart:
     """Draw the mean curves of a measure, one a method."""
     x, y = np.concatenate(list(curves.values()), axis=1)
     wide, high = (float(x.min()), float(x.max())), (min(0.0, float(y.min())), float(y.max()))
@@ -48,13 +48,17 @@ def chart(measure: str, curves: Mapping[str, Curve]) -> Chart:
         name: " ".join(f"{_x(a, wide):.1f},{_y(b, high):.1f}" for a, b in zip(*curve.tolist(), strict=True))
         for name, curve in curves.items()
     }
-    across = tuple(Tick(_x(each, wide), f"{each:g}") for each in ticks(*wide))
-    up = tuple(Tick(_y(each, high), f"{each:g}") for each in ticks(*high))
+    across = tuple(Tick(_x(each, wide), f"{each:g}") for each in choose_ticks(*wide))
+    up = tuple(Tick(_y(each, high), f"{each:g}") for each in choose_ticks(*high))
     return Chart(measure, lines, across, up, AXES.get(measure.partition("/")[0], ("", "")))
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Choose four to nine round numbers from low to high."""
+def choose_ticks(low: float, high: float) -> list[float]:
+    """Choose four to nine round numbers from low to high.
+
+    >>> choose_ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     if not high > low:
         return [low]
     power = 10 ** math.floor(math.log10((high - low) / 4))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from salience.bench.grid import slug
+from salience.bench.grid import make_slug
 from salience.bench.panel import Panel
 
 POINTS = 101  # of a mean curve
@@ -23,7 +23,7 @@ Maker = tuple[str, int]  # a method and a seed
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredMap:
     """The evidence of one picture in one cell."""
 
     steps: Small  # the map in 256 steps
@@ -38,7 +38,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Evidence:
     """A panel's evidence, averaged over its pictures."""
 
     curves: Mapping[str, Mapping[str, Curve]]  # by measure and method
@@ -48,37 +48,37 @@ class Seen:
     pictures: int
 
 
-def opened(run: Path, cell: str, picture: str) -> Kept | None:
+def read_map(run: Path, cell: str, picture: str) -> StoredMap | None:
     """Read a file of evidence; None where there is none that can be read."""
     try:
-        with (run / "evidence" / cell / f"{slug(picture)}.npz").open("rb") as file, np.load(file) as kept:
+        with (run / "evidence" / cell / f"{make_slug(picture)}.npz").open("rb") as file, np.load(file) as kept:
             arrays = dict(kept)
         low, high = arrays["range"].tolist()
         curves = {name.removeprefix("curve|"): each for name, each in arrays.items() if name.startswith("curve|")}
-        return Kept(arrays["map"], (low, high), curves)
+        return StoredMap(arrays["map"], (low, high), curves)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def cells(panel: Panel) -> dict[Maker, str]:
+def list_cells(panel: Panel) -> dict[Maker, str]:
     """Name the cells of a panel, in the order of its methods."""
     found = {(row["method"], row["seed"]): row["cell"] for row in panel.rows}
     return {each: found[each] for each in sorted(found, key=lambda one: (panel.methods.index(one[0]), one[1]))}
 
 
-def seen(run: Path, panel: Panel) -> Seen | None:
+def summarise_evidence(run: Path, panel: Panel) -> Evidence | None:
     """Read all; None where nothing is left."""
-    makers = cells(panel)
+    makers = list_cells(panel)
     names = list(makers)
     total, times, pictures = np.zeros((len(names),) * 2), np.zeros((len(names),) * 2), 0
-    curves = defaultdict[str, defaultdict[str, _Sum]](lambda: defaultdict(_Sum))
+    curves = defaultdict[str, defaultdict[str, _RunningMean]](lambda: defaultdict(_RunningMean))
     for picture in sorted({row["picture"] for row in panel.rows}):
-        kept = {at: one for at, name in enumerate(names) if (one := opened(run, makers[name], picture)) is not None}
+        kept = {at: one for at, name in enumerate(names) if (one := read_map(run, makers[name], picture)) is not None}
         for at, one in kept.items():
             for measure, curve in one.curves.items():
-                curves[measure][names[at][0]].add(_even(curve))
+                curves[measure][names[at][0]].add(_resample(curve))
         there = np.ix_(np.array(list(kept), int), np.array(list(kept), int))
-        total[there] += agreement([each.steps for each in kept.values()])
+        total[there] += correlate_ranks([each.steps for each in kept.values()])
         times[there] += 1
         pictures += bool(kept)
     if not pictures:
@@ -88,11 +88,11 @@ def seen(run: Path, panel: Panel) -> Seen | None:
     shown = np.array([first[each] for each in panel.methods if each in first])
     drawn = {key: {name: one.mean for name, one in by.items() if one.count} for key, by in sorted(curves.items())}
     methods = tuple(each for each in panel.methods if each in first)
-    return Seen(drawn, methods, mean[np.ix_(shown, shown)], _between(names, mean), pictures)
+    return Evidence(drawn, methods, mean[np.ix_(shown, shown)], _average_seeds(names, mean), pictures)
 
 
 @dataclass
-class _Sum:
+class _RunningMean:
     """A mean in the making."""
 
     total: Any = 0.0
@@ -108,8 +108,13 @@ class _Sum:
         return found
 
 
-def agreement(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
-    """Correlate the ranks of every two maps, as `maps.agreement` does: 256 steps are ranked by counting them."""
+def correlate_ranks(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
+    """Correlate the ranks of every two maps, as `maps.agreement` does: 256 steps are ranked by counting them.
+
+    >>> correlate_ranks([np.array([[0, 1]], np.uint8), np.array([[0, 200]], np.uint8)]).round()
+    array([[1., 1.],
+           [1., 1.]])
+    """
     rows = np.zeros((len(maps), max((each.size for each in maps), default=1)), np.float32)
     for row, each in zip(rows, maps, strict=True):
         counts = np.bincount(each.ravel(), minlength=256)
@@ -118,7 +123,7 @@ def agreement(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
     return (rows @ rows.T).astype(np.float64)
 
 
-def _between(names: Sequence[Maker], mean: Any) -> dict[str, float]:
+def _average_seeds(names: Sequence[Maker], mean: Any) -> dict[str, float]:
     """Average the agreement of the seeds of each method that has several."""
     found = {}
     for method in dict.fromkeys(name for name, _ in names):
@@ -129,7 +134,7 @@ def _between(names: Sequence[Maker], mean: Any) -> dict[str, float]:
     return found
 
 
-def _even(curve: Curve) -> Curve:
+def _resample(curve: Curve) -> Curve:
     """Read a curve at evenly spaced places."""
     x, y = curve[:, np.argsort(curve[0], kind="stable")].astype(np.float64)
     places = np.linspace(x[0], x[-1], POINTS)

@@ -26,7 +26,11 @@ AXES = {"methods": "name", "boxes": "spec", "data": "spec"}  # and the key that 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name on an axis: what it stands for, and its settings."""
+    """One name on an axis: what it stands for, and its settings.
+
+    >>> Entry("rise", "rise", {"masks": 4000}).name
+    'rise'
+    """
 
     label: str
     name: str  # a method's name, a box's or a data set's spec
@@ -35,7 +39,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cell:
-    """A method on a box over a data set under a seed."""
+    """A method on a box over a data set under a seed.
+
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> grid.cells[0].name
+    'rise--toy--shapes--0'
+    """
 
     method: Entry
     box: Entry
@@ -45,12 +54,17 @@ class Cell:
     @property
     def name(self) -> str:
         """What its files are called."""
-        return "--".join(slug(each) for each in (self.method.label, self.box.label, self.data.label, str(self.seed)))
+        return "--".join(make_slug(each) for each in (self.method.label, self.box.label, self.data.label, str(self.seed)))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Everything that decides on the rows."""
+    """Everything that decides on the rows.
+
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> len(grid.cells), grid.batch
+    (4, 8)
+    """
 
     methods: tuple[Entry, ...]
     boxes: tuple[Entry, ...]
@@ -70,7 +84,9 @@ class Grid:
             kept = [each.given.get("boxes") for each in (data, method)]
             if any(only is not None and box.label not in only for only in kept):
                 continue
-            found += [Cell(method, box, data, seed) for seed in (self.seeds if has_seed(_class(method)) else self.seeds[:1])]
+            found += [
+                Cell(method, box, data, seed) for seed in (self.seeds if has_seed(_find_class(method)) else self.seeds[:1])
+            ]
         return tuple(found)
 
     def digest(self, cell: Cell) -> str:
@@ -79,25 +95,36 @@ class Grid:
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def read(path: Path) -> Grid:
-    """Read a grid file and check every name in it, before any pass; GridError says what is wrong."""
+def read_grid(path: Path) -> Grid:
+    """Read a grid file and check every name in it, before any pass; GridError says what is wrong.
+
+    >>> read_grid(Path("nowhere.toml"))
+    Traceback (most recent call last):
+        ...
+    salience.errors.GridError: expected a grid file at nowhere.toml, got No such file or directory: check the path
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
         raise GridError(f"expected a grid file at {path}, got {problem.strerror}: check the path") from None
     try:
-        return of(tomllib.loads(text))
+        return parse_grid(tomllib.loads(text))
     except tomllib.TOMLDecodeError as problem:
         raise GridError(f"expected TOML in {path}, got {problem}") from None
 
 
-def of(raw: Mapping[str, Any]) -> Grid:
-    """Make a grid of what a file says."""
+def parse_grid(raw: Mapping[str, Any]) -> Grid:
+    """Make a grid of what a file says.
+
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> [entry.label for entry in grid.methods]
+    ['rise', 'random-order', 'centre-gaussian', 'edge-detector']
+    """
     known = [each.name for each in fields(Grid)]
     for key in raw:
         if key not in known:
             raise UnknownName.of("key of a grid", key, known)
-    axes: dict[str, Any] = {axis: _entries(axis, raw.get(axis, {}), key) for axis, key in AXES.items()}
+    axes: dict[str, Any] = {axis: _read_entries(axis, raw.get(axis, {}), key) for axis, key in AXES.items()}
     rest = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key not in AXES}
     if rest.get("controls", True):
         axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
@@ -108,25 +135,33 @@ def of(raw: Mapping[str, Any]) -> Grid:
     return grid
 
 
-def method(entry: Entry, seed: int) -> Any:
-    """Make the method of an entry."""
+def make_method(entry: Entry, seed: int) -> Any:
+    """Make the method of an entry.
+
+    >>> make_method(Entry("few", "rise", {"masks": 100, "budget": "10s"}), seed=3).seed
+    3
+    """
     settings = {key: value for key, value in entry.given.items() if key not in ("budget", "boxes")}
     if entry.name in CONTROLS:
         return choose_method(CONTROLS[entry.name](**settings), seed if has_seed(CONTROLS[entry.name]) else None, {})
     return choose_method(entry.name, seed, settings)
 
 
-def _class(entry: Entry) -> type[Any]:
+def _find_class(entry: Entry) -> type[Any]:
     return CONTROLS[entry.name] if entry.name in CONTROLS else registry.find_method(entry.name)
 
 
-def slug(text: str) -> str:
-    """Make a file's name of a text; what had to be changed is told apart by a few letters of its hash."""
+def make_slug(text: str) -> str:
+    """Make a file's name of a text; what had to be changed is told apart by a few letters of its hash.
+
+    >>> make_slug("rise.50"), make_slug("my method")[:10]
+    ('rise.50', 'my-method-')
+    """
     plain = re.sub(r"[^A-Za-z0-9.+_]+", "-", text).strip("-.")[:80]
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def _entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
+def _read_entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
     """Read an axis: `label = "spec"`, or `label = { name/spec = …, setting = value }`; a method's label is its name."""
     if not isinstance(raw, Mapping) or not raw:
         raise GridError(f"expected a table [{axis}] with at least one entry, got {raw or 'none'}: see docs/bench.md")
@@ -151,7 +186,7 @@ def _check(grid: Grid) -> None:
     if not isinstance(grid.batch, int) or grid.batch < 1:
         raise GridError(f"expected a batch of one image or more, got {grid.batch!r}")
     for entry in grid.methods:
-        method(entry, grid.seeds[0])
+        make_method(entry, grid.seeds[0])
         Budget.of(entry.given.get("budget"))
     labels = {each.label for each in grid.boxes}
     for entry in (*grid.methods, *grid.data):
@@ -164,8 +199,13 @@ def _check(grid: Grid) -> None:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
 
 
-def subset(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:
-    """Keep the cells whose names hold one of the texts; none given: all."""
+def select_cells(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:
+    """Keep the cells whose names hold one of the texts; none given: all.
+
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> [cell.name for cell in select_cells(grid, ["rise"])]
+    ['rise--toy--shapes--0']
+    """
     found = tuple(cell for cell in grid.cells if not only or any(each in cell.name for each in only))
     if not found:
         raise UnknownName.of("cell", ", ".join(only), [each.name for each in grid.cells])

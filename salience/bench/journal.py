@@ -19,7 +19,14 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """The file of one cell. Its first line says of which grid's cell it is."""
+    """The file of one cell. Its first line says of which grid's cell it is.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     journal = Journal(Path(folder) / "cell.jsonl", "digest")
+    ...     journal.add("0001", [{"value": 0.5}]), journal.add("0001", [])
+    (True, False)
+    """
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path, self.digest = path, digest
@@ -53,33 +60,41 @@ class Journal:
 
     def _follow(self, file: IO[bytes]) -> int:
         """Read what is new; return where the last whole line ends."""
-        for end, said in _lines(file, self._read):
+        for end, entry in _read_lines(file, self._read):
             self._read = end
-            if "digest" in said and said["digest"] != self.digest:
+            if "digest" in entry and entry["digest"] != self.digest:
                 raise GridError(
                     f"expected rows of this grid's {self.path.stem}, got some of another grid (its method, box, data or "
                     f"measures differ): choose another --out, or delete {self.path.name}"
                 )
-            if "picture" in said:
-                self._pictures.add(said["picture"])
+            if "picture" in entry:
+                self._pictures.add(entry["picture"])
         return self._read
 
 
-def rows(path: Path) -> Iterator[Row]:
-    """Read all rows of a cell's file; what was cut short is left out."""
+def read_journal(path: Path) -> Iterator[Row]:
+    """Read all rows of a cell's file; what was cut short is left out.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     journal = Journal(Path(folder) / "cell.jsonl", "digest")
+    ...     added = journal.add("0001", [{"value": 0.5}])
+    ...     list(read_journal(journal.path))
+    [{'value': 0.5}]
+    """
     with path.open("rb") as file:
-        for _, said in _lines(file, 0):
-            yield from map(rename_old_keys, said.get("rows", ()))
+        for _, entry in _read_lines(file, 0):
+            yield from map(rename_old_keys, entry.get("rows", ()))
 
 
-def _lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
     file.seek(begin)
     for line in file:
         if not line.endswith(b"\n"):
             return
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             return
         begin += len(line)
-        yield begin, said
+        yield begin, entry

@@ -70,21 +70,21 @@ class Panel:
         return [measure for measure, methods in marked if methods & set(self.controls)]
 
 
-def panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
+def make_panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
     """Make the tables of a run, and all comparisons of two methods."""
     rows = defaultdict[tuple[str, str], list[Row]](list)
     for row in table.to_pylist():
         rows[row["data"], row["box"]].append(row)
     found, paired = defaultdict[tuple[str, str], list[Summary]](list), []
-    for column in statistics.columns(table):
-        some = statistics.pairs(column)
+    for column in statistics.make_columns(table):
+        some = statistics.compare_pairs(column)
         paired += some
-        found[column.key.data, column.key.box] += statistics.summaries(column, some)
-    order = _order(run)
-    return [_panel(place, rows[place], found[place], order) for place in sorted(rows)], paired
+        found[column.key.data, column.key.box] += statistics.summarise(column, some)
+    order = _list_measures(run)
+    return [_make_panel(place, rows[place], found[place], order) for place in sorted(rows)], paired
 
 
-def _panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Summary], order: Sequence[str]) -> Panel:
+def _make_panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Summary], order: Sequence[str]) -> Panel:
     by = {(each.key.measure, each.method): each for each in found}
     known = sorted({measure for measure, _ in by})
     measures = tuple(sorted(known, key=lambda each: order.index(each) if each in order else len(order)))
@@ -100,7 +100,7 @@ def _panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Summary]
     return Panel(*place, measures, tuple(sorted(methods, key=rank)), by, rows)
 
 
-def _order(run: Path) -> list[str]:
+def _list_measures(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
         said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
@@ -109,10 +109,10 @@ def _order(run: Path) -> list[str]:
         return []
 
 
-def progress(run: Path) -> tuple[int, int] | None:
+def count_progress(run: Path) -> tuple[int, int] | None:
     """Count the pictures of all cells, done and planned; None where the grid cannot be read any more."""
     try:
-        grid = grids.of(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
+        grid = grids.parse_grid(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
         done = planned = 0
         for cell in grid.cells:
             selection = find_file(run, cell.box, cell.data)
@@ -124,7 +124,7 @@ def progress(run: Path) -> tuple[int, int] | None:
     return done, planned
 
 
-def costs(panel: Panel) -> list[dict[str, Any]]:
+def average_costs(panel: Panel) -> list[dict[str, Any]]:
     """Average what a map took of each method, one a picture and seed, and how steady it was."""
     found = []
     for method, rows in itertools.groupby(sorted(panel.rows, key=lambda row: row["method"]), lambda row: row["method"]):

@@ -13,7 +13,13 @@ EVERY = 0.01  # seconds between two looks at a CPU process; peaks shorter than t
 
 @contextmanager
 def track_peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
-    """Watch while the block runs; the function then says the bytes, None where nobody can tell."""
+    """Watch while the block runs; the function then says the bytes, None where nobody can tell.
+
+    >>> with track_peak_memory(torch.device("cpu")) as read_peak:
+    ...     pass
+    >>> read_peak() >= 0
+    True
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -5,7 +5,6 @@ Made of rows, evidence and nothing else, so it can be made again tomorrow; witho
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections import defaultdict
@@ -17,6 +16,7 @@ from salience import specs
 from salience.bench import curves, evidence, panel, rows, sheets, tables
 from salience.bench.panel import Panel
 from salience.bench.statistics import Row, Summary
+from salience.describe.manual import read_manual
 from salience.errors import GridError, SalienceError
 from salience.explanation import write_whole as save
 
@@ -24,29 +24,31 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 BLANK = re.compile(r"the map (is constant|has values that are not finite)")
 
 
-def write(run: Path, out: Path | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None) -> Path:
     """Report a run, finished or not; return the page. The tables lie beside it."""
     table = rows.read_rows(run) if run.is_dir() else None
     if table is None or not len(table):
         raise GridError(f"expected a run of `salience bench` with rows at {run}, got none: check the folder")
     out = out or run / "report.html"
-    found, pairs = panel.panels(table, run)
-    about = _about(run)
-    heading = "; ".join([*(f"{name} {about[name]}" for name in VERSIONS if name in about), *_where(about), *_state(run)])
-    save(out.with_suffix(".csv"), tables.summaries(found).encode())
-    save(out.with_name("pairs.csv"), tables.pairs(pairs).encode())
-    save(out.with_suffix(".md"), tables.markdown(found, heading).encode())
-    return save(out, _page(run, found, heading).encode())
+    found, pairs = panel.make_panels(table, run)
+    about = _read_header(run)
+    heading = "; ".join(
+        [*(f"{name} {about[name]}" for name in VERSIONS if name in about), *_list_places(about), *_describe_state(run)]
+    )
+    save(out.with_suffix(".csv"), tables.write_summaries(found).encode())
+    save(out.with_name("pairs.csv"), tables.write_pairs(pairs).encode())
+    save(out.with_suffix(".md"), tables.write_markdown(found, heading).encode())
+    return save(out, _write_page(run, found, heading).encode())
 
 
 VERSIONS = ("salience", "torch", "python")
 
 
-def _where(about: dict[str, Any]) -> list[str]:
+def _list_places(about: dict[str, Any]) -> list[str]:
     return [str(about[key]) for key in ("machine", "started", "begun") if key in about]
 
 
-def _about(run: Path) -> dict[str, Any]:
+def _read_header(run: Path) -> dict[str, Any]:
     try:
         said: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -54,37 +56,37 @@ def _about(run: Path) -> dict[str, Any]:
     return said
 
 
-def _state(run: Path) -> list[str]:
+def _describe_state(run: Path) -> list[str]:
     """Say that a run is not finished; nothing for one that is."""
-    counted = panel.progress(run)
+    counted = panel.count_progress(run)
     if counted is None or counted[0] >= counted[1]:
         return []
     done, planned = counted
     return [f"not finished: {done:,} of {planned:,} pictures of all cells are there"]
 
 
-def _page(run: Path, found: Sequence[Panel], heading: str) -> str:
+def _write_page(run: Path, found: Sequence[Panel], heading: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     known = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    known.filters |= {"number": tables.number}
+    known.filters |= {"number": tables.format_number}
     grid = run / "grid.toml"
     every = dict.fromkeys(measure for one in found for measure in one.measures)
     return known.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         heading=heading,
-        state=_state(run),
-        measures=[(each, _idea(each)) for each in every],
-        views=[_view(run, one) for one in found],
-        said=_said([row for one in found for row in one.rows]),
+        state=_describe_state(run),
+        measures=[(each, _find_idea(each)) for each in every],
+        views=[_make_view(run, one) for one in found],
+        said=_group_notes([row for one in found for row in one.rows]),
         grid=grid.read_text(encoding="utf-8") if grid.exists() else "",
         wide=max(len(one.methods) for one in found),
         chart=curves,
     )
 
 
-def _view(run: Path, one: Panel) -> dict[str, Any]:
+def _make_view(run: Path, one: Panel) -> dict[str, Any]:
     """Collect what the page shows of a panel."""
-    seen = evidence.seen(run, one)
+    seen = evidence.summarise_evidence(run, one)
     columns = [one.of(measure) for measure in one.measures]
     return {
         "panel": one,
@@ -92,16 +94,16 @@ def _view(run: Path, one: Panel) -> dict[str, Any]:
             (*measure.partition("/")[::2], tables.ARROWS[column[0].better])
             for measure, column in zip(one.measures, columns, strict=True)
         ],
-        "lines": [[_cell(one, method, column) for column in columns] for method in one.methods],
-        "costs": panel.costs(one),
+        "lines": [[_make_cell(one, method, column) for column in columns] for method in one.methods],
+        "costs": panel.average_costs(one),
         "seen": seen,
-        "charts": [curves.chart(measure, found) for measure, found in seen.curves.items() if found] if seen else [],
-        "strips": sheets.strips(run, one) if seen else [],
-        "extremes": sheets.extremes(run, one) if seen else None,
+        "charts": [curves.make_chart(measure, found) for measure, found in seen.curves.items() if found] if seen else [],
+        "strips": sheets.draw_strips(run, one) if seen else [],
+        "extremes": sheets.find_extremes(run, one) if seen else None,
     }
 
 
-def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
+def _make_cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
     """Write a number of the table, with how good it is among the methods: 0 the worst, 1 the best; controls may be worse."""
     found = one.found.get((column[0].key.measure, method))
     means = [each.mean.mean for each in column if each.mean.n and each.method not in one.controls]
@@ -110,19 +112,19 @@ def _cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
     low, high = min(means), max(means)
     share = min(max((found.mean.mean - low) / (high - low), 0.0), 1.0) if high > low else 0.0
     shade = {"higher": share, "lower": 1 - share}.get(found.better, 0.0) if high > low else 0.0
-    return {"found": found, "shade": round(shade, 3), "digits": tables.digits(column)}
+    return {"found": found, "shade": round(shade, 3), "digits": tables.choose_digits(column)}
 
 
-def _idea(measure: str) -> str:
+def _find_idea(measure: str) -> str:
     """Return the first sentences of a measure's manual; nothing where it is not installed here."""
     try:
-        manual = inspect.getdoc(type(specs.make_measure(measure))) or ""
+        manual = read_manual(type(specs.make_measure(measure)))
     except (SalienceError, ImportError):
         return ""
     return " ".join(manual.split("\n\n")[0].split())
 
 
-def _said(every: Iterable[Row]) -> list[tuple[str, str, int, str]]:
+def _group_notes(every: Iterable[Row]) -> list[tuple[str, str, int, str]]:
     """Group what went wrong or was noted by its sentence: what it is, the sentence, how often, and of which methods."""
     found = defaultdict[tuple[str, str], list[str]](list)
     noted = set()

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience.bench.journal import rows as lines
+from salience.bench.journal import read_journal as lines
 from salience.errors import GridError
 from salience.explanation import OLD_KEYS, write_whole
 
@@ -20,7 +20,7 @@ WHOLE, NUMBERS = ("seed", "map_passes", "passes"), ("value", "probability", "map
 ORDER = ("data", "box", "method", "seed", "picture", "measure")
 
 
-def gather(out: Path) -> pa.Table:
+def gather_rows(out: Path) -> pa.Table:
     """Read the rows of all cells, in a fixed order."""
     import pyarrow as pa
 
@@ -39,7 +39,7 @@ def write_parquet(out: Path) -> Path:
     from pyarrow import parquet
 
     made = io.BytesIO()
-    parquet.write_table(gather(out), made, compression="zstd")
+    parquet.write_table(gather_rows(out), made, compression="zstd")
     return write_whole(out / FILE, made.getvalue())
 
 
@@ -55,4 +55,4 @@ def read_rows(place: Path) -> pa.Table:
         return table.rename_columns([OLD_KEYS.get(name, name) for name in table.column_names])
     if not (place / "cells").is_dir():
         raise GridError(f"expected a run of `salience bench` at {place}, got none: check the folder")
-    return gather(place)
+    return gather_rows(place)

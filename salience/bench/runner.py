@@ -28,7 +28,9 @@ Tick = Callable[[int, int], None]
 """Called with the units done and all of them."""
 
 
-def run(grid: Grid, cells: Sequence[Cell], out: Path, *, workers: int = 1, text: str = "", tick: Tick | None = None) -> Path:
+def run_grid(
+    grid: Grid, cells: Sequence[Cell], out: Path, *, workers: int = 1, text: str = "", tick: Tick | None = None
+) -> Path:
     """Do what is left of the cells and write all rows as Parquet; return that file."""
     if workers < 1:
         raise GridError(f"expected one worker or more, got {workers}")
@@ -117,11 +119,11 @@ class CellCost:
 
 def estimate_cost(grid: Grid, cell: Cell, out: Path) -> CellCost:
     """Try a cell's first picture, without writing anything of it down."""
-    scene = open_selection(grid, cell, out)
-    book = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
-    left = len(scene.chosen) - len(book.pictures)
+    selection = open_selection(grid, cell, out)
+    journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    left = len(selection.chosen) - len(journal.pictures)
     began = time.perf_counter()
-    ((_, found, _),) = measure_pictures(grid, cell, scene, scene.chosen[:1])
+    ((_, found, _),) = measure_pictures(grid, cell, selection, selection.chosen[:1])
     seconds = time.perf_counter() - began
     passes = found[0].get("map_passes") or 0
     return CellCost(cell, left, passes + sum(row.get("passes") or 0 for row in found), seconds)

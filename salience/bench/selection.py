@@ -16,18 +16,18 @@ import torch
 from PIL import Image as pil
 
 from salience import specs
-from salience.bench.grid import Cell, Entry, Grid, slug
+from salience.bench.grid import Cell, Entry, Grid, make_slug
 from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.errors import GridError, SalienceError
 from salience.explanation import rename_old_keys, write_whole
 from salience.picture import Preparation, read
-from salience.tasks.truth import order
+from salience.tasks.truth import shuffle
 from salience.types import BackendBox, BlackBox, Image
 
 MOST = 8  # scenes that a worker keeps open: it comes back to the same few
-_known: dict[str, Selection] = {}
+_cache: dict[str, Selection] = {}
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Selection:
 def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
     """Open the scene of a cell, as it was decided on; decide if nobody has."""
     key = repr((cell.box, cell.data, out))
-    if key not in _known:
-        if len(_known) >= MOST:
-            _known.pop(next(iter(_known)))
-        _known[key] = _open(grid, cell.box, cell.data, out)
-    return _known[key]
+    if key not in _cache:
+        if len(_cache) >= MOST:
+            _cache.pop(next(iter(_cache)))
+        _cache[key] = _open(grid, cell.box, cell.data, out)
+    return _cache[key]
 
 
 def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
@@ -72,7 +72,7 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
         said = _decide(grid, made, opened, data, out / "pictures" / file.stem)
         write_whole(file, json.dumps(said, indent=1).encode())
     said = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
-    if said["about"] != _about(grid, made, data):
+    if said["about"] != _describe(grid, made, data):
         raise GridError(
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
             "choose another --out"
@@ -80,29 +80,29 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
     if isinstance(made, BackendBox):
         made.backend, made.backend_chosen = said["backend"], True
     return Selection(
-        made, opened, tuple(SelectedPicture(**{**each, "target": _target(each["target"])}) for each in said["chosen"])
+        made, opened, tuple(SelectedPicture(**{**each, "target": _read_target(each["target"])}) for each in said["chosen"])
     )
 
 
 def find_file(out: Path, box: Entry, data: Entry) -> Path:
     """Say where the selection of a box and a data set is written; runs of earlier versions have it in `scenes`."""
-    name = f"{slug(box.label)}--{slug(data.label)}.json"
+    name = f"{make_slug(box.label)}--{make_slug(data.label)}.json"
     earlier = out / "scenes" / name
     return earlier if earlier.exists() else out / "selections" / name
 
 
-def _about(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:
+def _describe(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:
     return {"box": box.fingerprint, "data": [data.name, dict(data.given)], "target": grid.target, "right": grid.right}
 
 
-def _target(said: Any) -> Any:
+def _read_target(said: Any) -> Any:
     return tuple(said) if isinstance(said, list) else said
 
 
 def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path) -> dict[str, Any]:
     """Look at pictures in the order drawn until there are enough."""
     wanted = entry.given.get("pictures")
-    numbers = order(len(data), entry.given.get("draw"))
+    numbers = shuffle(len(data), entry.given.get("draw"))
     chosen: list[dict[str, Any]] = []
     for number, image, sample, row in _score(grid, box, data, numbers):
         answers = targets.match_labels(sample, box.classes)
@@ -114,7 +114,7 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
         aim = answers[0] if grid.target == "label" else targets.resolve(grid.target, row.tolist(), box.classes)
         chosen.append({"number": number, "id": sample.id, "target": aim, "right": right})
         pictures.mkdir(parents=True, exist_ok=True)
-        write_whole(pictures / f"{slug(sample.id)}.jpg", _jpeg(image))
+        write_whole(pictures / f"{make_slug(sample.id)}.jpg", _encode_jpeg(image))
         if len(chosen) == wanted:
             break
     if not chosen:
@@ -122,7 +122,7 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
             f"expected pictures in {entry.label} for {box.name}, got none of {len(data)} "
             f"(right answers only: {grid.right}; target: {grid.target}): do the labels name classes of the box?"
         )
-    return {"about": _about(grid, box, entry), "backend": box.backend, "chosen": chosen}
+    return {"about": _describe(grid, box, entry), "backend": box.backend, "chosen": chosen}
 
 
 def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[tuple[int, Image, Sample, torch.Tensor]]:
@@ -141,7 +141,7 @@ def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[
         yield from zip(numbers, images, part, rows, strict=True)
 
 
-def _jpeg(image: Image) -> bytes:
+def _encode_jpeg(image: Image) -> bytes:
     pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
     made = io.BytesIO()
     pil.fromarray(pixels).save(made, "JPEG", quality=85)

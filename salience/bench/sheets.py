@@ -13,8 +13,8 @@ import torch
 from PIL import Image as pil
 
 from salience.bench import evidence
-from salience.bench.evidence import Kept
-from salience.bench.grid import slug
+from salience.bench.evidence import StoredMap
+from salience.bench.grid import make_slug
 from salience.bench.panel import Panel
 from salience.draw import blend
 from salience.draw.blend import Pixels, Style
@@ -51,19 +51,19 @@ class Extremes:
     worst: tuple[tuple[str, float, tuple[Thumb, ...]], ...]
 
 
-def strips(run: Path, panel: Panel) -> list[Strip]:
+def draw_strips(run: Path, panel: Panel) -> list[Strip]:
     """Draw some pictures by seed, each with the maps of all methods by their first seeds."""
     first: dict[str, str] = {}
-    for (method, _), cell in evidence.cells(panel).items():
+    for (method, _), cell in evidence.list_cells(panel).items():
         first.setdefault(method, cell)
     targets = {row["picture"]: row["target"] for row in panel.rows}
     names = sorted(targets)
     drawn = torch.randperm(len(names), generator=seeding.generator(0, "sheet")).tolist()[:PICTURES]
-    found = [Strip(names[at], targets[names[at]], _thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
+    found = [Strip(names[at], targets[names[at]], _draw_thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
     return [each for each in found if len(each.thumbs) > 1]
 
 
-def extremes(run: Path, panel: Panel) -> Extremes | None:
+def find_extremes(run: Path, panel: Panel) -> Extremes | None:
     """Pick pictures by the first measure that has a better direction, for the method that is best by it."""
     measure = next((each for each in panel.measures if panel.of(each)[0].better != "neither"), None)
     if measure is None:
@@ -78,25 +78,29 @@ def extremes(run: Path, panel: Panel) -> Extremes | None:
     rows.sort(key=lambda row: (-sign * row["value"], row["picture"]))
     count = min(EXTREMES, len(rows) // 2)
     drawn = [
-        tuple((row["picture"], row["value"], _thumbs(run, panel, row["picture"], {method: row["cell"]})) for row in some)
+        tuple(
+            (row["picture"], row["value"], _draw_thumbs(run, panel, row["picture"], {method: row["cell"]})) for row in some
+        )
         for some in (rows[:count], rows[::-1][:count])
     ]
     return Extremes(method, measure, *drawn) if count and any(thumbs for _, _, thumbs in drawn[0]) else None
 
 
-def _thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -> tuple[Thumb, ...]:
+def _draw_thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -> tuple[Thumb, ...]:
     """Draw a picture and the maps of some cells over it."""
-    whole = _picture(run / "pictures" / f"{slug(panel.box)}--{slug(panel.data)}" / f"{slug(picture)}.jpg")
-    found = [] if whole is None else [Thumb("picture", _uri(whole))]
+    whole = _read_picture(
+        run / "pictures" / f"{make_slug(panel.box)}--{make_slug(panel.data)}" / f"{make_slug(picture)}.jpg"
+    )
+    found = [] if whole is None else [Thumb("picture", _encode_uri(whole))]
     for method, cell in cells.items():
-        kept = evidence.opened(run, cell, picture)
+        kept = evidence.read_map(run, cell, picture)
         if kept is not None:
-            under = np.full((*_size(kept.steps.shape), 3), 0.5, np.float32) if whole is None else whole
-            found.append(Thumb(method, _uri(overlay(kept, under))))
+            under = np.full((*_fit_size(kept.steps.shape), 3), 0.5, np.float32) if whole is None else whole
+            found.append(Thumb(method, _encode_uri(overlay_map(kept, under))))
     return tuple(found)
 
 
-def overlay(kept: Kept, under: Pixels) -> Pixels:
+def overlay_map(kept: StoredMap, under: Pixels) -> Pixels:
     """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank."""
     values = kept.saliency
     style = Style().of(values)
@@ -108,23 +112,23 @@ def overlay(kept: Kept, under: Pixels) -> Pixels:
     return blend.blend_colours(under, np.asarray(large), style)
 
 
-def _picture(file: Path) -> Pixels | None:
+def _read_picture(file: Path) -> Pixels | None:
     try:
         with pil.open(file) as opened:
             small = opened.convert("RGB")
     except OSError:
         return None
-    shrunk: Pixels = np.asarray(small.resize(_size(small.size), pil.Resampling.LANCZOS), np.float32) / 255
+    shrunk: Pixels = np.asarray(small.resize(_fit_size(small.size), pil.Resampling.LANCZOS), np.float32) / 255
     return shrunk
 
 
-def _size(sides: Sequence[int]) -> tuple[int, int]:
+def _fit_size(sides: Sequence[int]) -> tuple[int, int]:
     longest = max(sides)
     one, other = (max(1, round(side * SIDE / longest)) for side in sides)
     return one, other
 
 
-def _uri(pixels: Pixels) -> str:
+def _encode_uri(pixels: Pixels) -> str:
     file = io.BytesIO()
     pil.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -47,8 +47,12 @@ class Mean:
         return self.low > 0 or self.high < 0
 
 
-def means(rows: Sequence[Values]) -> list[Mean]:
-    """Average each row over what is not NaN; rows of as many numbers share the pictures drawn."""
+def estimate_means(rows: Sequence[Values]) -> list[Mean]:
+    """Average each row over what is not NaN; rows of as many numbers share the pictures drawn.
+
+    >>> estimate_means([np.array([1.0, 2.0, 3.0])])[0].mean
+    2.0
+    """
     found = {}
     for group in _null_distribution_equal(rows, len).values():
         stacked = np.stack([kept for _, kept in group])
@@ -73,10 +77,13 @@ def _weights(n: int, begin: int) -> Float[ndarray, "draws n"]:
     return (weights / n).numpy()
 
 
-def wilcoxon(gaps: Sequence[Values]) -> Values:
+def compare_signed_ranks(gaps: Sequence[Values]) -> Values:
     """Test whether differences lie around zero, two-sided; those that are zero are left out, and only zeros give 1.
 
     The distribution is counted out for 50 differences or fewer without ties, else it is the normal approximation.
+
+    >>> compare_signed_ranks([np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])]).round(3)
+    array([0.031])
     """
     from scipy import stats
 
@@ -104,8 +111,12 @@ def _null_distribution_equal(rows: Sequence[Values], kind: Any) -> dict[Any, lis
     return found
 
 
-def holm(p: Iterable[float]) -> Values:
-    """Correct p-values for their number, from the smallest up; NaN is no test and stays."""
+def correct_p_values(p: Iterable[float]) -> Values:
+    """Correct p-values for their number, from the smallest up; NaN is no test and stays.
+
+    >>> correct_p_values([0.01, 0.04])
+    array([0.02, 0.04])
+    """
     found = np.array(list(p), dtype=float)
     order = np.argsort(found)  # NaN comes last
     tests = int(np.isfinite(found).sum())

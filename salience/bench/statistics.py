@@ -68,7 +68,7 @@ class Pair:
     holm: float
 
 
-def columns(table: pa.Table) -> list[Column]:
+def make_columns(table: pa.Table) -> list[Column]:
     """Sort rows into columns."""
     sorted_, lost = defaultdict[Key, list[Row]](list), defaultdict[tuple[str, str], list[Row]](list)
     wanted = ("data", "box", "measure", "method", "picture", "value", "failure", "better")
@@ -77,10 +77,10 @@ def columns(table: pa.Table) -> list[Column]:
             sorted_[Key(row["data"], row["box"], row["measure"])].append(row)
         elif row["failure"]:
             lost[row["data"], row["box"]].append(row)
-    return [_column(key, rows, lost[key.data, key.box]) for key, rows in sorted(sorted_.items())]
+    return [_make_column(key, rows, lost[key.data, key.box]) for key, rows in sorted(sorted_.items())]
 
 
-def _column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
+def _make_column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
     methods = sorted({row["method"] for row in (*rows, *lost)})
     found = defaultdict[tuple[str, str], list[float]](list)
     undefined, failures = dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
@@ -99,9 +99,9 @@ def _column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
     return Column(key, next(row["better"] for row in rows), pictures, values, undefined, failures)
 
 
-def summaries(column: Column, paired: Sequence[Pair]) -> list[Summary]:
+def summarise(column: Column, paired: Sequence[Pair]) -> list[Summary]:
     """Sum up each method, and mark the best and those that cannot be told from it."""
-    found = dict(zip(column.values, significance.means(list(column.values.values())), strict=True))
+    found = dict(zip(column.values, significance.estimate_means(list(column.values.values())), strict=True))
     sign = {"higher": 1, "lower": -1}.get(column.better, 0)
     known = [method for method in found if found[method].n]
     best = max(known, key=lambda method: sign * found[method].mean) if sign and known else None
@@ -117,10 +117,10 @@ def _both(pair: Pair) -> tuple[str, str]:
     return pair.method, pair.other
 
 
-def pairs(column: Column) -> list[Pair]:
+def compare_pairs(column: Column) -> list[Pair]:
     """Compare every two methods."""
     names = list(itertools.combinations(column.values, 2))
     gaps = [column.values[one] - column.values[other] for one, other in names]
-    p = significance.wilcoxon(gaps)
-    found = zip(names, significance.means(gaps), p, significance.holm(p), strict=True)
+    p = significance.compare_signed_ranks(gaps)
+    found = zip(names, significance.estimate_means(gaps), p, significance.correct_p_values(p), strict=True)
     return [Pair(column.key, one, other, gap, float(raw), float(kept)) for (one, other), gap, raw, kept in found]

@@ -15,7 +15,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
 
 
-def digits(column: Sequence[Summary]) -> int:
+def choose_digits(column: Sequence[Summary]) -> int:
     """Choose decimals for a column: as many as give half an interval two digits that count; none for whole numbers."""
     halves = [each.mean.half for each in column if each.mean.half > 1e-6]  # a constant's is rounding
     if not halves:
@@ -23,42 +23,46 @@ def digits(column: Sequence[Summary]) -> int:
     return min(max(1 - math.floor(math.log10(median(halves))), 0), 6)
 
 
-def number(value: float | None, decimals: int = 3) -> str:
-    """Write a number; a dash where there is none."""
+def format_number(value: float | None, decimals: int = 3) -> str:
+    """Write a number; a dash where there is none.
+
+    >>> format_number(-1234.5678, 2), format_number(None)
+    ('−1,234.57', '–')
+    """
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def markdown(panels: Iterable[Panel], heading: str) -> str:
+def write_markdown(panels: Iterable[Panel], heading: str) -> str:
     """Write one table a panel: rows are methods, columns are measures."""
     parts = ["# Report", heading, EXPLAINED]
     for panel in panels:
         heads = [f"{measure} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
-        parts += [f"## {_plain(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
-        lines = [_line(["method", *heads]), _line(["---", *["---:"] * len(heads)])]
-        decimals = {measure: digits(panel.of(measure)) for measure in panel.measures}
+        parts += [f"## {_escape(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
+        lines = [_write_line(["method", *heads]), _write_line(["---", *["---:"] * len(heads)])]
+        decimals = {measure: choose_digits(panel.of(measure)) for measure in panel.measures}
         for method in panel.methods:
-            name = f"{_plain(method)} (control)" if method in panel.controls else _plain(method)
+            name = f"{_escape(method)} (control)" if method in panel.controls else _escape(method)
             some = [panel.found.get((measure, method)) for measure in panel.measures]
-            lines.append(_line([name, *(_cell(one, decimals, panel.pictures) for one in some)]))
+            lines.append(_write_line([name, *(_write_cell(one, decimals, panel.pictures) for one in some)]))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _cell(one: Summary | None, decimals: dict[str, int], pictures: int) -> str:
+def _write_cell(one: Summary | None, decimals: dict[str, int], pictures: int) -> str:
     if one is None or not one.mean.n:
         return "–"
     places = decimals[one.key.measure]
-    said = f"{number(one.mean.mean, places)} ± {number(one.mean.half, places)}"
+    said = f"{format_number(one.mean.mean, places)} ± {format_number(one.mean.half, places)}"
     return MARKED[one.mark].format(said) + ("" if one.mean.n == pictures else f" (n {one.mean.n})")
 
 
-def _line(cells: Iterable[str]) -> str:
+def _write_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 
@@ -69,7 +73,7 @@ EXPLAINED = (
 )
 
 
-def summaries(panels: Iterable[Panel]) -> str:
+def write_summaries(panels: Iterable[Panel]) -> str:
     """Write all means as CSV."""
     head = (
         "data",
@@ -91,20 +95,20 @@ def summaries(panels: Iterable[Panel]) -> str:
         for one in (one for measure in panel.measures for one in panel.of(measure)):
             about = (*one.key, one.better, one.method, one.method in panel.controls)
             lines.append((*about, one.mean.n, one.mean.mean, one.mean.low, one.mean.high, *one.lost, one.mark))
-    return _csv(head, lines)
+    return _write_csv(head, lines)
 
 
-def pairs(found: Iterable[Pair]) -> str:
+def write_pairs(found: Iterable[Pair]) -> str:
     """Write all comparisons as CSV."""
     head = ("data", "box", "measure", "method", "other", "n", "difference", "low", "high", "p", "p_holm")
     lines = [
         [*one.key, one.method, one.other, one.gap.n, one.gap.mean, one.gap.low, one.gap.high, one.p, one.holm]
         for one in found
     ]
-    return _csv(head, lines)
+    return _write_csv(head, lines)
 
 
-def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def _write_csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
     writer.writerow(head)

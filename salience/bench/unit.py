@@ -14,7 +14,7 @@ import torch
 
 from salience import __version__, specs
 from salience.bench import grid as grids
-from salience.bench.grid import Cell, Grid, slug
+from salience.bench.grid import Cell, Grid, make_slug
 from salience.bench.journal import Journal, Row
 from salience.bench.peak_memory import track_peak_memory
 from salience.bench.selection import SelectedPicture, Selection, open_selection
@@ -39,73 +39,73 @@ class Unit:
     cell: Cell
     begin: int
 
-    def of(self, scene: Selection, size: int) -> tuple[SelectedPicture, ...]:
+    def select(self, selection: Selection, size: int) -> tuple[SelectedPicture, ...]:
         """Return the pictures."""
-        return scene.chosen[self.begin : self.begin + size]
+        return selection.chosen[self.begin : self.begin + size]
 
 
 def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
     """Do what is left of a unit; return for how many pictures rows were added."""
     cell = unit.cell
-    book = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
-    scene = open_selection(grid, cell, out)
-    part = unit.of(scene, grid.batch)
-    done = book.pictures
-    if all(one.id in done for one in part):
+    journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    selection = open_selection(grid, cell, out)
+    pictures = unit.select(selection, grid.batch)
+    done = journal.pictures
+    if all(one.id in done for one in pictures):
         return 0
     added = 0
-    for one, rows, evidence in measure_pictures(grid, cell, scene, part, skip=done):
+    for one, rows, evidence in measure_pictures(grid, cell, selection, pictures, skip=done):
         if evidence:
-            file = out / "evidence" / cell.name / f"{slug(one.id)}.npz"
+            file = out / "evidence" / cell.name / f"{make_slug(one.id)}.npz"
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, evidence)
-        added += book.add(one.id, rows)
+        added += journal.add(one.id, rows)
     allocator.release_memory()
     return added
 
 
 def measure_pictures(
-    grid: Grid, cell: Cell, scene: Selection, part: tuple[SelectedPicture, ...], skip: frozenset[str] = frozenset()
+    grid: Grid, cell: Cell, selection: Selection, part: tuple[SelectedPicture, ...], skip: frozenset[str] = frozenset()
 ) -> Iterator[tuple[SelectedPicture, list[Row], bytes]]:
     """Explain and measure; yield each picture's rows and its evidence."""
-    method = grids.method(cell.method, cell.seed)
-    made = make_measures(grid.measures)
+    method = grids.make_method(cell.method, cell.seed)
+    measures = make_measures(grid.measures)
     budget = cell.method.given.get("budget")
-    explained = _explain(scene, method, part, budget, grid.batch)
-    for one, (why, weight) in zip(part, explained, strict=True):
+    explained = _explain(selection, method, part, budget, grid.batch)
+    for one, (why, memory) in zip(part, explained, strict=True):
         if one.id in skip:
             continue
-        about = _about(cell, scene, one)
+        about = _describe_unit(cell, selection, one)
         if not isinstance(why, Explanation):
             yield one, [about | {"failure": why}], b""
             continue
         about |= {"probability": why.target.probability, "map_passes": why.passes, "map_seconds": why.seconds}
         about |= {"stability": why.stability, "notes": "; ".join(why.notes)}
-        sample = scene.sample(one)
-        case = assemble_case(scene.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=weight)
-        found = [(each, _figure(case, each, grid.batch)) for each in made if _is_defined(each, case)]
-        rows = [about | _row(each, figure) for each, figure in found] or [about]
-        yield one, rows, _evidence(why.saliency, [each for _, each in found if not isinstance(each, str)])
+        sample = selection.sample(one)
+        case = assemble_case(selection.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=memory)
+        found = [(each, _measure(case, each, grid.batch)) for each in measures if _is_defined(each, case)]
+        rows = [about | _make_row(each, figure) for each, figure in found] or [about]
+        yield one, rows, _pack_evidence(why.saliency, [each for _, each in found if not isinstance(each, str)])
 
 
 def _explain(
-    scene: Selection, method: Any, part: tuple[SelectedPicture, ...], budget: Any, batch: int
+    selection: Selection, method: Any, part: tuple[SelectedPicture, ...], budget: Any, batch: int
 ) -> list[tuple[Explanation | str, int | None]]:
     """Explain all together; if that fails, each for itself, so that one bad picture costs no other its map."""
 
     def ask(some: tuple[SelectedPicture, ...]) -> list[tuple[Explanation | str, int | None]]:
-        sources = [scene.sample(one).picture for one in some]
+        sources = [selection.sample(one).picture for one in some]
         wanted = [one.target for one in some]
-        with track_peak_memory(scene.box.device) as weight:
-            found = explain_pictures(scene.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
-        return [(why, weight()) for why in found]
+        with track_peak_memory(selection.box.device) as memory:
+            found = explain_pictures(selection.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
+        return [(why, memory()) for why in found]
 
     try:
         return ask(part)
     except Exception as problem:  # noqa: BLE001  # a run goes on, and says what it could not do
         if len(part) == 1:
             return [(_describe_failure(problem), None)]
-    return [each for one in part for each in _explain(scene, method, (one,), budget, batch)]
+    return [each for one in part for each in _explain(selection, method, (one,), budget, batch)]
 
 
 def _is_defined(measure: Measure, case: Case) -> bool:
@@ -113,22 +113,22 @@ def _is_defined(measure: Measure, case: Case) -> bool:
     return find_missing(measure, case) is None
 
 
-def _figure(case: Case, measure: Measure, batch: int) -> Measurement | str:
+def _measure(case: Case, measure: Measure, batch: int) -> Measurement | str:
     try:
         return measure_case(case, measure, batch)
     except Exception as problem:  # noqa: BLE001  # as above
         return _describe_failure(problem)
 
 
-def _row(measure: Measure, figure: Measurement | str) -> Row:
+def _make_row(measure: Measure, figure: Measurement | str) -> Row:
     about: Row = {"measure": specs.stamp(measure), "better": measure.better}
     if isinstance(figure, str):
         return about | {"failure": figure}
     return about | {"value": figure.value, "passes": figure.passes, "seconds": figure.seconds}
 
 
-def _about(cell: Cell, scene: Selection, one: SelectedPicture) -> Row:
-    box = scene.box
+def _describe_unit(cell: Cell, selection: Selection, one: SelectedPicture) -> Row:
+    box = selection.box
     settings = {key: value for key, value in cell.method.given.items() if key != "boxes"}
     return {
         "cell": cell.name,
@@ -152,15 +152,15 @@ def _describe_failure(problem: BaseException) -> str:
     return text if isinstance(problem, SalienceError) else f"{type(problem).__name__}: {text}"
 
 
-def _evidence(saliency: Map, figures: list[Measurement]) -> bytes:
+def _pack_evidence(saliency: Map, measurements: list[Measurement]) -> bytes:
     small = maps.resize(saliency.float(), tuple(min(SIDE, side) for side in saliency.shape))  # type: ignore[arg-type]  # two of them
     low, high = float(small.min()), float(small.max())
     steps = ((small - low) / (high - low or 1.0) * 255).round().nan_to_num(0).byte()
     arrays: dict[str, Any] = {"map": steps.numpy(), "range": np.array([low, high], np.float32)}
-    for figure in figures:
+    for figure in measurements:
         for name, curve in figure.evidence.items():
             if isinstance(curve, dict) and {"x", "y"} <= set(curve):
                 arrays[f"{name}|{figure.protocol}"] = np.array([curve["x"], curve["y"]], np.float32)
-    made = io.BytesIO()
-    np.savez_compressed(made, **arrays)
-    return made.getvalue()
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()

@@ -9,51 +9,11 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from salience.errors import SalienceError
 
-if TYPE_CHECKING:
-    from cyclopts import App
-
-__all__ = ["app", "main"]
-
-
-def app(words: Sequence[str] = ()) -> App:
-    """Build the program for what was typed: `explain` has the options of the method that was chosen."""
-    from cyclopts import App
-
-    from salience import __version__
-    from salience.cli import listing
-    from salience.cli.bench import bench
-    from salience.cli.compare import compare
-    from salience.cli.export import export
-    from salience.cli.measure import measure
-    from salience.cli.report import report
-
-    made = App(name="salience", help=ABOUT, version=__version__, help_format="plaintext", result_action="return_value")
-    if words[:1] == ["explain"]:
-        from salience.cli import explain
-
-        made.command(explain.command(find_method(words)), name="explain")
-    else:
-        made.command(_explain, name="explain")  # its outline: without the methods there is no need to import torch
-    if words[:1] == ["fit"]:
-        from salience.cli import fit
-
-        made.command(fit.app(), name="fit")
-    else:
-        made.command(_fit, name="fit")
-    if words[:1] == ["train"]:
-        from salience.cli import train
-
-        made.command(train.app(), name="train")
-    else:
-        made.command(_train, name="train")
-    made.command(listing.app(), name="list")
-    for each in (measure, bench, report, compare, export):
-        made.command(each)
-    return made
+__all__ = ["main"]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -77,29 +37,18 @@ def main(words: Sequence[str] | None = None) -> int:
         warnings.showwarning = show
 
 
-def find_method(words: Sequence[str]) -> str | None:
-    """Find the method on a command line before it is parsed."""
-    for word, after in zip(words, [*words[1:], None], strict=True):
-        if word == "--":
-            return None
-        if word == "--method":
-            return after
-        if word.startswith("--method="):
-            return word.removeprefix("--method=")
-    return None
-
-
 def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
     from salience.cli import parse_errors
+    from salience.cli.program import make_app
 
-    made = app(words)
+    program = make_app(words)
     if not words:
-        made.help_print([])
+        program.help_print([])
         return 0
     try:
-        done = made(words, print_error=False, exit_on_error=False)
+        done = program(words, print_error=False, exit_on_error=False)
     except CycloptsError as problem:
         raise parse_errors.translate(problem, words) from problem
     return done if isinstance(done, int) else 0
@@ -126,21 +75,3 @@ def _warn(
     plain = f"salience: {' '.join(str(message).split())}\n"
     said = plain if category is UserWarning else warnings.formatwarning(message, category, filename, lineno, line)
     (file or sys.stderr).write(said)
-
-
-def _explain() -> None:
-    """Explain pictures: draw what the classifier saw in them."""
-
-
-def _fit() -> None:
-    """Train an explainer for a box, on pictures; labels are not looked at."""
-
-
-def _train() -> None:
-    """Train a classifier on labelled pictures, so that it is right and its maps are sparse; the result is a box."""
-
-
-ABOUT = """Why did the image classifier say that? Saliency maps for any classifier.
-
-Begin with `salience explain`, which explains a sample photograph, or `salience explain PICTURE`.
-"""

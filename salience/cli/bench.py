@@ -30,21 +30,21 @@ def bench(
     `--dry-run` tries each cell on its first picture, which is how it knows passes and time.
     """
     from salience.bench import grid as grids
-    from salience.bench.runner import run
+    from salience.bench.runner import run_grid
     from salience.cli.extras import expect_extra
 
     expect_extra("bench", "pyarrow", "jinja2", "scipy")
-    made = grids.read(grid)
-    cells = grids.subset(made, only or [])
+    made = grids.read_grid(grid)
+    cells = grids.select_cells(made, only or [])
     if dry_run:
-        return _estimated(made, cells, out, json=json)
-    with _progress() as tick:
-        file = run(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
-    _tell(out, file, json=json)
+        return _print_estimate(made, cells, out, json=json)
+    with _show_progress() as tick:
+        file = run_grid(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
+    _print_result(out, file, json=json)
     return 0
 
 
-def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) -> int:
+def _print_estimate(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) -> int:
     """Print what a run would take."""
     import tempfile
 
@@ -53,7 +53,7 @@ def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) ->
 
     from salience.bench.runner import estimate_cost
 
-    with tempfile.TemporaryDirectory() as aside, _progress() as tick:  # nothing is left in a folder that had no run
+    with tempfile.TemporaryDirectory() as aside, _show_progress() as tick:  # nothing is left in a folder that had no run
         place = out if (out / "cells").is_dir() else Path(aside)
         found = []
         for done, cell in enumerate(cells):
@@ -67,22 +67,22 @@ def _estimated(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: bool) ->
         sys.stdout.write(notation.dumps({"cells": said, "passes": passes, "seconds": seconds}) + "\n")
         return 0
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
-    feet = (f"{len(rows)} cells", f"{pictures:,}", f"{passes:,}", _clock(seconds))
+    feet = (f"{len(rows)} cells", f"{pictures:,}", f"{passes:,}", _format_time(seconds))
     for head, foot in zip(("cell", "pictures", "passes", "time"), feet, strict=True):
         table.add_column(head, footer=foot, justify="left" if head == "cell" else "right", no_wrap=True)
     for name, count, cost, time in rows:
-        table.add_row(name, f"{count:,}", f"{cost:,}", _clock(time))
+        table.add_row(name, f"{count:,}", f"{cost:,}", _format_time(time))
     Console(file=sys.stdout).print(table, soft_wrap=True)
     return 0
 
 
-def _clock(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _tell(out: Path, file: Path, *, json: bool) -> None:
+def _print_result(out: Path, file: Path, *, json: bool) -> None:
     import pyarrow.compute as pc
 
     from salience.bench import rows
@@ -97,7 +97,7 @@ def _tell(out: Path, file: Path, *, json: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def _show_progress() -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar with the time left on standard error; nothing where nobody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -35,14 +35,14 @@ def compare(
     found = compared.compare(a, b)
     worse = found.drifted(drift)
     for change in found.changes if json else ():
-        sys.stdout.write(notation.dumps(_facts(change, worse=change in worse)) + "\n")
+        sys.stdout.write(notation.dumps(_collect_facts(change, worse=change in worse)) + "\n")
     if not json:
-        _table(found, worse)
-    _tell(found, worse, drift)
+        _print_table(found, worse)
+    _print_notes(found, worse, drift)
     return 1 if worse else 0
 
 
-def _facts(change: Change, *, worse: bool) -> dict[str, object]:
+def _collect_facts(change: Change, *, worse: bool) -> dict[str, object]:
     from salience.describe.plain import to_plain
 
     gap = change.gap
@@ -52,7 +52,7 @@ def _facts(change: Change, *, worse: bool) -> dict[str, object]:
     return plain
 
 
-def _table(found: Comparison, worse: list[Change]) -> None:
+def _print_table(found: Comparison, worse: list[Change]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -72,7 +72,7 @@ def _table(found: Comparison, worse: list[Change]) -> None:
     Console(file=sys.stdout, width=1000).print(table, soft_wrap=True)  # a line stays one line, in a pipe too
 
 
-def _tell(found: Comparison, worse: list[Change], most: float) -> None:
+def _print_notes(found: Comparison, worse: list[Change], most: float) -> None:
     """Say in words what the table does not."""
     said = [f"{box} is another model: fingerprint {one} in A, {other} in B" for box, (one, other) in found.models.items()]
     if any(found.alone):

@@ -9,19 +9,19 @@ from inspect import Signature
 from typing import Any
 
 from salience import registry
-from salience.cli.options import Options, flags
+from salience.cli.options import Options, make_flags
 from salience.describe.catalogue import list_settings
 from salience.tasks.choose_method import DEFAULT
 
 
-def command(method: str | None) -> Callable[..., int]:
+def make_command(method: str | None) -> Callable[..., int]:
     """Make the command for one method: its fields are options."""
     name, changed = (method, {}) if method else (DEFAULT["method"], DEFAULT)
     spoken, settings = list_settings(name)
     own = [each for each in settings if each.name not in Options.__dataclass_fields__]
     own = [replace(each, default=changed.get(each.name, each.default)) for each in own]
-    options = flags(list(registry.list_settings(Options)), "Options")
-    options += flags(own, f"Settings of {spoken}")
+    options = make_flags(list(registry.list_settings(Options)), "Options")
+    options += make_flags(own, f"Settings of {spoken}")
 
     def explain(*image: str, **given: Any) -> int:
         """Explain pictures: draw what the classifier saw in them.

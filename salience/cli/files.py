@@ -20,14 +20,14 @@ def gather(named: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for name in named:
         path = Path(name)
-        for each in _inside(path) if path.is_dir() else [path]:
+        for each in _list_pictures(path) if path.is_dir() else [path]:
             found.setdefault(each.resolve(), each)
     for each in found.values():
         picture.read(each)
     return list(found.values())
 
 
-def _inside(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path) -> list[Path]:
     try:
         inside = sorted(each for each in folder.iterdir() if each.suffix.lower() in picture.SUFFIXES and each.is_file())
     except OSError as problem:

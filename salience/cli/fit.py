@@ -17,14 +17,14 @@ from salience.engine.training.loop import Loop
 from salience.errors import SettingError
 
 if TYPE_CHECKING:
-    from salience.trainers.p_tame import Fitted
+    from salience.trainers._p_tame.fitted import Fitted
 
 ABOUT = "Train an explainer for a box, on pictures; labels are not looked at."
 EXPLAINERS = ("p-tame",)
 
 
 @dataclass(frozen=True)
-class Given:
+class FitOptions:
     """What to train for, on what, and where it goes."""
 
     box: Annotated[str, Doc("the classifier to be explained, as kind:name")] = "zoo:efficientnet-lite0"
@@ -37,20 +37,20 @@ class Given:
     json: Annotated[bool, Doc("print one JSON object, and nothing else")] = False
 
 
-def app() -> App:
+def make_app() -> App:
     """Make a command for every trainer of explainers."""
     made = App(name="fit", help=ABOUT, help_format="plaintext")
     for name in EXPLAINERS:
-        made.command(training.command(type(registry.make_trainer(name)), parts(name), run), name=name)
+        made.command(training.make_command(type(registry.make_trainer(name)), list_parts(name), run), name=name)
     return made
 
 
-def parts(name: str) -> training.Parts:
+def list_parts(name: str) -> training.Parts:
     """List the classes whose fields are options, each with its heading."""
-    return [(Given, "Options"), (type(registry.make_trainer(name)), f"Settings of {name}"), (Loop, "Training")]
+    return [(FitOptions, "Options"), (type(registry.make_trainer(name)), f"Settings of {name}"), (Loop, "Training")]
 
 
-def run(given: Given, trainer: Any, loop: Loop) -> int:
+def run(given: FitOptions, trainer: Any, loop: Loop) -> int:
     """Train, draw the curve, and say what came out."""
     from salience.cli import files
     from salience.cli.extras import expect_extra
@@ -63,14 +63,14 @@ def run(given: Given, trainer: Any, loop: Loop) -> int:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
     out = files.check_folder(given.out)
     pictures = specs.open_data(given.data)
-    with training.progress() as tell:
+    with training.show_progress() as tell:
         fitted = trainer.fit(load(given.box), pictures, loop=loop, out=out, keep=given.keep, tell=tell)
     curve = write_whole(out / "curve.png", overlay.png(learning.figure(fitted.history)))
-    _tell(fitted, curve, json_wanted=given.json)
+    _print_result(fitted, curve, json_wanted=given.json)
     return 0
 
 
-def _tell(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
+def _print_result(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
     about, last = fitted.explainer.about, fitted.history[-1]
     if json_wanted:
         facts = {"explainer": str(fitted.path), "curve": str(curve), "box": dict(about.box), "classes": about.names}

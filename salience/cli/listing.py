@@ -21,7 +21,7 @@ Json = Annotated[bool, Parameter(negative="", help="print JSON")]
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
 
 
-def app() -> App:
+def make_app() -> App:
     """Make the four lists."""
     made = App(name="list", help="List methods, measures, boxes or classes.", help_format="plaintext")
     for each in (methods, measures, boxes, classes):
@@ -34,14 +34,14 @@ def methods(name: str | None = None, /, *, json: Json = False) -> int:
     if name is not None:
         return _show(recall("methods.describe_method", name), json, _make_method_page)
     rows = recall("methods.list_methods")
-    return _show(rows, json, lambda rows: _table([(row["name"], row["needs"], row["about"]) for row in rows]))
+    return _show(rows, json, lambda rows: _make_table([(row["name"], row["needs"], row["about"]) for row in rows]))
 
 
 def measures(name: str | None = None, /, *, json: Json = False) -> int:
     """List the measures; with a NAME, its manual, protocols and settings."""
     if name is not None:
         return _show(recall("measures.describe_measure", name), json, _make_measure_page)
-    return _show(recall("measures.list_measures"), json, lambda rows: _table([(row["name"], row["about"]) for row in rows]))
+    return _show(recall("measures.list_measures"), json, lambda rows: _make_table([(row["name"], row["about"]) for row in rows]))
 
 
 def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
@@ -50,7 +50,7 @@ def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
         from salience.describe.boxes import match_boxes
 
         return _show(match_boxes(pattern), json, "\n".join)
-    return _show(recall("boxes.list_kinds"), json, lambda rows: _table([(row["kind"], row["about"]) for row in rows]))
+    return _show(recall("boxes.list_kinds"), json, lambda rows: _make_table([(row["kind"], row["about"]) for row in rows]))
 
 
 def classes(
@@ -74,7 +74,7 @@ def _make_method_page(facts: dict[str, Any]) -> Any:
     settings = [
         (each["name"].replace("_", "-"), format_default(each["default"]), each["help"]) for each in facts["settings"]
     ]
-    return _table([(f"--{name}", default, about) for name, default, about in settings])
+    return _make_table([(f"--{name}", default, about) for name, default, about in settings])
 
 
 def _make_measure_page(facts: dict[str, Any]) -> Any:
@@ -86,13 +86,13 @@ def _make_measure_page(facts: dict[str, Any]) -> Any:
     console.print(Text(f"{facts['name']}\n{facts['source']}\n\n{facts['manual']}\n\nProtocols"), soft_wrap=True)
     name = facts["name"]
     console.print(
-        _table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", describe_needs(one)) for one in facts["protocols"]])
+        _make_table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", describe_needs(one)) for one in facts["protocols"]])
     )
     console.print(Text(f"\nSettings, as in {name}/{facts['protocols'][0]['name']}?setting=value"), soft_wrap=True)
-    return _table([(each["name"], format_default(each["default"]), each["help"]) for each in facts["settings"]])
+    return _make_table([(each["name"], format_default(each["default"]), each["help"]) for each in facts["settings"]])
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> Table:
+def _make_table(rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for number in range(len(rows[0]) if rows else 0):
         table.add_column(overflow="fold", no_wrap=number == 0)

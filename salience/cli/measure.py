@@ -48,11 +48,11 @@ def measure(
             why = Explanation.load(name)
         else:
             why = explain(made, name, method, target=target, budget=budget, seed=seed, batch=batch)
-        _tell(name, why, task.measure(made, why, wanted, truth=truth, batch=batch), json=json)
+        _print_figures(name, why, task.measure(made, why, wanted, truth=truth, batch=batch), json=json)
     return 0
 
 
-def _tell(name: str, why: Explanation, figures: list[Measurement], *, json: bool) -> None:
+def _print_figures(name: str, why: Explanation, figures: list[Measurement], *, json: bool) -> None:
     """Print the figures of one explanation."""
     from rich.console import Console
     from rich.table import Table

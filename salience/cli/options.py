@@ -31,7 +31,7 @@ class Options:
     versus: Annotated[str | None, Doc("a second class: explain what speaks for the target rather than for this one")] = None
     budget: Annotated[
         str | None,
-        Doc("what a picture may cost, as in 2000, “2000 passes” or 30s; none given: the method's own passes, 10 s at most"),
+        Doc("what a picture may cost, as in 2000, '2000 passes' or 30s; none given: the method's own passes, 10 s at most"),
     ] = None
     tolerance: Annotated[
         float | None,
@@ -48,7 +48,7 @@ class Options:
     batch: Annotated[int | None, Doc("images a pass through the box; none given: found out on this machine")] = None
 
 
-def flags(settings: list[Setting], heading: str) -> list[Argument]:
+def make_flags(settings: list[Setting], heading: str) -> list[Argument]:
     """Turn settings into options under a heading; an option that is not given is not passed on."""
     group = Group.create_ordered(heading)
     made = []

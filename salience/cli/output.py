@@ -19,7 +19,7 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
     console.print(Text(image, "bold"), soft_wrap=True)
     line("box", f"{why.box['name']}, {describe_backend(why.box)}, on {why.box['device']}")
     line("it saw", f"{describe_seen(why)}: {why.box['preprocessing']}")
-    console.print(_table(why))
+    console.print(_make_table(why))
     if why.target.index is None:
         line("target", f"{why.target.name}: {why.target.probability:+.3f}")
     for note in why.notes:
@@ -34,7 +34,7 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
         line("" if number else "files", file)
 
 
-def _table(why: Explanation) -> Table:
+def _make_table(why: Explanation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column()
     table.add_column(justify="right")

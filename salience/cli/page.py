@@ -15,6 +15,7 @@ from salience.cli.export import export
 from salience.cli.measure import measure
 from salience.cli.options import Options
 from salience.cli.report import report
+from salience.describe.manual import read_manual
 from salience.describe.methods import describe_need
 from salience.describe.settings import format_default
 
@@ -58,28 +59,28 @@ salience explain photographs/ --budget 10s --json > results.jsonl
 """
 
 
-def text() -> str:
+def write_page() -> str:
     """Write the page."""
-    parts = [HEAD, _rows(list(registry.list_settings(Options)))]
+    parts = [HEAD, _write_rows(list(registry.list_settings(Options)))]
     parts += [
-        f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_rows(_options(command))}"
+        f"\n## salience {command.__name__}\n\n{inspect.getdoc(command)}\n\n{_write_rows(_list_options(command))}"
         for command in (measure, bench, report, compare, export)
     ]
-    for task, name in [*(("fit", each) for each in fit.EXPLAINERS), *(("train", each) for each in train.names())]:
-        about = inspect.getdoc(type(registry.make_trainer(name)))
+    for task, name in [*(("fit", each) for each in fit.EXPLAINERS), *(("train", each) for each in train.list_trainers())]:
+        about = read_manual(type(registry.make_trainer(name)))
         parts.append(f"\n## salience {task} {name}\n\n```text\n{about}\n```\n")
-        given = fit.parts(name) if task == "fit" else train.parts(name)
+        given = fit.list_parts(name) if task == "fit" else train.list_parts(name)
         shown = given if name in ("p-tame", "scaat") else given[1:2]  # the others' other options are scaat's
-        parts += [f"### {title}\n\n{_rows(list(registry.list_settings(cls)))}" for cls, title in shown]
+        parts += [f"### {title}\n\n{_write_rows(list(registry.list_settings(cls)))}" for cls, title in shown]
     parts.append("\n## Settings of the methods of salience explain\n")
     for name in registry.list_names("methods"):
         cls = registry.find_method(name)
         own = [each for each in registry.list_settings(cls) if each.name not in Options.__dataclass_fields__]
-        parts.append(f"\n### Settings of {name}\n\nNeeds: {describe_need(cls)}.\n\n{_rows(own)}")
+        parts.append(f"\n### Settings of {name}\n\nNeeds: {describe_need(cls)}.\n\n{_write_rows(own)}")
     return "\n".join(parts)
 
 
-def _options(command: Callable[..., int]) -> list[registry.Setting]:
+def _list_options(command: Callable[..., int]) -> list[registry.Setting]:
     """Read a command's options off its function."""
     found = []
     for name, each in inspect.signature(command, eval_str=True).parameters.items():
@@ -90,7 +91,7 @@ def _options(command: Callable[..., int]) -> list[registry.Setting]:
     return found
 
 
-def _rows(settings: list[registry.Setting]) -> str:
+def _write_rows(settings: list[registry.Setting]) -> str:
     rows = [
         f"| `--{each.name.replace('_', '-')}` | {format_default(each.default)} | {each.help.replace('|', ' or ')} |"
         for each in settings
@@ -99,4 +100,4 @@ def _rows(settings: list[registry.Setting]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(text(), encoding="utf-8")
+    Path(sys.argv[1]).write_text(write_page(), encoding="utf-8")

@@ -16,41 +16,41 @@ INNER = {"list": ("methods", "measures", "boxes", "classes"), "fit": ("p-tame",)
 def translate(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
     """Translate."""
     if isinstance(problem, UnknownOptionError):
-        return _option(problem, words)
+        return _translate_option(problem, words)
     if isinstance(problem, UnknownCommandError) or (words and words[0] not in COMMANDS):
         unused = list(getattr(problem, "unused_tokens", None) or [words[0]])
         return UnknownName.of("command", unused[0], INNER.get(words[0], COMMANDS), "see `salience --help`")
     if isinstance(problem, CoercionError) and problem.token is not None and problem.argument is not None:
         given, name = problem.token.value, problem.argument.name
-        wanted = _type(problem.argument.hint)
+        wanted = _name_type(problem.argument.hint)
         return SettingError(f"expected {wanted} for {name}, got {given!r}: see `salience {' '.join(words[:1])} --help`")
     if isinstance(problem, MissingArgumentError) and problem.argument is not None:
         return SettingError(f"expected a value for {problem.argument.name}, got none")
-    return SettingError(f"expected a command line that can be read, got one where {_lower(str(problem))}")
+    return SettingError(f"expected a command line that can be read, got one where {_lower_first(str(problem))}")
 
 
-def _option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
+def _translate_option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
     from salience import registry
-    from salience.cli import find_method
     from salience.cli.options import Options
+    from salience.cli.program import find_method
     from salience.tasks.choose_method import DEFAULT
 
     given = (problem.token.keyword or problem.token.value).lstrip("-").removeprefix("no-")
     if words[0] != "explain":
-        return UnknownName.of("option", given, _known(words), f"see `salience {words[0]} --help`")
+        return UnknownName.of("option", given, _list_options(words), f"see `salience {words[0]} --help`")
     method = find_method(words) or str(DEFAULT["method"])
     settings = [each.name for each in registry.list_settings(registry.find_method(method))]
     known = sorted({name.replace("_", "-") for name in (*Options.__dataclass_fields__, *settings)})
     return UnknownName.of(f"setting of {method}", given, known, f"see `salience explain --method {method} --help`")
 
 
-def _known(words: Sequence[str]) -> list[str]:
+def _list_options(words: Sequence[str]) -> list[str]:
     """List the options of a command whose function says them all."""
     import inspect
 
-    from salience.cli import app
+    from salience.cli.program import make_app
 
-    made = app(words)[words[0]]
+    made = make_app(words)[words[0]]
     if words[0] in INNER:
         made = made[words[1]]
     function = made.default_command
@@ -58,7 +58,7 @@ def _known(words: Sequence[str]) -> list[str]:
     return [*(name.replace("_", "-") for name in names), "help"]
 
 
-def _type(hint: object) -> str:
+def _name_type(hint: object) -> str:
     from types import NoneType
     from typing import Literal, get_args, get_origin
 
@@ -67,11 +67,11 @@ def _type(hint: object) -> str:
         return f"{', '.join(most)} or {last}" if most else last
     inner = [each for each in get_args(hint) if each is not NoneType]
     if inner:
-        return " or ".join(_type(each) for each in inner)
+        return " or ".join(_name_type(each) for each in inner)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))  # type: ignore[call-overload, no-any-return]  # any type may be asked
 
 
-def _lower(text: str) -> str:
+def _lower_first(text: str) -> str:
     text = " ".join(text.split()).rstrip(".")
     return text[:1].lower() + text[1:]

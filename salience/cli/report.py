@@ -20,5 +20,5 @@ def report(
     from salience.cli.extras import expect_extra
 
     expect_extra("bench", "pyarrow", "jinja2", "scipy")
-    sys.stdout.write(f"{reports.write(run, out)}\n")
+    sys.stdout.write(f"{reports.write_report(run, out)}\n")
     return 0

@@ -15,7 +15,7 @@ from salience import registry, specs
 from salience.cli import fit, training
 from salience.engine.training.loop import Loop
 from salience.errors import SettingError
-from salience.trainers._classifier.training import TrainingConfig
+from salience.trainers._classifier.config import TrainingConfig
 
 if TYPE_CHECKING:
     from salience.trainers._classifier.output import Trained
@@ -24,7 +24,7 @@ ABOUT = "Train a classifier on labelled pictures, so that it is right and its ma
 
 
 @dataclass(frozen=True)
-class Given:
+class TrainOptions:
     """What to train, on what, and where it goes."""
 
     box: Annotated[str, Doc("the classifier to begin with, as kind:name; it stays as it is")] = "zoo:efficientnet-lite0"
@@ -36,26 +36,26 @@ class Given:
     json: Annotated[bool, Doc("print one JSON object, and nothing else")] = False
 
 
-def names() -> tuple[str, ...]:
+def list_trainers() -> tuple[str, ...]:
     """List the trainers of classifiers."""
     return tuple(name for name in registry.list_names("trainers") if name not in fit.EXPLAINERS)
 
 
-def app() -> App:
+def make_app() -> App:
     """Make a command for every trainer of classifiers."""
     made = App(name="train", help=ABOUT, help_format="plaintext")
-    for name in names():
-        made.command(training.command(type(registry.make_trainer(name)), parts(name), run), name=name)
+    for name in list_trainers():
+        made.command(training.make_command(type(registry.make_trainer(name)), list_parts(name), run), name=name)
     return made
 
 
-def parts(name: str) -> training.Parts:
+def list_parts(name: str) -> training.Parts:
     """List the classes whose fields are options, each with its heading."""
     trainer = (type(registry.make_trainer(name)), f"Settings of {name}")
-    return [(Given, "Options"), trainer, (TrainingConfig, "What is trained"), (Loop, "Training")]
+    return [(TrainOptions, "Options"), trainer, (TrainingConfig, "What is trained"), (Loop, "Training")]
 
 
-def run(given: Given, trainer: Any, config: TrainingConfig, loop: Loop) -> int:
+def run(given: TrainOptions, trainer: Any, config: TrainingConfig, loop: Loop) -> int:
     """Train, draw the curve, and say what came out."""
     from salience.cli import files
     from salience.cli.extras import expect_extra
@@ -66,14 +66,14 @@ def run(given: Given, trainer: Any, config: TrainingConfig, loop: Loop) -> int:
     if given.data is None:
         raise SettingError("expected pictures to learn from, got none: give --data, as in folder:PATH or csv:FILE")
     out, data = files.check_folder(given.out), specs.open_data(given.data)
-    with training.progress() as tell:
+    with training.show_progress() as tell:
         trained = trainer.fit(given.box, data, loop=loop, config=config, out=out, tell=tell)
     curve = write_whole(out / "curve.png", overlay.png(learning.figure(trained.history[1:])))
-    _tell(trained, curve, json_wanted=given.json)
+    _print_result(trained, curve, json_wanted=given.json)
     return 0
 
 
-def _tell(trained: Trained, curve: Path, *, json_wanted: bool) -> None:
+def _print_result(trained: Trained, curve: Path, *, json_wanted: bool) -> None:
     about = json.loads((trained.path / "box.json").read_text(encoding="utf-8"))
     if json_wanted:
         sys.stdout.write(json.dumps({"box": f"trained:{trained.path}", "curve": str(curve), **about}) + "\n")

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from inspect import Signature, getdoc
+from inspect import Signature
 from typing import Any
 
 from salience import registry
-from salience.cli.options import flags
+from salience.cli.options import make_flags
+from salience.describe.manual import read_manual
 from salience.engine.training.history import Row
 from salience.engine.training.loop import Tell
 
@@ -21,21 +22,21 @@ Parts = Sequence[tuple[type[Any], str]]
 """Classes whose fields are options, each with its heading."""
 
 
-def command(about: type[Any], parts: Parts, run: Callable[..., int]) -> Callable[..., int]:
+def make_command(about: type[Any], parts: Parts, run: Callable[..., int]) -> Callable[..., int]:
     """Make a command: what was typed becomes one object of each class, which `run` takes in their order."""
-    options = [flags(list(registry.list_settings(cls)), title) for cls, title in parts]
+    options = [make_flags(list(registry.list_settings(cls)), title) for cls, title in parts]
 
     def typed(**given: Any) -> int:
         return run(*(cls(**{each.name: given[each.name] for each in fields(cls) if each.name in given}) for cls, _ in parts))
 
-    typed.__doc__ = getdoc(about)
+    typed.__doc__ = read_manual(about)
     typed.__signature__ = Signature([each for group in options for each in group])  # type: ignore[attr-defined]  # what the parser reads
     typed.__annotations__ = {each.name: each.annotation for group in options for each in group} | {"return": int}
     return typed
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def show_progress() -> Iterator[Tell]:
     """Show a bar with the time left; where nobody watches, a line a look at held-out pictures."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -29,6 +29,7 @@ def describe_kind(name: str) -> dict[str, Any]:
     """Describe a kind of boxes: what its module says first, and the boxes themselves where they are few.
 
     >>> describe_kind("toy")["boxes"]
+    ['toy:colour', 'toy:corner', 'toy:constant']
     """
     module = _find_module(name)
     about = (inspect.getdoc(module) or inspect.getdoc(module.load) or "").split("\n")[0]
@@ -39,6 +40,7 @@ def match_boxes(pattern: str) -> list[str]:
     """List the boxes of a pattern such as "timm:*resnet*"; UnknownName where there is none.
 
     >>> match_boxes("toy:co*")
+    ['toy:colour', 'toy:corner', 'toy:constant']
     """
     name, _, rest = pattern.partition(":")
     if name not in registry.list_names("boxes"):

@@ -22,7 +22,15 @@ STEADY = (
 
 
 def collect_facts(why: Explanation, image: str) -> dict[str, Any]:
-    """Collect what `--json` prints, NaN-free."""
+    """Collect what `--json` prints, NaN-free.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> facts = collect_facts(why, "red.png")
+    >>> facts["image"], facts["target"]["name"], facts["passes"]
+    ('red.png', 'red', 5)
+    """
     rate = why.passes / why.seconds if why.seconds > 0 else None
     budget = {"budget": why.budget, "passes_per_second": rate, "where": locate_evidence(why), "versions": why.versions}
     found: dict[str, Any] = to_plain(why.summary() | {"image": image} | budget)
@@ -34,6 +42,12 @@ def locate_evidence(why: Explanation) -> dict[str, float] | None:
 
     Evidence is what stands above the map's mean. `share` is that part's size in the whole picture, 0…1; `x` and `y`
     are its centre in pixels of the photograph.
+
+    >>> from salience import explain
+    >>> red = torch.tensor([1.0, 0.0, 0.0])[:, None, None] * torch.eye(32)
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> sorted(locate_evidence(why))
+    ['share', 'x', 'y']
     """
     if maps.find_flaws(why.saliency):
         return None
@@ -53,7 +67,11 @@ def locate_evidence(why: Explanation) -> dict[str, float] | None:
 
 
 def describe_stability(stability: float | None) -> str:
-    """Judge the rank agreement of the maps made from either half of the passes."""
+    """Judge the rank agreement of the maps made from either half of the passes.
+
+    >>> describe_stability(0.95)
+    '0.95, steady (rank agreement of two half-maps; 1 is the same map twice)'
+    """
     if stability is None or not math.isfinite(stability):
         return "not known for this method"
     said = next(words for least, words in STEADY if stability >= least)
@@ -61,7 +79,12 @@ def describe_stability(stability: float | None) -> str:
 
 
 def describe_evidence(why: Explanation) -> str:
-    """Say how small a part holds half of the evidence, and where it lies."""
+    """Say how small a part holds half of the evidence, and where it lies.
+
+    >>> from salience import explain
+    >>> describe_evidence(explain("toy:constant", torch.rand(3, 32, 32), "occlusion"))
+    'none to be seen: the map is blank'
+    """
     found = locate_evidence(why)
     if found is None:
         return "none to be seen: the map is blank"
@@ -74,7 +97,11 @@ def describe_evidence(why: Explanation) -> str:
 
 
 def describe_backend(box: Mapping[str, Any]) -> str:
-    """Say how passes ran, and how sure it is that they agree with exact ones."""
+    """Say how passes ran, and how sure it is that they agree with exact ones.
+
+    >>> describe_backend({"backend": "openvino", "check": {"speed-up": 2.5}})
+    'fast passes (openvino, 2.5× as fast, scores agree with exact)'
+    """
     if box["backend"] == "exact":
         refused = box["check"].get("refused")
         return "exact passes" + (f" (a faster backend was tried, but {refused})" if refused else "")
@@ -84,7 +111,14 @@ def describe_backend(box: Mapping[str, Any]) -> str:
 
 
 def describe_seen(why: Explanation) -> str:
-    """Say which part of the photograph the box saw."""
+    """Say which part of the photograph the box saw.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> describe_seen(why)
+    'all of the 32×32 photograph'
+    """
     top, bottom, left, right = (round(each) for each in why.geometry.seen)
     height, width = why.geometry.photograph
     if top <= 0 and left <= 0 and bottom >= height and right >= width:

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, get_args
 
 from salience import registry
+from salience.describe.manual import read_manual
 from salience.describe.settings import describe_settings
 
 NEEDS = {"truth": "the object's place", "method": "the method", "gradients": "gradients", "spent": "what the map cost"}
@@ -25,13 +26,14 @@ def describe_measure(name: str) -> dict[str, Any]:
     """Describe a measure in plain values.
 
     >>> [protocol["name"] for protocol in describe_measure("sparsity")["protocols"]]
+    ['gini', 'entropy', 'effective-pixels']
     """
     from salience import specs  # here, for what is kept can be shown without torch
 
     cls = type(specs.make_measure(name))
     settings = registry.list_settings(cls)
     made = [cls(protocol=each) for each in get_args(settings[0].type)]
-    manual = inspect.getdoc(cls) or ""
+    manual = read_manual(cls)
     return {
         "name": registry.name_of(cls),
         "about": manual.split("\n")[0],

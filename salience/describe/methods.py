@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from salience import registry
+from salience.describe.manual import read_manual
 from salience.describe.settings import describe_settings
 
 NEEDS = {"BlackBox": "any box", "GreyBox": "inner layers", "OpenBox": "gradients"}
@@ -26,9 +27,10 @@ def describe_method(name: str) -> dict[str, Any]:
 
     >>> facts = describe_method("occlusion")
     >>> facts["needs"], [setting["name"] for setting in facts["settings"]]
+    ('any box', ['window', 'stride', 'fill', 'seed'])
     """
     cls = registry.find_method(name)
-    manual = inspect.getdoc(cls) or ""
+    manual = read_manual(cls)
     return {
         "name": registry.name_of(cls),
         "needs": describe_need(cls),
@@ -43,5 +45,6 @@ def describe_need(cls: type[Any]) -> str:
     """Say what a class of methods needs of a box.
 
     >>> describe_need(registry.find_method("grad-cam"))
+    'gradients'
     """
     return NEEDS[registry.need_of(cls).__name__]

@@ -17,6 +17,7 @@ def describe_settings(cls: type[Any]) -> list[dict[str, Any]]:
     """Describe the settings of a class in plain values; one without a default has None.
 
     >>> describe_settings(registry.find_method("occlusion"))[1]["name"]
+    'stride'
     """
     return [
         {"name": each.name, "default": None if each.default is MISSING else each.default, "help": each.help}

@@ -29,7 +29,13 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye finds r
 
 @dataclass(frozen=True)
 class Style:
-    """How a map is shown."""
+    """How a map is shown.
+
+    >>> Style(scale="signed").span(np.array([-1.0, 3.0]))
+    (-3.0, 3.0)
+    >>> Style().of(np.linspace(0, 1, 100)).scale
+    'minmax'
+    """
 
     alpha: float = 0.75  # how much the strongest colour hides of the photograph, 0…1; the weakest hides nothing
     colours: str | None = None  # a colour map of matplotlib; none given: turbo, or RdBu_r where the scale is signed
@@ -81,12 +87,26 @@ class Style:
 
 
 def is_blank(explanation: Explanation) -> str | None:
-    """Say why there is nothing to draw; None where there is something."""
+    """Say why there is nothing to draw; None where there is something.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> is_blank(why) is None
+    True
+    """
     return "; ".join(maps.find_flaws(explanation.saliency)) or None
 
 
 def read_photograph(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels:
-    """Return the photograph's pixels in 0…1, at its own height and width or at another."""
+    """Return the photograph's pixels in 0…1, at its own height and width or at another.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> read_photograph(why, (16, 16)).shape
+    (16, 16, 3)
+    """
     pixels = explanation.picture.pixels
     if size is not None and size != (pixels.height, pixels.width):
         pixels = pixels.resize(size[::-1], pil.Resampling.LANCZOS)
@@ -95,7 +115,14 @@ def read_photograph(explanation: Explanation, size: tuple[int, int] | None = Non
 
 
 def geometry_at(explanation: Explanation, size: tuple[int, int]) -> Geometry:
-    """Return the way from the map to the photograph at another height and width: large ones need not be drawn whole."""
+    """Return the way from the map to the photograph at another height and width: large ones need not be drawn whole.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> geometry_at(why, (16, 16)).photograph
+    (16, 16)
+    """
     whole = explanation.geometry
     y, x = (wanted / full for wanted, full in zip(size, whole.photograph, strict=True))
     top, bottom, left, right = whole.seen
@@ -103,7 +130,14 @@ def geometry_at(explanation: Explanation, size: tuple[int, int]) -> Geometry:
 
 
 def overlay_map(explanation: Explanation, style: Style, size: tuple[int, int] | None = None) -> Pixels:
-    """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw."""
+    """Lay the map over the photograph, at its size; dim what the box did not see, and outline what it saw.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> overlay_map(why, Style()).shape
+    (32, 32, 3)
+    """
     under = read_photograph(explanation, size)
     place = geometry_at(explanation, size or explanation.geometry.photograph)
     raw = place.restore(explanation.saliency).numpy()
@@ -124,7 +158,14 @@ def overlay_map(explanation: Explanation, style: Style, size: tuple[int, int] | 
 
 
 def show_mask(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels | None:
-    """Show the photograph through the mask that a method found, over grey; None where it found none."""
+    """Show the photograph through the mask that a method found, over grey; None where it found none.
+
+    >>> from salience import explain
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
+    >>> show_mask(why) is None
+    True
+    """
     if "mask" not in explanation.evidence:
         return None
     place = geometry_at(explanation, size or explanation.geometry.photograph)
@@ -134,7 +175,11 @@ def show_mask(explanation: Explanation, size: tuple[int, int] | None = None) -> 
 
 
 def blend_colours(under: Pixels, position: Values, style: Style) -> Pixels:
-    """Lay positions 0…1 of a settled style's scale over pixels."""
+    """Lay positions 0…1 of a settled style's scale over pixels.
+
+    >>> blend_colours(np.zeros((4, 4, 3), np.float32), np.ones((4, 4)), Style(scale="minmax")).shape
+    (4, 4, 3)
+    """
     colour, weight = style.tint(position)
     calm = 0.35 * under + 0.65 * (under @ GREY)[..., None]  # muted, lest its own colours be read as evidence
     over: Pixels = (1 - weight) * calm + weight * colour

@@ -29,9 +29,9 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     fixed = None if box is None else specs.open_box(box)
 
     def explain(model: nn.Module, inputs: Any, targets: Any, **more: Any) -> Any:
-        images = _images(inputs)
+        images = _read_inputs(inputs)
         asked = wrap_normalised(model, images, np.shape(inputs)[1]) if fixed is None else fixed
-        images = images if fixed is None else _raw(fixed, images)
+        images = images if fixed is None else _denormalise(fixed, images)
         made = choose_method(method, None, settings | {key: value for key, value in more.items() if key != "device"})
         wanted = [int(each) for each in np.asarray(targets).reshape(-1)]
         if isinstance(made, BatchedMethod):
@@ -51,7 +51,7 @@ def wrap_normalised(model: nn.Module, images: Tensor, channels: int) -> TorchBox
     return box
 
 
-def _images(inputs: Any) -> Tensor:
+def _read_inputs(inputs: Any) -> Tensor:
     images = torch.as_tensor(np.asarray(inputs), dtype=torch.float32)
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         shape = tuple(images.shape)
@@ -59,7 +59,7 @@ def _images(inputs: Any) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
-def _raw(box: BlackBox, images: Tensor) -> Tensor:
+def _denormalise(box: BlackBox, images: Tensor) -> Tensor:
     """Undo the normalisation that the box will do again."""
     preparation = box.preparation
     if preparation is None:

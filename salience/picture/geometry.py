@@ -17,6 +17,10 @@ class Geometry:
     """Which rectangle of the photograph the box saw.
 
     `seen` is (top, bottom, left, right) in pixels of the photograph; it reaches outside where the image was padded.
+
+    >>> geometry = Geometry((4, 6), (2, 2), (0, 4, 1, 5))
+    >>> geometry.restore(torch.ones(2, 2))[0]
+    tensor([nan, 1., 1., 1., 1., nan])
     """
 
     photograph: tuple[int, int]  # height, width

@@ -28,6 +28,13 @@ class Preparation:
     `resize` is the length of the shorter side (the rest keeps its proportions), or a (height, width) to squeeze into;
     then the centre of `size` is cropped, padded with black where the picture is smaller. `mean` and `std` are the
     normalisation, applied inside the box.
+
+    >>> from salience.picture.reading import read
+    >>> image, geometry = Preparation((32, 32), resize=40)(read(np.zeros((80, 120, 3), np.uint8)))
+    >>> image.shape, geometry.seen
+    (torch.Size([3, 32, 32]), (8.0, 72.0, 28.0, 92.0))
+    >>> str(Preparation((32, 32), resize=40))
+    'short side to 40 (bilinear), centre crop 32×32, mean 0, std 1 (given)'
     """
 
     size: tuple[int, int]

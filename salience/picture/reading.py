@@ -23,7 +23,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 
 @dataclass(frozen=True)
 class Picture:
-    """A photograph, upright and in RGB, with the bytes that it came from."""
+    """A photograph, upright and in RGB, with the bytes that it came from.
+
+    >>> read(np.zeros((4, 6, 3), np.uint8)).size
+    (4, 6)
+    """
 
     pixels: pil.Image
     name: str
@@ -41,6 +45,13 @@ def read(source: Any, name: str | None = None) -> Picture:
 
     EXIF orientation is applied; alpha is laid over white; palette, CMYK, grey and 16-bit pictures become RGB.
     Raises PictureError, in one sentence, for anything else.
+
+    >>> read(np.zeros((4, 6), np.uint8)).pixels.mode
+    'RGB'
+    >>> read("nowhere.jpg")
+    Traceback (most recent call last):
+        ...
+    salience.errors.PictureError: expected a picture at nowhere.jpg, got nothing there: check the path
     """
     if isinstance(source, Picture):
         return source

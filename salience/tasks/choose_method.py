@@ -31,8 +31,8 @@ def choose_method(method: Any, seed: int | None, settings: dict[str, Any]) -> An
 def has_seed(method: type[Any]) -> bool:
     """Say whether a class of methods draws by seed.
 
-    >>> from salience.methods.occlusion import Occlusion
-    >>> has_seed(Occlusion)
-    False
+    >>> from salience.methods.rise import Rise
+    >>> has_seed(Rise)
+    True
     """
     return any(setting.name == "seed" for setting in registry.list_settings(method))

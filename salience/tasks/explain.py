@@ -21,6 +21,7 @@ from salience.picture import Picture
 from salience.tasks.choose_method import choose_method
 from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
+from salience.types import BlackBox
 
 Source = Picture | str | Path | bytes | bytearray | pil.Image | Shaped[np.ndarray, "..."]
 """One picture; a tensor may be one (3 h w) or a batch of them (n 3 h w)."""
@@ -111,7 +112,7 @@ def explain(
 
     Returns an `Explanation`, or a list of them in the order of the pictures or targets.
 
-    >>> red = torch.tensor([0.9, 0.1, 0.1])[:, None, None].expand(3, 32, 32)
+    >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
     >>> explain("toy:colour", red, "occlusion", window=16, stride=16).target.name
     'red'
     >>> [why.target.name for why in explain("toy:colour", red, "gradient", target=["red", "blue"])]
@@ -119,18 +120,21 @@ def explain(
     """
     box, chosen = specs.open_box(box), choose_method(method, seed, settings)
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
-    explained: Explanation | list[Explanation]
+    explained = _explain(box, image, chosen, target, how)
+    allocator.release_memory()
+    return explained
+
+
+def _explain(box: BlackBox, image: Any, chosen: Any, target: Any, how: dict[str, Any]) -> Explanation | list[Explanation]:
+    """Explain a list, several targets, or one picture."""
     if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
         targets = target if isinstance(target, list) else [target] * len(image)
         if len(targets) != len(image):
             raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(targets)}")
-        explained = explain_pictures(box, list(image), chosen, targets, **how)
-    elif isinstance(target, list):
-        explained = explain_targets(box, image, chosen, target, **how)
-    else:
-        explained = take_last(explain_steps(box, image, chosen, target=target, **how))
-    allocator.release_memory()
-    return explained
+        return explain_pictures(box, list(image), chosen, targets, **how)
+    if isinstance(target, list):
+        return explain_targets(box, image, chosen, target, **how)
+    return take_last(explain_steps(box, image, chosen, target=target, **how))
 
 
 def watch(
@@ -150,6 +154,7 @@ def watch(
 
     >>> image = torch.rand(3, 32, 32)
     >>> [why.passes for why in watch("toy:colour", image, "rise", budget=128, batch=64)]
+    [128]
     """
     box, chosen = specs.open_box(box), choose_method(method, seed, settings)
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}

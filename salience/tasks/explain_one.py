@@ -20,8 +20,10 @@ from salience.types import BatchedMethod, BlackBox, Estimate, Sampler
 def take_last(steps: Iterator[Explanation]) -> Explanation:
     """Go to the end.
 
-    >>> take_last(iter([1, 2, 3]))
-    3
+    >>> from salience import watch
+    >>> import torch
+    >>> take_last(watch("toy:colour", torch.rand(3, 32, 32), "rise", budget=64)).passes
+    64
     """
     return deque(steps, maxlen=1)[0]
 
@@ -37,7 +39,15 @@ def explain_steps(
     progress: Any,
     tolerance: float | None = None,
 ) -> Iterator[Explanation]:
-    """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still."""
+    """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still.
+
+    >>> import torch
+    >>> from salience.boxes import toy
+    >>> from salience.methods.rise import Rise
+    >>> how = {"target": "red", "budget": 128, "batch": 64, "progress": None}
+    >>> [why.passes for why in explain_steps(toy.load("colour"), torch.rand(3, 32, 32), Rise(), **how)]
+    [128]
+    """
     validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
     run = Run(Budget.of(budget), batch, progress, find_patience(method, budget))
     picture = prepare_pictures(box, [source], method, [target], run)[0]

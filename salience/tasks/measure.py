@@ -19,7 +19,11 @@ from salience.types import OpenBox, Target
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number with the protocol that it was taken by."""
+    """A number with the protocol that it was taken by.
+
+    >>> Measurement("sparsity/gini", 0.5, "higher", passes=0, seconds=0.0)
+    Measurement(protocol='sparsity/gini', value=0.5, better='higher', passes=0, seconds=0.0)
+    """
 
     protocol: str  # the spec that makes the measure again: "deletion/rise-2018"
     value: float  # NaN where the measure is not defined for the case
@@ -49,6 +53,7 @@ def measure(
     >>> from salience import explain
     >>> why = explain("toy:colour", torch.rand(3, 32, 32), "occlusion", window=8, stride=8)
     >>> [(each.protocol, each.better) for each in measure("toy:colour", why, ["sparsity", "deletion"])]
+    [('sparsity/gini', 'higher'), ('deletion/rise-2018', 'lower')]
     """
     box = specs.open_box(box)
     if box.fingerprint != why.box["fingerprint"]:
@@ -67,6 +72,7 @@ def make_measures(wanted: Sequence[Any]) -> list[Measure]:
     """Make measures of their specs, each once.
 
     >>> [specs.stamp(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
+    ['deletion/rise-2018', 'sparsity/gini']
     """
     measures = [specs.make_measure(spec) for spec in wanted]
     stamps = [specs.stamp(each) for each in measures]
@@ -77,7 +83,14 @@ def make_measures(wanted: Sequence[Any]) -> list[Measure]:
 
 
 def find_missing(measure: Measure, case: Case) -> str | None:
-    """Say what a measure needs and a case has not; None where nothing is missing."""
+    """Say what a measure needs and a case has not; None where nothing is missing.
+
+    >>> import torch
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), torch.rand(3, 32, 32), 0, torch.rand(32, 32))
+    >>> find_missing(specs.make_measure("pointing-game"), case)
+    'the place of the object'
+    """
     missing = {
         "truth": ("the place of the object", case.truth is None),
         "method": ("the method of the map", case.explain is None),
@@ -88,7 +101,14 @@ def find_missing(measure: Measure, case: Case) -> str | None:
 
 
 def measure_case(case: Case, measure: Measure, batch: int | None = None) -> Measurement:
-    """Measure one case; SettingError where something that the measure needs is missing."""
+    """Measure one case; SettingError where something that the measure needs is missing.
+
+    >>> import torch
+    >>> from salience.boxes import toy
+    >>> case = Case(toy.load("colour"), torch.rand(3, 32, 32), 0, torch.ones(32, 32))
+    >>> measure_case(case, specs.make_measure("sparsity")).value
+    0.0
+    """
     missing = find_missing(measure, case)
     if missing is not None:
         raise SettingError(f"expected {missing} for {specs.stamp(measure)}, got none: leave the measure out")

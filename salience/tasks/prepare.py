@@ -25,7 +25,12 @@ from salience.types import BackendBox, BlackBox, Estimate, GreyBox, Image, OpenB
 
 @dataclass(frozen=True)
 class PreparedPicture:
-    """A picture and a target, ready to be explained."""
+    """A picture and a target, ready to be explained.
+
+    >>> from salience.boxes import toy
+    >>> PreparedPicture(toy.load("colour"), torch.rand(3, 32, 32), 0, {}).target
+    0
+    """
 
     box: BlackBox
     image: Image
@@ -50,7 +55,16 @@ class PreparedPicture:
 def prepare_pictures(
     box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], run: Run
 ) -> list[PreparedPicture]:
-    """Read and prepare pictures, score them as they are, and find out what each target is; one may have several."""
+    """Read and prepare pictures, score them as they are, and find out what each target is; one may have several.
+
+    >>> from salience.boxes import toy
+    >>> from salience.engine.query.budget import Budget
+    >>> from salience.methods.occlusion import Occlusion
+    >>> box, run = toy.load("colour"), Run(Budget(), None, None)
+    >>> (picture,) = prepare_pictures(box, [torch.rand(3, 32, 32)], Occlusion(), ["blue"], run)
+    >>> picture.target, picture.known["method"]
+    (2, 'occlusion')
+    """
     _expect_access(box, method)
     pictures = [read(source) for source in sources]
     prepared = [fit_picture(box, picture) for picture in pictures]
@@ -105,7 +119,14 @@ def _versions() -> Mapping[str, str]:
 
 
 def fit_picture(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
-    """Prepare a picture as the box wants it."""
+    """Prepare a picture as the box wants it.
+
+    >>> import numpy as np
+    >>> from salience.boxes import toy
+    >>> image, geometry = fit_picture(toy.load("colour"), read(np.zeros((60, 80, 3), np.uint8)))
+    >>> image.shape, geometry.photograph
+    (torch.Size([3, 32, 32]), (60, 80))
+    """
     prepare: Preparation = box.preparation or Preparation(box.size)
     return prepare(picture)
 

@@ -13,19 +13,28 @@ from salience.picture import Geometry, read
 from salience.types import Region
 
 
-def order(count: int, seed: int | None) -> list[int]:
-    """Return numbers in the order in which a seed draws them, the same on every machine; None: as they come."""
+def shuffle(count: int, seed: int | None) -> list[int]:
+    """Return numbers in the order in which a seed draws them, the same on every machine; None: as they come.
+
+    >>> shuffle(5, None), sorted(shuffle(5, seed=0))
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    """
     if seed is None:
         return list(range(count))
     drawn: list[int] = torch.randperm(count, generator=seeding.generator(seed, "draw")).tolist()
     return drawn
 
 
-def sample(data: Data, count: int, seed: int | None = 0) -> Data:
-    """Take some by seed, in the data's order; a larger draw of the same seed has all of a smaller one."""
+def draw_samples(data: Data, count: int, seed: int | None = 0) -> Data:
+    """Take some by seed, in the data's order; a larger draw of the same seed has all of a smaller one.
+
+    >>> data = Data("numbers", [Sample(str(number), None) for number in range(10)])
+    >>> len(draw_samples(data, 3))
+    3
+    """
     if count < 1:
         raise SettingError(f"expected at least one sample to draw, got {count}: give a count from 1 to {len(data)}")
-    return Data(data.name, Lazy(data.__getitem__, sorted(order(len(data), seed)[:count])))
+    return Data(data.name, Lazy(data.__getitem__, sorted(shuffle(len(data), seed)[:count])))
 
 
 def make_truth(sample: Sample, geometry: Geometry) -> Region | None:
@@ -33,11 +42,15 @@ def make_truth(sample: Sample, geometry: Geometry) -> Region | None:
 
     Boxes are drawn at the picture's size, their corners cut off to whole pixels; then every pixel of the image looks up
     the nearest one of the picture. What a crop left out is gone, so the region may be empty.
+
+    >>> geometry = Geometry((64, 64), (32, 32), (0, 64, 0, 64))
+    >>> int(make_truth(Sample("one", None, boxes=((0, 0, 32, 32),)), geometry).sum())
+    256
     """
     if sample.mask is None and not sample.boxes:
         return None
     height, width = geometry.photograph
-    place = torch.zeros(height, width) if sample.mask is None else _white(sample)
+    place = torch.zeros(height, width) if sample.mask is None else _read_mask(sample)
     if place.shape != (height, width):
         size = " × ".join(str(length) for length in place.shape)
         raise DataError(
@@ -48,7 +61,7 @@ def make_truth(sample: Sample, geometry: Geometry) -> Region | None:
     return geometry.project(place) > 0.5
 
 
-def _white(sample: Sample) -> torch.Tensor:
+def _read_mask(sample: Sample) -> torch.Tensor:
     values = np.asarray(read(sample.mask).pixels.convert("L"))
     if 0 < values.max() < 128:
         raise DataError(

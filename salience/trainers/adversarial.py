@@ -25,6 +25,13 @@ class Adversarial(training.ClassifierTrainer):
 
     Departs from the paper: the attack looks at the network in eval mode; three steps, for a small machine, where the
     authors take 10 (CIFAR-10) and 40 (MNIST). Cost: T + 1 forward and backward passes.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = Adversarial(attack_steps=1)(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     epsilon: Annotated[float, Doc("ε, the farthest that a pixel of 0…1 goes")] = 8 / 255

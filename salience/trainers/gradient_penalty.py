@@ -26,6 +26,12 @@ class GradientPenalty(training.ClassifierTrainer):
 
     Departs from the papers: the ℓ1 norm in place of the squared ℓ2 norm, which is the one that an adversary within a box
     amounts to. Cost: two forward and backward passes, and their memory.
+
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = GradientPenalty(weight=0.1)(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     weight: Annotated[float, Doc("λ, the weight of the gradient")] = 0.01

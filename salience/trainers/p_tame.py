@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from typing_extensions import Doc
 
 from salience import specs
-from salience.engine import validate
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
 from salience.engine.training import explainer
 from salience.engine.training.features import OWN, FeatureSource, open_source, register_object
-from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.network import make_network
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError
 from salience.explanation import write_whole
+from salience.trainers._p_tame.fitted import Fitted
 from salience.trainers._p_tame.learner import Learner
 from salience.trainers._p_tame.search import search_weights
+from salience.trainers._p_tame.settings import PTameSettings
 from salience.trainers._p_tame.split import decide_split
 from salience.trainers._pictures import Pictures, choose_precision
 from salience.types import BlackBox, GreyBox, OpenBox, TrainableBox
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What came out: the explainer, its file, and a row of figures for every step."""
-
-    explainer: explainer.Explainer
-    path: Path
-    history: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class PTame:
+class PTame(PTameSettings):
     """Train a small network that turns the features of another network into a map a class, once for each box.
 
     loss = λ_ce · CE(f(m_i ⊙ x_i), t_i) + λ_area · mean (A + 0.0005)^p + λ_var · V(A),   λ_ce + λ_area + λ_var = 1
@@ -60,50 +51,14 @@ class PTame:
 
     Cost: one pass a picture; then, each step, a forward and a backward pass of the box for each picture (queries: K
     passes), and a pass of the features' network.
+
+    >>> PTame(route="queries", masks=4).route
+    'queries'
+    >>> PTame(ce=0.8, area=0.5)
+    Traceback (most recent call last):
+        ...
+    salience.errors.SettingError: expected ce + area of at most 1, got 1.3: the rest is for smoothness
     """
-
-    aux: Annotated[Any, Doc('the network whose features are weighed, as kind:name; "box": the box itself')] = (
-        "zoo:efficientnet-lite0"
-    )
-    route: Annotated[Literal["gradient", "queries"], Doc("gradient (through the box), or queries (scores alone)")] = (
-        "gradient"
-    )
-    classes: Annotated[
-        tuple[str, ...] | None, Doc("to learn, each by name or index; none given: all with 5 pictures or more")
-    ] = None
-    ce: Annotated[float, Doc("λ_ce, the weight of being recognised")] = 0.15
-    area: Annotated[float, Doc("λ_area, the weight of being small; what both leave of 1 is λ_var, of being smooth")] = 0.85
-    power: Annotated[float, Doc("p of the area; below 1 it presses small values to 0")] = 0.3
-    border: Annotated[float, Doc("β, what border pixels count for in the smoothness")] = 0.3
-    fill: Annotated[str, Doc("what hidden pixels show: black, mean, white, grey, blur, noise or 0…1")] = "black"
-    mirror: Annotated[bool, Doc("show every other picture in the mirror")] = True
-    masks: Annotated[int, Doc("K, random masks a picture and step (queries only)")] = 8
-    cells: Annotated[int, Doc("cells along each side of their grids (queries only)")] = 7
-    rate: Annotated[float, Doc("the highest learning rate")] = 1e-3
-    decay: Annotated[float, Doc("weight decay")] = 1e-3
-    held: Annotated[int, Doc("pictures that are held out, measured while training")] = 32
-    search: Annotated[
-        int, Doc("fits with other loss weights, sampled at random; the one with the best ROAD on held-out pictures wins")
-    ] = 0
-
-    def __post_init__(self) -> None:
-        if self.route not in ("gradient", "queries"):
-            raise SettingError(f"expected route gradient or queries, got {self.route!r}")
-        for name in ("ce", "area", "border"):
-            validate.expect_between(name, getattr(self, name), 0, 1)
-        if self.ce + self.area > 1 + 1e-9:
-            raise SettingError(f"expected ce + area of at most 1, got {self.ce + self.area:g}: the rest is for smoothness")
-        for name, least in (("masks", 2), ("cells", 2), ("held", 0), ("search", 0)):
-            validate.expect_between(name, getattr(self, name), least, None)
-        for name in ("power", "rate"):
-            validate.expect_between(name, getattr(self, name), 0, None, open_ends=True)
-        if self.search and (self.route == "queries" or not self.held):
-            raise SettingError("expected route gradient and held-out pictures for a search: only its loss has weights")
-
-    @property
-    def smooth(self) -> float:
-        """λ_var."""
-        return max(0.0, 1 - self.ce - self.area)
 
     def fit(
         self,
@@ -126,9 +81,9 @@ class PTame:
         with start_run(batch=BatchSize.of(made).start):  # fixed, so that a run that was killed goes on exactly
             pictures = Pictures(images, made)
             if self.search:
-                found = search_weights(self, made, pictures, loop, out, tell)
+                found = search_weights(self, partial(self.learn, made, pictures, loop), loop, out, tell)
             else:
-                found = self.learn(made, pictures, loop, out, tell)
+                found = self.learn(made, pictures, loop, self, out, tell)
         path = write_whole(out / "explainer.safetensors", found.explainer.content())
         if keep:
             place = explainer.find_path(made.fingerprint)
@@ -136,24 +91,24 @@ class PTame:
             write_whole(place, found.explainer.content())
         return replace(found, path=path)
 
-    def learn(self, box: BlackBox, pictures: Pictures, loop: Loop, out: Path, tell: Tell) -> Fitted:
-        """Train once."""
+    def learn(self, box: BlackBox, pictures: Pictures, loop: Loop, how: PTameSettings, out: Path, tell: Tell) -> Fitted:
+        """Train once, with settings that may differ in the weights of the loss."""
         features, spec = self.features(box)
-        settings = asdict(replace(self, aux=spec))
-        split = decide_split(box, pictures, self.classes, self.held, out, {"trainer": settings, "loop": asdict(loop)})
+        settings = asdict(replace(how, aux=spec))
+        split = decide_split(box, pictures, how.classes, how.held, out, {"trainer": settings, "loop": asdict(loop)})
         channels = [each.shape[1] for each in features(pictures[0][None].to(box.device))]
-        network = make_network(channels, len(split.classes), bias=self.route == "queries", seed=loop.seed)
-        if self.route == "queries":  # a regression begins at 0: what random rows add would take long to be unlearnt
+        network = make_network(channels, len(split.classes), bias=how.route == "queries", seed=loop.seed)
+        if how.route == "queries":  # a regression begins at 0: what random rows add would take long to be unlearnt
             nn.init.zeros_(network.fuser.weight)
-        learner = Learner(self, to_channels_last(box) if self.route == "gradient" else box, features, split, network, loop)
-        made = replace(loop, precision=loop.precision or (choose_precision(box) if self.route == "gradient" else "no"))
+        learner = Learner(how, to_channels_last(box) if how.route == "gradient" else box, features, split, network, loop)
+        made = replace(loop, precision=loop.precision or (choose_precision(box) if how.route == "gradient" else "no"))
         history = train(learner, made, out, settings, box.device, tell)
         about = explainer.About(
             box={"name": box.name, "fingerprint": box.fingerprint},
             classes=split.classes,
             names=tuple(box.classes[each] for each in split.classes),
             source=features.describe_source(spec) | {"channels": channels},
-            bias=self.route == "queries",
+            bias=how.route == "queries",
             trained={
                 "trainer": settings,
                 "loop": asdict(made),

@@ -18,6 +18,13 @@ class Plain(training.ClassifierTrainer):
     loss = CE(f(x), y)
 
     Departs: in nothing. Cost: one forward and one backward pass.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = Plain()(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     def step(self, step: Step) -> tuple[Tensor, Row]:

@@ -29,6 +29,13 @@ class SaliencyGuided(training.ClassifierTrainer):
 
     Departs from the authors' code: in the size, unless `signed`; both halves run in one pass. Cost: 3 forward and
     backward passes.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = SaliencyGuided()(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     share: Annotated[float, Doc("k, the share of pixels that are replaced")] = 0.5

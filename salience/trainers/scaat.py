@@ -37,6 +37,13 @@ class Scaat(training.ClassifierTrainer):
     number too), a bound graded by pixel (soft, rank), an attack that ends when it has won, bounds that grow.
 
     Departs from the paper: not known. Cost: T + 3 forward and backward passes, T of them without parameters' gradients.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = Scaat()(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     mask: Annotated[Rule, Doc("pixels that may move: quantile, mean, mass, soft, rank; controls: all, random, high")] = (

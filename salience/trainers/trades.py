@@ -25,6 +25,13 @@ class Trades(training.ClassifierTrainer):
 
     Departs from the authors' code: both halves run in one pass, so that they share a batch norm's statistics; β = 1 and
     three steps, as SCAAT's control, where they take 6 and 10. Cost: T + 2 forward and backward passes.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> loss = Trades()(module, torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0]))
+    >>> loss.backward()
+    >>> loss.shape
+    torch.Size([])
     """
 
     epsilon: Annotated[float, Doc("ε, the farthest that a pixel of 0…1 goes")] = 8 / 255

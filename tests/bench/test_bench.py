@@ -112,7 +112,7 @@ def test_two_runs_at_once_do_not_double_a_row(undisturbed: tuple[Path, list[dict
 
 def test_units_go_through_all_cells_before_the_next_pictures(tmp_path: Path) -> None:
     """A run that is stopped early has tables in balance."""
-    grid = grids.of(tiny.RAW)
+    grid = grids.parse_grid(tiny.RAW)
     begins = [unit.begin for unit in plan_units(grid, grid.cells, tmp_path)]
     assert begins == sorted(begins)
     assert len(begins) == 8 * 3
@@ -143,7 +143,7 @@ def test_pictures_without_a_right_answer_are_left_out_on_request(tmp_path: Path)
 
 def test_a_trial_tells_passes_and_writes_no_row(tmp_path: Path) -> None:
     """What `--dry-run` prints: RISE's masks, then one pass for each score of the measures."""
-    grid = grids.of(tiny.RAW)
+    grid = grids.parse_grid(tiny.RAW)
     cell = next(each for each in grid.cells if each.method.name == "rise")
     found = estimate_cost(grid, cell, tmp_path)
     assert (found.pictures, found.passes) == (12, 64 + 2)

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 def test_cells_are_the_product_of_the_axes_with_controls() -> None:
     """Seeds multiply only what chance plays a part in: RISE and the random order."""
-    names = [cell.name for cell in grids.of(RAW).cells]
+    names = [cell.name for cell in grids.parse_grid(RAW).cells]
     assert len(names) == len(set(names)) == 3 + 3 + 1 + 1
     assert [name for name in names if name.endswith("--1")] == ["rise--colour--scenes--1", "random-order--colour--scenes--1"]
-    assert not [cell for cell in grids.of(RAW | {"controls": False}).cells if cell.method.name == "edge-detector"]
+    assert not [cell for cell in grids.parse_grid(RAW | {"controls": False}).cells if cell.method.name == "edge-detector"]
 
 
 def test_every_seed_has_its_own_random_order() -> None:
     """A control has as many rows as the methods that it is held against."""
     box, image = toy.load("colour", size=8), torch.zeros(3, 8, 8)
-    cells = [each for each in grids.of(RAW).cells if each.method.name == "random-order"]
-    orders = [grids.method(each.method, each.seed)(box, image, 0) for each in cells]
+    cells = [each for each in grids.parse_grid(RAW).cells if each.method.name == "random-order"]
+    orders = [grids.make_method(each.method, each.seed)(box, image, 0) for each in cells]
     assert apart(*orders) > 0.5
 
 
@@ -37,7 +37,7 @@ def test_a_method_may_be_kept_to_some_boxes() -> None:
     """Attention has no place in a convolutional network."""
     boxes = {"one": "toy:colour", "two": "toy:corner"}
     methods = {"gradient": {"boxes": ["two"]}, "occlusion": {}}
-    found = grids.of(RAW | {"boxes": boxes, "methods": methods, "controls": False}).cells
+    found = grids.parse_grid(RAW | {"boxes": boxes, "methods": methods, "controls": False}).cells
     assert {(cell.method.label, cell.box.label) for cell in found} == {
         ("gradient", "two"), ("occlusion", "one"), ("occlusion", "two")
     }  # fmt: skip
@@ -46,19 +46,19 @@ def test_a_method_may_be_kept_to_some_boxes() -> None:
 def test_two_settings_of_one_method_are_two_entries() -> None:
     """The label is free, the name says which method."""
     entries = {"rise 64": {"name": "rise", "masks": 64}, "rise 128": {"name": "rise", "masks": 128}}
-    grid = grids.of(RAW | {"methods": entries})
-    assert [grids.method(each, 3).masks for each in grid.methods[:2]] == [64, 128]
-    assert grids.method(grid.methods[0], 3).seed == 3
+    grid = grids.parse_grid(RAW | {"methods": entries})
+    assert [grids.make_method(each, 3).masks for each in grid.methods[:2]] == [64, 128]
+    assert grids.make_method(grid.methods[0], 3).seed == 3
 
 
 def test_the_digest_of_a_cell_follows_what_its_rows_depend_on() -> None:
     """Another measure, batch or setting gives other rows; another method beside it does not."""
-    one = grids.of(RAW)
+    one = grids.parse_grid(RAW)
     cell = one.cells[0]
     for changed in ({"measures": ["energy"]}, {"batch": 2}, {"target": "runner-up"}, {"right": True}):
-        other = grids.of(RAW | changed)
+        other = grids.parse_grid(RAW | changed)
         assert other.digest(other.cells[0]) != one.digest(cell)
-    more = grids.of(RAW | {"methods": {"gradient": {}, "occlusion": {}}})
+    more = grids.parse_grid(RAW | {"methods": {"gradient": {}, "occlusion": {}}})
     assert more.digest(more.cells[0]) == one.digest(cell)
 
 
@@ -82,20 +82,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_grid_is_refused_before_any_pass(changed: dict[str, Any], said: str) -> None:
     """One sentence: what was expected, what came, what to do."""
     with pytest.raises(SalienceError, match=said):
-        grids.of(RAW | changed)
+        grids.parse_grid(RAW | changed)
 
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     """So is one that is not there."""
     (tmp_path / "a.toml").write_text("methods = [", encoding="utf-8")
     with pytest.raises(GridError, match="expected TOML in"):
-        grids.read(tmp_path / "a.toml")
+        grids.read_grid(tmp_path / "a.toml")
     with pytest.raises(GridError, match="expected a grid file at"):
-        grids.read(tmp_path / "b.toml")
+        grids.read_grid(tmp_path / "b.toml")
 
 
 def test_names_of_files_hold_no_sign_that_a_disk_refuses() -> None:
     """And two labels never share one."""
-    slugs = [grids.slug(each) for each in ("a/b", "a:b", "a b", "a-b", "µ = 0.3", "x" * 300)]
+    slugs = [grids.make_slug(each) for each in ("a/b", "a:b", "a b", "a-b", "µ = 0.3", "x" * 300)]
     assert len(set(slugs)) == len(slugs)
     assert all(len(each) < 100 and not set(each) & set('/\\:*?"<>| ') for each in slugs)

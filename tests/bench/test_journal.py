@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from salience.bench.journal import Journal, rows
+from salience.bench.journal import Journal, read_journal
 from salience.errors import GridError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def test_a_picture_is_added_once(tmp_path: Path) -> None:
     assert not other.add("p", [{"value": 2}])
     assert other.add("q", [{"value": 3}, {"value": 4}])
     assert one.pictures == {"p", "q"}
-    assert [row["value"] for row in rows(tmp_path / "a.jsonl")] == [1, 3, 4]
+    assert [row["value"] for row in read_journal(tmp_path / "a.jsonl")] == [1, 3, 4]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 30])
@@ -36,7 +36,7 @@ def test_a_line_cut_short_is_cut_off_before_the_next(tmp_path: Path, cut: int) -
     again = Journal(file, "d")
     assert again.pictures == {"p"}
     assert again.add("q", [{"value": 5}])
-    assert [row["value"] for row in rows(file)] == [1, 5]
+    assert [row["value"] for row in read_journal(file)] == [1, 5]
     assert all(json.loads(line) for line in file.read_bytes().splitlines())
 
 
@@ -45,7 +45,7 @@ def test_a_first_line_cut_short_is_begun_anew(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"cell": "a", "dig')
     assert Journal(file, "d").add("p", [{"value": 1}])
-    assert [row["value"] for row in rows(file)] == [1]
+    assert [row["value"] for row in read_journal(file)] == [1]
 
 
 def test_rows_of_another_grid_are_not_mixed_in(tmp_path: Path) -> None:
@@ -58,5 +58,5 @@ def test_rows_of_another_grid_are_not_mixed_in(tmp_path: Path) -> None:
 def test_not_a_number_is_kept(tmp_path: Path) -> None:
     """A measure may be undefined for a case."""
     Journal(tmp_path / "a.jsonl", "d").add("p", [{"value": float("nan")}])
-    (row,) = rows(tmp_path / "a.jsonl")
+    (row,) = read_journal(tmp_path / "a.jsonl")
     assert row["value"] != row["value"]  # that is what NaN is

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.report import make_run
 from salience.bench import curves, evidence, panel, report, rows, sheets, tables
-from salience.bench.evidence import Kept
+from salience.bench.evidence import StoredMap
 from salience.bench.significance import Mean
 from salience.bench.statistics import Key, Summary
 from salience.cli import main
@@ -72,7 +72,7 @@ class Links(HTMLParser):
 
 def test_the_page_loads_nothing_and_is_well_formed(whole: Path) -> None:
     """It works on a machine without a network: pictures are inside, links stay on the page."""
-    page, links = report.write(whole).read_text(), Links()
+    page, links = report.write_report(whole).read_text(), Links()
     links.feed(page)
     assert links.open == []
     assert all(source.startswith(("data:image/jpeg;base64,", "#")) for source in links.sources)
@@ -85,7 +85,7 @@ def test_the_page_loads_nothing_and_is_well_formed(whole: Path) -> None:
 
 def test_the_page_has_every_part(whole: Path) -> None:
     """A reader finds what the numbers mean, the curves, the maps, the cost and the grid."""
-    page = report.write(whole).read_text()
+    page = report.write_report(whole).read_text()
     heads = [" ".join(re.sub("<.*?>", "", each).split()) for each in re.findall(r"<h[23].*?</h[23]>", page, re.DOTALL)]
     assert heads == [
         "How to read the tables",
@@ -105,7 +105,7 @@ def test_names_are_text_and_never_markup(run: Path) -> None:
     """A method called <b> stays <b>; a bar would end a cell of Markdown."""
     change(run, "gradient", notes="<script>alert(1)</script>")
     change(run, "rise", method="<b>|")
-    page = report.write(run).read_text()
+    page = report.write_report(run).read_text()
     assert "&lt;b&gt;|" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>" not in page
@@ -115,7 +115,7 @@ def test_names_are_text_and_never_markup(run: Path) -> None:
 
 def test_the_tables_say_the_means_of_the_rows(whole: Path) -> None:
     """CSV has all digits; Markdown as many as the interval is worth, and both list controls last."""
-    report.write(whole)
+    report.write_report(whole)
     table = rows.read_rows(whole).to_pylist()
     lines = list(csv.DictReader(io.StringIO((whole / "report.csv").read_text())))
     for line in lines:
@@ -138,11 +138,11 @@ def test_failures_and_blank_maps_are_grouped_by_their_sentence(run: Path) -> Non
     """One line a sentence, with how often and of which methods; the number loses the picture that failed."""
     change(run, "rise", failure="expected memory, got none", value=None)
     change(run, "gradient", notes="the map is constant (0.25 everywhere): no pixel matters more than another")
-    said = report._said(rows.read_rows(run).to_pylist())
+    said = report._group_notes(rows.read_rows(run).to_pylist())
     assert ("failed: deletion/rise-2018", "expected memory, got none", 1, "rise") in said
     blank = [each for each in said if each[0] == "blank map"]
     assert blank == [("blank map", "the map is constant: no pixel matters more than another", 1, "gradient")]
-    page = report.write(run).read_text()
+    page = report.write_report(run).read_text()
     assert "n 7</span>" in page
     assert "expected memory, got none" in page
 
@@ -151,11 +151,11 @@ def test_without_evidence_the_page_is_its_tables(run: Path) -> None:
     """Evidence is large and may be deleted; a broken file is as good as none."""
     for file in (run / "evidence").rglob("*.npz"):
         file.write_bytes(b"PK\x03\x04 cut short")
-    broken = report.write(run).read_text()
+    broken = report.write_report(run).read_text()
     shutil.rmtree(run / "evidence")
     shutil.rmtree(run / "pictures")
     (run / "run.json").unlink()
-    page = report.write(run).read_text()
+    page = report.write_report(run).read_text()
     assert "<svg" not in page
     assert "<img" not in page
     assert "Cost of a map" in page
@@ -165,24 +165,24 @@ def test_without_evidence_the_page_is_its_tables(run: Path) -> None:
 def test_without_pictures_maps_lie_on_grey(run: Path) -> None:
     """Photographs may be private: the maps still can be looked at."""
     shutil.rmtree(run / "pictures")
-    assert report.write(run).read_text().count("<img") == 6 * 6 + 2 * 4
+    assert report.write_report(run).read_text().count("<img") == 6 * 6 + 2 * 4
 
 
 def test_a_run_that_is_not_finished_says_how_much_is_there(run: Path) -> None:
     """Seven cells of eight pictures are planned; the last line of one was never written."""
     (file,) = (run / "cells").glob("rise--*.jsonl")
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))
-    assert panel.progress(run) == (43, 48)
-    assert "not finished: 43 of 48 pictures of all cells are there" in report.write(run).read_text()
+    assert panel.count_progress(run) == (43, 48)
+    assert "not finished: 43 of 48 pictures of all cells are there" in report.write_report(run).read_text()
     (run / "grid.toml").write_text("[")
-    assert panel.progress(run) is None
-    assert "not finished" not in report.write(run).read_text()
+    assert panel.count_progress(run) is None
+    assert "not finished" not in report.write_report(run).read_text()
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, and exit code 2."""
     with pytest.raises(GridError, match=r"expected a run of `salience bench` with rows at .*, got none"):
-        report.write(tmp_path / "nowhere")
+        report.write_report(tmp_path / "nowhere")
     (tmp_path / "cells").mkdir()
     assert main(["report", str(tmp_path)]) == 2
     assert "expected a run of `salience bench` with rows" in capsys.readouterr().err
@@ -199,15 +199,15 @@ def test_agreement_is_spearmans_and_a_blank_map_agrees_with_nothing() -> None:
     """The engine ranks by sorting, the report by counting 256 steps."""
     some = [(noise(9, 7, seed=seed) * 12).byte() for seed in range(3)] + [torch.zeros(9, 7).byte()]
     slow = [[maps.rank_agreement(one.double(), other.double()) for other in some] for one in some]
-    assert evidence.agreement([each.numpy() for each in some]) == pytest.approx(np.array(slow), abs=1e-6)
+    assert evidence.correlate_ranks([each.numpy() for each in some]) == pytest.approx(np.array(slow), abs=1e-6)
 
 
 def test_mean_curves_are_means_at_shared_places() -> None:
     """Two curves of unlike steps, read off at the same places; one that is not finite is left out."""
     first, second = np.array([[0, 1], [0, 1.0]]), np.array([[0, 0.5, 1], [1, 1, 0.0]])
-    total = evidence._Sum()
+    total = evidence._RunningMean()
     for each in (first, second, np.array([[0, 1], [np.nan, 1]])):
-        total.add(evidence._even(each))
+        total.add(evidence._resample(each))
     x, y = total.mean
     slow = [(at + (1 if at <= 0.5 else 2 - 2 * at)) / 2 for at in x]
     assert (total.count, y.tolist()) == (2, pytest.approx(slow))
@@ -215,26 +215,26 @@ def test_mean_curves_are_means_at_shared_places() -> None:
 
 def test_a_table_says_when_it_has_too_few_pictures_to_tell_methods_apart(whole: Path, run: Path) -> None:
     """Signed ranks of n differences reach 2^(1 − n) at best; times 15 pairs, 8 pictures leave 0.12 and ten 0.03."""
-    found, pairs = panel.panels(rows.read_rows(whole), whole)
+    found, pairs = panel.make_panels(rows.read_rows(whole), whole)
     assert found[0].wanted == 10
     assert min(each.holm for each in pairs) == pytest.approx(15 * 2**-7)
-    assert "at least 10 pictures" in report.write(run).read_text()
+    assert "at least 10 pictures" in report.write_report(run).read_text()
     make_run(run, 10, METHODS)
-    assert min(each.holm for each in panel.panels(rows.read_rows(run), run)[1]) == pytest.approx(15 * 2**-9)
-    assert "pictures would be needed" not in report.write(run).read_text()
+    assert min(each.holm for each in panel.make_panels(rows.read_rows(run), run)[1]) == pytest.approx(15 * 2**-9)
+    assert "pictures would be needed" not in report.write_report(run).read_text()
 
 
 @pytest.mark.parametrize(("ends", "count"), [((0, 1), 6), ((0, 0.9), 5), ((-0.2, 0.31), 6), ((0, 1234), 7), ((3, 3), 1)])
 def test_ticks_are_few_round_and_within(ends: tuple[float, float], count: int) -> None:
     """Between four and nine of them."""
-    found = curves.ticks(*ends)
+    found = curves.choose_ticks(*ends)
     assert len(found) == count
     assert all(ends[0] - 1e-9 <= each <= ends[1] + 1e-9 for each in found)
 
 
 def test_a_line_runs_from_corner_to_corner() -> None:
     """Zero is at the bottom, the largest score at the top."""
-    drawn = curves.chart("deletion/x", {"a": np.array([[0, 1], [0, 0.8]])})
+    drawn = curves.make_chart("deletion/x", {"a": np.array([[0, 1], [0, 0.8]])})
     assert drawn.lines["a"] == f"46.0,{300 - 42:.1f} {460 - 10:.1f},10.0"
     assert drawn.axes[0] == "share of pixels removed"
 
@@ -243,7 +243,7 @@ def test_a_line_runs_from_corner_to_corner() -> None:
 def test_decimals_follow_the_interval(half: float, places: int) -> None:
     """Half an interval keeps two digits that count."""
     column = [Summary(Key("d", "b", "m"), "a", "higher", Mean(5.0, 5 - half, 5 + half, 9), (0, 0), "")]
-    assert tables.digits(column) == places
+    assert tables.choose_digits(column) == places
 
 
 def test_an_overlay_shows_the_map_where_it_is_high() -> None:
@@ -251,7 +251,7 @@ def test_an_overlay_shows_the_map_where_it_is_high() -> None:
     steps = np.zeros((8, 8), np.uint8)
     steps[:, 4:] = np.linspace(200, 255, 32).reshape(8, 4)
     under = np.full((8, 8, 3), 0.5, np.float32)
-    laid = sheets.overlay(Kept(steps, (0.0, 1.0), {}), under)
+    laid = sheets.overlay_map(StoredMap(steps, (0.0, 1.0), {}), under)
     assert laid[-1, -1, 0] > laid[-1, -1, 2] + 0.2
     assert laid[0, 0] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)
-    assert (sheets.overlay(Kept(steps * 0, (0.0, 0.0), {}), under) == under).all()
+    assert (sheets.overlay_map(StoredMap(steps * 0, (0.0, 0.0), {}), under) == under).all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from salience.bench import grid as grids
-from salience.bench import rows, runner
+from salience.bench import rows
+from salience.bench.runner import run_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,8 @@ COSTS = ("seconds", "map_seconds")  # the only columns that may differ between t
 
 def run(out: Path, raw: dict[str, Any] = RAW, workers: int = 1) -> list[dict[str, Any]]:
     """Run a grid to its end; return its rows."""
-    grid = grids.of(raw)
-    return plain(rows.read_rows(runner.run(grid, grid.cells, out, workers=workers)).to_pylist())
+    grid = grids.parse_grid(raw)
+    return plain(rows.read_rows(run_grid(grid, grid.cells, out, workers=workers)).to_pylist())
 
 
 def plain(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

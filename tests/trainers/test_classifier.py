@@ -18,7 +18,7 @@ from salience import specs
 from salience.case import Data, Sample
 from salience.engine.training.loop import Loop
 from salience.errors import BoxError, DataError, RecordError, UnknownName
-from salience.trainers._classifier.training import TrainingConfig
+from salience.trainers._classifier.config import TrainingConfig
 from salience.trainers.plain import Plain
 from salience.trainers.scaat import Scaat
 from tests.helpers import Asked, brightness
@@ -115,10 +115,10 @@ def test_a_training_that_was_stopped_goes_on_exactly(how: Any, tmp_path: Path) -
 KILLED = """
 import os, signal, sys
 from tests.trainers.test_classifier import SHAPES, SHORT, SPEC
-from salience.trainers._classifier.training import Course
+from salience.trainers._classifier.config import TrainingConfig
 from salience.trainers.scaat import Scaat
 die = lambda step, steps, row: os.kill(os.getpid(), signal.SIGKILL) if step == int(sys.argv[2]) else None
-Scaat(attack_steps=1).fit(SPEC, SHAPES, out=sys.argv[1], loop=SHORT, course=Course(rate=0.01), tell=die)
+Scaat(attack_steps=1).fit(SPEC, SHAPES, out=sys.argv[1], loop=SHORT, config=TrainingConfig(rate=0.01), tell=die)
 """
 
 

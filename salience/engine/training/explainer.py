@@ -29,7 +29,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class About:
-    """What an explainer is for, in plain values: the header of its file."""
+    """What an explainer is for, in plain values: the header of its file.
+
+    >>> About({"name": "toy:colour", "fingerprint": "4e6e"}, (0,), ("red",), {"spec": "box"}).classes
+    (0,)
+    """
 
     box: Mapping[str, Any]  # name and fingerprint
     classes: tuple[int, ...]  # the box's classes that it knows, a row of the fuser each
@@ -42,7 +46,12 @@ class About:
 
 @dataclass(frozen=True)
 class Explainer:
-    """The network and what it is for."""
+    """The network and what it is for.
+
+    >>> about = About({"name": "toy:colour", "fingerprint": "4e6e"}, (2, 0), ("blue", "red"), {"spec": "box"})
+    >>> Explainer(make_network((3,), 2), about).rows([0])
+    tensor([1])
+    """
 
     network: Attention
     about: About
@@ -97,13 +106,24 @@ class Explainer:
 
 
 def stretch(maps: Float[Tensor, "n y x"]) -> Float[Tensor, "n y x"]:
-    """Bring each map to 0…1 by its own least and greatest; a constant one to 0."""
+    """Bring each map to 0…1 by its own least and greatest; a constant one to 0.
+
+    >>> stretch(torch.tensor([[[1.0, 3.0], [5.0, 3.0]]]))
+    tensor([[[0.0000, 0.5000],
+             [1.0000, 0.5000]]])
+    """
     low, high = maps.flatten(1).aminmax(dim=1)
     return (maps - low[:, None, None]) / (high - low).clamp(min=1e-8)[:, None, None]
 
 
 def load(path: str | Path) -> Explainer:
-    """Read an explainer; RecordError for anything else. The same file is read once."""
+    """Read an explainer; RecordError for anything else. The same file is read once.
+
+    >>> load("nowhere.safetensors")
+    Traceback (most recent call last):
+        ...
+    salience.errors.RecordError: expected an explainer at nowhere.safetensors, got nothing there: ...
+    """
     path = Path(path)
     if not path.is_file():
         raise RecordError(f"expected an explainer at {path}, got nothing there: make one with `salience fit p-tame`")
@@ -116,21 +136,25 @@ def _read(path: str, _written: int) -> Explainer:
 
     try:
         with safe_open(path, "pt") as opened:
-            said = json.loads((opened.metadata() or {})["explainer"])
+            header = json.loads((opened.metadata() or {})["explainer"])
             weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
-        made = said["format"]
-        about = About(**said | {"classes": tuple(said["classes"]), "names": tuple(said["names"])})
+        written_format = header["format"]
+        about = About(**header | {"classes": tuple(header["classes"]), "names": tuple(header["names"])})
         network = make_network(about.source["channels"], len(about.classes), bias=about.bias)
         network.load_state_dict(weights, strict=True)
     except Exception as problem:
         raise RecordError(f"expected an explainer in {path}, got something else ({problem}): was it cut short?") from problem
-    if made != FORMAT:
-        raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {made}: update salience")
+    if written_format != FORMAT:
+        raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {written_format}: update salience")
     return Explainer(network.eval(), about)
 
 
 def find_path(fingerprint: str, folder: str | Path | None = None) -> Path:
-    """Say where the explainer of a box is kept: in a folder, or in the user's data folder, where a new one goes too."""
+    """Say where the explainer of a box is kept: in a folder, or in the user's data folder, where a new one goes too.
+
+    >>> find_path("4e6ea4700a089b8b", "kept").name
+    '4e6ea4700a089b8b.safetensors'
+    """
     folders = [Path(folder)] if folder else [data / "explainers" / "p-tame" for data in find_data_folders()]
     paths = [each / f"{fingerprint}.safetensors" for each in folders]
     return next((path for path in paths if path.is_file()), paths[0])

@@ -22,7 +22,13 @@ MOST = 2 * 10**9  # bytes of features that a training remembers
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Where features come from: a box's layers, one a resolution."""
+    """Where features come from: a box's layers, one a resolution.
+
+    >>> from salience.boxes import toy
+    >>> source = FeatureSource.of(toy.load("colour"))
+    >>> source.layers, [features.shape for features in source(torch.rand(1, 3, 32, 32))]
+    (('act',), [torch.Size([1, 3, 32, 32])])
+    """
 
     box: GreyBox
     layers: tuple[str, ...]
@@ -53,6 +59,11 @@ class CachedFeatures:
     """A source for a training, where the same images come again and again: half of a step would go into features.
 
     Each image is read by itself, so that its features do not depend on when it is first seen and beside which others.
+
+    >>> from salience.boxes import toy
+    >>> cached = CachedFeatures(FeatureSource.of(toy.load("colour")))
+    >>> [features.shape for features in cached(["first"], torch.rand(1, 3, 32, 32))]
+    [torch.Size([1, 3, 32, 32])]
     """
 
     def __init__(self, source: FeatureSource, most: int = MOST) -> None:
@@ -80,14 +91,24 @@ _opened: dict[str, BlackBox] = {}
 
 
 def register_object(box: BlackBox) -> str:
-    """Let explainers of this process find a network that was given as an object; return the spec that stands for it."""
+    """Let explainers of this process find a network that was given as an object; return the spec that stands for it.
+
+    >>> from salience.boxes import toy
+    >>> register_object(toy.load("colour"))
+    'object:4e6ea4700a089b8b'
+    """
     spec = f"object:{box.fingerprint}"
     _opened[spec] = box
     return spec
 
 
 def open_source(spec: str, make: Callable[[str], BlackBox]) -> BlackBox:
-    """Open the network of a spec, once a process."""
+    """Open the network of a spec, once a process.
+
+    >>> from salience.boxes import toy
+    >>> open_source("toy:colour", lambda spec: toy.load("colour")).name
+    'toy:colour'
+    """
     if spec.startswith("object:") and spec not in _opened:
         raise BoxError(
             "expected a features' network that can be opened, got one that was given as an object when the explainer was "

@@ -14,6 +14,11 @@ def lock_folder(folder: Path, *, main: bool = True) -> Iterator[None]:
     """Hold a folder while a training writes there; processes of the same training that are not `main` need not ask.
 
     The lock goes with the process, so a killed one holds nothing. RecordError where another process holds it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, lock_folder(Path(folder)):
+    ...     print("alone here")
+    alone here
     """
     from filelock import FileLock, Timeout
 

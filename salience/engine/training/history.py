@@ -9,7 +9,15 @@ Row = dict[str, float]
 
 
 class History:
-    """A row of figures a step, in a file that grows; what came after the checkpoint is dropped and made again."""
+    """A row of figures a step, in a file that grows; what came after the checkpoint is dropped and made again.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = History(Path(folder) / "history.jsonl", done=0, main=True)
+    ...     history.add({"step": 1, "loss": 0.5})
+    >>> history.rows
+    [{'step': 1, 'loss': 0.5}]
+    """
 
     def __init__(self, path: Path, done: int, *, main: bool) -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []

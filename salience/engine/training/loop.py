@@ -31,7 +31,15 @@ Tell = Callable[[int, int, Row], None]
 
 @dataclass(frozen=True)
 class Loop:
-    """How long a network is trained, on what, and what is kept on the way."""
+    """How long a network is trained, on what, and what is kept on the way.
+
+    >>> Loop(steps=100, batch=16).check
+    200
+    >>> Loop(batch=9, accumulate=2)
+    Traceback (most recent call last):
+        ...
+    salience.errors.SettingError: expected a batch of equal parts, got 9 in 2: change accumulate
+    """
 
     steps: Annotated[int, Doc("steps of the optimiser")] = 1000
     batch: Annotated[int, Doc("pictures a step, on all devices together")] = 32

@@ -13,7 +13,15 @@ from salience.engine.query import torch_threads
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode for a while, with all threads; modes and the random state come back, whatever happens."""
+    """Put a module into eval mode for a while, with all threads; modes and the random state come back, whatever happens.
+
+    >>> module = nn.Dropout()
+    >>> with evaluating(module):
+    ...     print(module.training)
+    False
+    >>> module.training
+    True
+    """
     training = [inner for inner in module.modules() if inner.training]
     state = torch.get_rng_state()
     try:
@@ -28,7 +36,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def freeze_norms(module: nn.Module) -> None:
-    """Put batch norms into eval mode: a few small batches of a few classes would spoil what they know of the data."""
+    """Put batch norms into eval mode: a few small batches of a few classes would spoil what they know of the data.
+
+    >>> norm = nn.BatchNorm2d(3)
+    >>> freeze_norms(norm)
+    >>> norm.training
+    False
+    """
     for inner in module.modules():
         if isinstance(inner, nn.modules.batchnorm._BatchNorm) and inner.track_running_stats:  # noqa: SLF001  # there is no public base
             inner.eval()

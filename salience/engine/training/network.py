@@ -16,7 +16,11 @@ Maps = Float[Tensor, "n k y x"]
 
 
 class Branch(nn.Module):
-    """What is done to the features of one layer: ReLU(BN(1×1 convolution) + the features)."""
+    """What is done to the features of one layer: ReLU(BN(1×1 convolution) + the features).
+
+    >>> Branch(8)(torch.rand(1, 8, 7, 7)).shape
+    torch.Size([1, 8, 7, 7])
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,6 +38,9 @@ class Attention(nn.Module):
 
     Concatenate, enlarge and weigh is what is meant. A weighted sum and a bilinear enlargement may change places, so each
     branch is weighed at its own size and what is enlarged are the few maps of the classes asked for.
+
+    >>> Attention((8, 16), 10)([torch.rand(1, 8, 14, 14), torch.rand(1, 16, 7, 7)], torch.tensor([3, 5])).shape
+    torch.Size([1, 2, 14, 14])
     """
 
     def __init__(self, channels: Sequence[int], classes: int, *, bias: bool = False) -> None:
@@ -57,7 +64,12 @@ class Attention(nn.Module):
 
 
 def make_network(channels: Sequence[int], classes: int, *, bias: bool = False, seed: int = 0) -> Attention:
-    """Make the network with PyTorch's own first weights, by seed."""
+    """Make the network with PyTorch's own first weights, by seed.
+
+    >>> one, other = make_network((8,), 10, seed=1), make_network((8,), 10, seed=1)
+    >>> torch.equal(one.fuser.weight, other.fuser.weight)
+    True
+    """
     with preserve_random_state():
         torch.manual_seed(seeding.generator(seed, "attention").initial_seed())
         return Attention(channels, classes, bias=bias)
@@ -65,6 +77,13 @@ def make_network(channels: Sequence[int], classes: int, *, bias: bool = False, s
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Leave the process's random state as it is."""
+    """Leave the process's random state as it is.
+
+    >>> state = torch.get_rng_state()
+    >>> with preserve_random_state():
+    ...     noise = torch.rand(3)
+    >>> torch.equal(torch.get_rng_state(), state)
+    True
+    """
     with torch.random.fork_rng(devices=[]):
         yield

@@ -6,18 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from salience import registry
 from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop
 from salience.explanation import write_whole
+from salience.trainers._classifier.config import TrainingConfig
+from salience.trainers._classifier.loss import Loss
 from salience.trainers._classifier.split import Split
-
-if TYPE_CHECKING:
-    from salience.trainers._classifier.loss import Loss
-    from salience.trainers._classifier.training import TrainingConfig
-
 
 PARTS = ("trainer", "config", "loop")
 

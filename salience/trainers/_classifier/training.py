@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Doc
 
 from salience import registry, specs
-from salience.engine import maps, seeding, validate
+from salience.engine import maps, seeding
 from salience.engine.query.ask import choose_backend
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import start_run
@@ -22,6 +20,7 @@ from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.sample_order import OrderedSample
 from salience.errors import BoxError
+from salience.trainers._classifier.config import TrainingConfig
 from salience.trainers._classifier.gradients import label_gradients
 from salience.trainers._classifier.loss import Loss, Step
 from salience.trainers._classifier.output import Trained, write_result
@@ -30,32 +29,6 @@ from salience.trainers._pictures import Pictures, choose_precision
 from salience.types import TrainableBox
 
 WATCHED = 64  # held-out pictures whose maps are measured
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What of a box is trained, how fast, and on which of the pictures."""
-
-    epochs: Annotated[float | None, Doc("times that all pictures are seen; wins over steps")] = None
-    scratch: Annotated[bool, Doc("draw all weights anew first; otherwise go on from what the box has learnt")] = False
-    only: Annotated[tuple[str, ...], Doc("train these modules only, by the beginnings of their names; none given: all")] = ()
-    rate: Annotated[float, Doc("the highest learning rate (1e-3 from scratch)")] = 1e-4
-    decay: Annotated[float, Doc("weight decay")] = 1e-4
-    mirror: Annotated[bool, Doc("show every other picture in the mirror")] = False
-    shift: Annotated[int, Doc("move every picture by up to so many pixels")] = 0
-    new_statistics: Annotated[bool | None, Doc("let batch norms learn theirs anew; none given: only from scratch")] = None
-    held: Annotated[float, Doc("the share of pictures that are held out, measured while training")] = 0.1
-
-    def __post_init__(self) -> None:
-        validate.expect_between("epochs", 1 if self.epochs is None else self.epochs, 0, None, open_ends=True)
-        validate.expect_between("rate", self.rate, 0, None, open_ends=True)
-        validate.expect_between("held", self.held, 0, 0.9)
-        for name in ("decay", "shift"):
-            validate.expect_between(name, getattr(self, name), 0, None)
-
-    def over(self, loop: Loop, count: int) -> Loop:
-        """Say epochs as steps."""
-        return loop if self.epochs is None else replace(loop, steps=max(1, math.ceil(self.epochs * count / loop.batch)))
 
 
 class ClassifierTrainer(Loss):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -24,11 +24,9 @@ from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop
 from salience.engine.training.sample_order import OrderedSample
 from salience.trainers._p_tame import losses
+from salience.trainers._p_tame.settings import PTameSettings
 from salience.trainers._p_tame.split import Split
 from salience.types import IMAGE, Image, Images, Masks, OpenBox, Probabilities, Scores
-
-if TYPE_CHECKING:
-    from salience.trainers.p_tame import PTame
 
 MEASURES = {
     "average drop": "average-drop/ptame-100",
@@ -43,7 +41,9 @@ class Learner:
 
     watched = "road"
 
-    def __init__(self, how: PTame, box: Any, source: FeatureSource, split: Split, module: nn.Module, loop: Loop) -> None:
+    def __init__(
+        self, how: PTameSettings, box: Any, source: FeatureSource, split: Split, module: nn.Module, loop: Loop
+    ) -> None:
         self.how, self.box, self.source, self.split, self.module, self.loop = how, box, source, split, module, loop
         self.features = CachedFeatures(source)
         self.count = len(split.numbers)

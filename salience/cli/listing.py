@@ -41,7 +41,9 @@ def measures(name: str | None = None, /, *, json: Json = False) -> int:
     """List the measures; with a NAME, its manual, protocols and settings."""
     if name is not None:
         return _show(recall("measures.describe_measure", name), json, _make_measure_page)
-    return _show(recall("measures.list_measures"), json, lambda rows: _make_table([(row["name"], row["about"]) for row in rows]))
+    return _show(
+        recall("measures.list_measures"), json, lambda rows: _make_table([(row["name"], row["about"]) for row in rows])
+    )
 
 
 def boxes(pattern: str | None = None, /, *, json: Json = False) -> int:
@@ -86,7 +88,9 @@ def _make_measure_page(facts: dict[str, Any]) -> Any:
     console.print(Text(f"{facts['name']}\n{facts['source']}\n\n{facts['manual']}\n\nProtocols"), soft_wrap=True)
     name = facts["name"]
     console.print(
-        _make_table([(f"{name}/{one['name']}", f"{BETTER[one['better']]}", describe_needs(one)) for one in facts["protocols"]])
+        _make_table(
+            [(f"{name}/{one['name']}", f"{BETTER[one['better']]}", describe_needs(one)) for one in facts["protocols"]]
+        )
     )
     console.print(Text(f"\nSettings, as in {name}/{facts['protocols'][0]['name']}?setting=value"), soft_wrap=True)
     return _make_table([(each["name"], format_default(each["default"]), each["help"]) for each in facts["settings"]])

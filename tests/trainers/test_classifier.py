@@ -122,6 +122,7 @@ Scaat(attack_steps=1).fit(SPEC, SHAPES, out=sys.argv[1], loop=SHORT, config=Trai
 """
 
 
+@pytest.mark.slow  # the loop that all trainers share is killed at every change
 def test_a_training_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
     """SIGKILL in step 6 of 8: identical weights and figures at equal seed."""
     codes = [

@@ -65,6 +65,18 @@ TABLE = {
 }  # fmt: skip  # a table
 
 
+# One of each architecture is tried at every change.
+QUICK = {
+    "torchvision:vgg16",
+    "torchvision:resnet50",
+    "torchvision:densenet121",
+    "torchvision:swin_t",
+    "torchvision:vit_b_16",
+    "timm:tf_efficientnet_lite0",
+    "timm:convnext_tiny",
+}
+
+
 def built(name: str) -> nn.Module:
     """Make a network of a library without weights or memory."""
     kind, _, model = name.partition(":")
@@ -92,7 +104,7 @@ def found(net: nn.Module, size: tuple[int, int] = (224, 224), device: str = "met
     return anatomy, [f"{each.shape[1]}@{min(each.shape[2:])}" for each in shapes if each is not None]
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in TABLE])
 def test_the_ends_of_the_blocks_are_found(name: str) -> None:
     """As by hand from the architecture."""
     anatomy, shapes = found(built(name))

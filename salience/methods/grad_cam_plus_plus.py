@@ -35,10 +35,10 @@ class GradCamPlusPlus(BatchedMethod):
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        return cams.explain(box, images, targets, self.layer, weigh)
+        return cams.explain(box, images, targets, self.layer, compute_weights)
 
 
-def weigh(features: Tensor, gradients: Tensor) -> Tensor:
+def compute_weights(features: Tensor, gradients: Tensor) -> Tensor:
     """Weigh by positive gradients; g² is cancelled first, for float32 underflows where gradients are small."""
     denominator = 2 + features.sum((2, 3), keepdim=True) * gradients
     share = torch.where((gradients != 0) & (denominator != 0), 1 / denominator, 0.0)

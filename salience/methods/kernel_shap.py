@@ -80,7 +80,7 @@ class KernelShap:
         for part, _, scores in loop.score_masked(box, image, target, lots, baseline, least=4):
             size = part.bits.double().sum(1)
             x = part.bits.double() - size[:, None] / segmentation.count  # what equal shares leave to explain
-            weights = weigh(size, segmentation.count) if exhaustive else torch.ones_like(size)
+            weights = compute_weights(size, segmentation.count) if exhaustive else torch.ones_like(size)
             regression.add(x, scores.double().cpu() - empty - share * size, weights)
             if masks.completes_lot(regression.count, len(part)):
                 yield regression.estimate(segmentation, share)
@@ -114,7 +114,7 @@ def enumerate_choices(segmentation: Segmentation) -> Iterator[RegionMasks]:
         yield RegionMasks(bits[some], segmentation)
 
 
-def weigh(size: Float[Tensor, " n"], regions: int) -> Float[Tensor, " n"]:
+def compute_weights(size: Float[Tensor, " n"], regions: int) -> Float[Tensor, " n"]:
     """Weigh choices of so many regions by the Shapley kernel."""
     ways = torch.tensor([math.comb(regions, int(each)) for each in size], dtype=torch.float64)
     return 1 / (ways * size * (regions - size))

@@ -69,7 +69,7 @@ class Lime:
         baseline = fill.make_fill(self.fill, box, image, self.seed)
         lots = self.sample_lots(segmentation, count)
         for part, _, scores in loop.score_masked(box, image, target, lots, baseline, least=4):
-            regression.add(part.bits, scores, self.weigh(part.bits))
+            regression.add(part.bits, scores, self.compute_weights(part.bits))
             if masks.completes_lot(regression.count, len(part)):
                 yield regression.estimate(segmentation)
         yield regression.estimate(segmentation)
@@ -83,6 +83,6 @@ class Lime:
                 bits[0] = True
             yield RegionMasks(bits[: count - number * masks.LOT], segmentation)
 
-    def weigh(self, bits: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    def compute_weights(self, bits: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Weigh masks by their similarity to the whole image."""
         return torch.exp(-((1 - bits.double().mean(1).sqrt()) ** 2) / (2 * self.width**2))

@@ -33,10 +33,10 @@ class XgradCam(BatchedMethod):
 
     def many(self, box: OpenBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        return cams.explain(box, images, targets, self.layer, weigh)
+        return cams.explain(box, images, targets, self.layer, compute_weights)
 
 
-def weigh(features: Tensor, gradients: Tensor) -> Tensor:
+def compute_weights(features: Tensor, gradients: Tensor) -> Tensor:
     """Average the gradients, weighed by the activations."""
     total = features.sum((2, 3), keepdim=True)
     return torch.where(total != 0, (features * gradients).sum((2, 3), keepdim=True) / total, 0.0)

@@ -163,14 +163,14 @@ def test_hires_cam_deals_the_logit_out_to_the_places() -> None:
 def test_slopes_too_small_to_be_squared_still_count() -> None:
     """In float32 the square of 1e-30 is zero: Grad-CAM++ divides it out first."""
     gradients = torch.tensor([1e-30, 0.0, -1e-30]).reshape(1, 3, 1, 1)
-    found = grad_cam_plus_plus.weigh(torch.ones(1, 3, 1, 1), gradients)
+    found = grad_cam_plus_plus.compute_weights(torch.ones(1, 3, 1, 1), gradients)
     assert torch.allclose(found.flatten(), torch.tensor([0.5e-30, 0, 0]), atol=0)
 
 
 def test_a_map_that_sums_to_zero_has_no_weight_in_xgrad_cam() -> None:
     """There is nothing to divide by."""
     maps = torch.tensor([[1.0, -1.0], [0.0, 0.0], [1.0, 3.0]]).reshape(1, 3, 1, 2)
-    assert xgrad_cam.weigh(maps, torch.ones_like(maps)).flatten().tolist() == [0, 0, 1]
+    assert xgrad_cam.compute_weights(maps, torch.ones_like(maps)).flatten().tolist() == [0, 0, 1]
 
 
 @every

@@ -74,8 +74,8 @@ def test_the_first_mask_shows_the_whole_image_and_the_others_half() -> None:
 def test_a_wide_kernel_weighs_all_masks_alike_and_a_narrow_one_the_near() -> None:
     """π = exp(−D² / (2 σ²)): 1 at the whole image; nothing shown is at distance 1."""
     bits = torch.tensor([[True] * 4, [True, False] * 2, [False] * 4])
-    assert same(Lime(width=1e6).weigh(bits), torch.ones(3), 1e-9)
-    near = Lime(width=0.25).weigh(bits)
+    assert same(Lime(width=1e6).compute_weights(bits), torch.ones(3), 1e-9)
+    near = Lime(width=0.25).compute_weights(bits)
     assert near.tolist() == pytest.approx([1.0, math.exp(-((1 - 0.5**0.5) ** 2) / 0.125), math.exp(-8)])
 
 

@@ -17,9 +17,15 @@ Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 def explain(
-    box: OpenBox, images: Images, targets: Sequence[Target], layer: str | None, weigh: Weigh, *, rectify: bool = True
+    box: OpenBox,
+    images: Images,
+    targets: Sequence[Target],
+    layer: str | None,
+    compute_weights: Weigh,
+    *,
+    rectify: bool = True,
 ) -> list[Estimate]:
-    """Weigh the feature maps of one layer by what `weigh` makes of activations and gradients.
+    """Weigh the feature maps of one layer by what `compute_weights` makes of activations and gradients.
 
     >>> from salience.boxes import toy
     >>> explain(toy.load("colour"), toy.picture()[None], [0], None, lambda _, g: g.mean((2, 3), keepdim=True))[0].evidence
@@ -29,7 +35,7 @@ def explain(
     estimates: list[Estimate] = []
     for _, _, result in introspect(box, images, targets, [chosen]):
         features, gradients = result.activations[chosen].float(), result.gradients[chosen].float()
-        sums = (weigh(features, gradients) * features).sum(1)
+        sums = (compute_weights(features, gradients) * features).sum(1)
         large = enlarge(sums.relu() if rectify else sums, images)
         without_gradient = gradients.abs().flatten(1).amax(1) == 0
         estimates += [

@@ -17,13 +17,13 @@ from salience.engine.inside.loop import expect_targets
 from salience.engine.target import pick
 from salience.engine.training import explainer
 from salience.errors import SettingError
-from salience.types import BlackBox, Estimate, Image, Images, Map, Target
+from salience.types import BatchedMethod, BlackBox, Estimate, Images, Target
 
 AT_ONCE = 32  # images whose features are held at a time
 
 
 @dataclass(frozen=True)
-class PTame:
+class PTame(BatchedMethod):
     """Predict the map of a class by a small network that was trained once for this box: one pass, and none of the box.
 
     saliency = (Z_c − min Z_c) / (max Z_c − min Z_c),   Z = Σ_s W_s · ReLU(BN(conv F_s) + F_s), enlarged
@@ -54,10 +54,6 @@ class PTame:
     def __post_init__(self) -> None:
         if self.values not in ("min-max", "sigmoid"):
             raise SettingError(f"expected values min-max or sigmoid, got {self.values!r}")
-
-    def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
-        """Explain one image."""
-        return self.many(box, image[None], [target])[0].saliency
 
     def many(self, box: BlackBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets, and they share its pass."""

@@ -24,7 +24,7 @@ class Slow(Asked, AsyncBox):
 
     def __init__(self, rule: Callable[[Images], Probabilities] = brightness) -> None:
         super().__init__(rule)
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def score(self, images: Images) -> Probabilities:
         """Answer."""
@@ -33,11 +33,11 @@ class Slow(Asked, AsyncBox):
 
     def submit(self, images: Images) -> Callable[[], Probabilities]:
         """Begin, and answer later."""
-        number = sum(word.startswith("begin") for word in self.told)
-        self.told.append(f"begin {number}")
+        number = sum(word.startswith("begin") for word in self.events)
+        self.events.append(f"begin {number}")
 
         def waited() -> Probabilities:
-            self.told.append(f"wait {number}")
+            self.events.append(f"wait {number}")
             return self.score(images)
 
         return waited
@@ -61,13 +61,13 @@ def test_a_batch_is_begun_before_the_one_before_is_waited_for() -> None:
 
     def lots() -> object:
         for _ in range(2):
-            seen.append(len(box.told))
+            seen.append(len(box.events))
             yield LOT[:9]
 
     with start_run(batch=3) as run:
         list(loop.score_masked(box, IMAGE, 1, lots(), FILL))  # type: ignore[arg-type]
     rest = [f"{word} {number + (word == 'begin')}" for number in range(5) for word in ("begin", "wait")]
-    assert box.told == ["begin 0", *rest, "wait 5"]
+    assert box.events == ["begin 0", *rest, "wait 5"]
     assert seen == [0, 5]
     assert run.passes == 18
 
@@ -87,7 +87,7 @@ def test_who_leaves_waits_for_what_was_begun() -> None:
         steps = loop.score_masked(box, IMAGE, 1, [LOT], FILL)
         next(steps)
         steps.close()
-    assert box.told == ["begin 0", "begin 1", "wait 0", "wait 1"]
+    assert box.events == ["begin 0", "begin 1", "wait 0", "wait 1"]
 
 
 def test_an_error_that_comes_late_is_the_boxs() -> None:
@@ -99,7 +99,7 @@ def test_an_error_that_comes_late_is_the_boxs() -> None:
     box = Slow(wrong)
     with pytest.raises(BoxError, match="no such thing"), start_run(batch=4):
         list(loop.score_masked(box, IMAGE, 1, [LOT], FILL))
-    assert box.told[-2:] == ["wait 0", "wait 1"]
+    assert box.events[-2:] == ["wait 0", "wait 1"]
 
 
 def test_want_of_memory_loses_no_mask() -> None:
@@ -107,7 +107,7 @@ def test_want_of_memory_loses_no_mask() -> None:
 
     class Small(Slow):
         def submit(self, images: Images) -> Callable[[], Probabilities]:
-            if len(images) > 2 and "begin 0" in self.told:
+            if len(images) > 2 and "begin 0" in self.events:
                 raise torch.OutOfMemoryError("full")
             return super().submit(images)
 
@@ -117,3 +117,17 @@ def test_want_of_memory_loses_no_mask() -> None:
             assert torch.equal(
                 got, torch.cat([y for _, _, y in loop.score_masked(Asked(brightness), IMAGE, 1, [LOT], FILL)])
             )
+
+
+def test_as_many_batches_are_under_way_as_the_box_asks_for() -> None:
+    """A box far away is kept busy; scores come in order, and no buffer is used while it is read."""
+
+    class Far(Slow):
+        in_flight = 4
+
+    box, quick = Far(), Asked(brightness)
+    with start_run(batch=2):
+        scores = torch.cat([y.clone() for _, _, y in loop.score_masked(box, IMAGE, 1, [LOT], FILL)])
+        assert torch.equal(scores, torch.cat([y for _, _, y in loop.score_masked(quick, IMAGE, 1, [LOT], FILL)]))
+    assert box.events[:5] == ["begin 0", "begin 1", "begin 2", "begin 3", "wait 0"]
+    assert box.events[-4:] == ["wait 6", "wait 7", "wait 8", "wait 9"]

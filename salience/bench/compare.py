@@ -49,10 +49,10 @@ class Comparison:
     """All changes, and what could not be compared."""
 
     changes: tuple[Change, ...]
-    alone: tuple[int, int]  # rows with a value that only A, only B has
+    unpaired: tuple[int, int]  # rows with a value that only A, only B has
     models: Mapping[str, tuple[str, str]]  # boxes with other fingerprints in A and B
 
-    def drifted(self, most: float) -> list[Change]:
+    def list_worse(self, most: float) -> list[Change]:
         """Pick what became worse by more than `most`, and not by chance: the interval leaves zero out."""
         return [each for each in self.changes if each.drift > most and each.gap.sure]
 
@@ -68,8 +68,8 @@ def compare(one: Path, other: Path) -> Comparison:
     for kind, picture, seed in sorted(both):
         found[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
     better = {_make_kind(row): row["better"] for table in tables for row in _select_rows(table, "better")}
-    alone = len(first.keys() - both), len(second.keys() - both)
-    return Comparison(_find_changes(found, better), alone, _compare_models(*tables))
+    unpaired = len(first.keys() - both), len(second.keys() - both)
+    return Comparison(_find_changes(found, better), unpaired, _compare_models(*tables))
 
 
 def _find_changes(

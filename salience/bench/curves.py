@@ -43,12 +43,12 @@ class Chart:
 def make_chart(measure: str, curves: Mapping[str, Curve]) -> Chart:
     """Draw the mean curves of a measure, one a method."""
     x, y = np.concatenate(list(curves.values()), axis=1)
-    wide, high = (float(x.min()), float(x.max())), (min(0.0, float(y.min())), float(y.max()))
+    width, high = (float(x.min()), float(x.max())), (min(0.0, float(y.min())), float(y.max()))
     lines = {
-        name: " ".join(f"{_x(a, wide):.1f},{_y(b, high):.1f}" for a, b in zip(*curve.tolist(), strict=True))
+        name: " ".join(f"{_x(a, width):.1f},{_y(b, high):.1f}" for a, b in zip(*curve.tolist(), strict=True))
         for name, curve in curves.items()
     }
-    across = tuple(Tick(_x(each, wide), f"{each:g}") for each in choose_ticks(*wide))
+    across = tuple(Tick(_x(each, width), f"{each:g}") for each in choose_ticks(*width))
     up = tuple(Tick(_y(each, high), f"{each:g}") for each in choose_ticks(*high))
     return Chart(measure, lines, across, up, AXES.get(measure.partition("/")[0], ("", "")))
 

@@ -129,9 +129,9 @@ def average_costs(panel: Panel) -> list[dict[str, Any]]:
     found = []
     for method, rows in itertools.groupby(sorted(panel.rows, key=lambda row: row["method"]), lambda row: row["method"]):
         maps = {(row["cell"], row["picture"]): row for row in rows if row["map_passes"] is not None}
-        told: dict[str, Any] = {"method": method, "n": len(maps)}
+        average: dict[str, Any] = {"method": method, "n": len(maps)}
         for key in ("map_passes", "map_seconds", "stability"):
             known = [each[key] for each in maps.values() if each[key] is not None]
-            told[key] = sum(known) / len(known) if known else None
-        found.append(told)
-    return sorted(found, key=lambda told: panel.methods.index(told["method"]))
+            average[key] = sum(known) / len(known) if known else None
+        found.append(average)
+    return sorted(found, key=lambda average: panel.methods.index(average["method"]))

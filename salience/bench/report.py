@@ -71,11 +71,11 @@ def _write_page(run: Path, found: Sequence[Panel], heading: str) -> str:
     known = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     known.filters |= {"number": tables.format_number}
     grid = run / "grid.toml"
-    every = dict.fromkeys(measure for one in found for measure in one.measures)
+    measures = dict.fromkeys(measure for one in found for measure in one.measures)
     return known.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         heading=heading,
         state=_describe_state(run),
-        measures=[(each, _find_idea(each)) for each in every],
+        measures=[(each, _find_idea(each)) for each in measures],
         views=[_make_view(run, one) for one in found],
         said=_group_notes([row for one in found for row in one.rows]),
         grid=grid.read_text(encoding="utf-8") if grid.exists() else "",
@@ -124,11 +124,11 @@ def _find_idea(measure: str) -> str:
     return " ".join(manual.split("\n\n")[0].split())
 
 
-def _group_notes(every: Iterable[Row]) -> list[tuple[str, str, int, str]]:
+def _group_notes(all_rows: Iterable[Row]) -> list[tuple[str, str, int, str]]:
     """Group what went wrong or was noted by its sentence: what it is, the sentence, how often, and of which methods."""
     found = defaultdict[tuple[str, str], list[str]](list)
     noted = set()
-    for row in every:
+    for row in all_rows:
         if row["failure"]:
             found[f"failed: {row['measure'] or 'explaining'}", row["failure"]].append(row["method"])
         where = (row["cell"], row["picture"])

@@ -33,7 +33,7 @@ def compare(
     if not drift >= 0:
         raise SettingError(f"expected a --drift of 0 or more, got {drift:g}")
     found = compared.compare(a, b)
-    worse = found.drifted(drift)
+    worse = found.list_worse(drift)
     for change in found.changes if json else ():
         sys.stdout.write(notation.dumps(_collect_facts(change, worse=change in worse)) + "\n")
     if not json:
@@ -75,8 +75,8 @@ def _print_table(found: Comparison, worse: list[Change]) -> None:
 def _print_notes(found: Comparison, worse: list[Change], most: float) -> None:
     """Say in words what the table does not."""
     said = [f"{box} is another model: fingerprint {one} in A, {other} in B" for box, (one, other) in found.models.items()]
-    if any(found.alone):
-        said.append(f"left out: {found.alone[0]:,} rows with a value in A only, {found.alone[1]:,} in B only")
+    if any(found.unpaired):
+        said.append(f"left out: {found.unpaired[0]:,} rows with a value in A only, {found.unpaired[1]:,} in B only")
     if worse:
         names = [f"{each.kind.measure} of {each.kind.method} on {each.kind.box} ({each.gap.mean:+.4f})" for each in worse]
         said.append(f"drift of more than {most:g}: {', '.join(names)}")

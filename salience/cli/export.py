@@ -35,8 +35,8 @@ def export(
     made = load(box, backend="exact")
     opened = explainers.load(explainer or explainers.find_path(made.fingerprint))
     path = export_onnx(made, opened, out)
-    apart = compare(made, opened, path)
-    facts = {"file": str(path), "method": method, "bytes": path.stat().st_size, "apart": apart}
-    said = f"{path}: {path.stat().st_size / 2**20:.1f} MB, ONNX Runtime agrees with torch to {max(apart.values()):.1g}\n"
+    gaps = compare(made, opened, path)
+    facts = {"file": str(path), "method": method, "bytes": path.stat().st_size, "apart": gaps}
+    said = f"{path}: {path.stat().st_size / 2**20:.1f} MB, ONNX Runtime agrees with torch to {max(gaps.values()):.1g}\n"
     sys.stdout.write(notation.dumps(facts) + "\n" if json else said)
     return 0

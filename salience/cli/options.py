@@ -56,8 +56,8 @@ def make_flags(settings: list[Setting], heading: str) -> list[Argument]:
         negative = "" if each.name == "json" else None
         shown = None if each.default not in (None, MISSING, False) else False
         names = BOX if each.name == "box" else None
-        look = Parameter(name=names, help=each.help, group=group, negative=negative, show_default=shown)
-        hint: Any = Annotated[each.type, look]
+        parameter = Parameter(name=names, help=each.help, group=group, negative=negative, show_default=shown)
+        hint: Any = Annotated[each.type, parameter]
         default = None if each.default is MISSING else each.default
         made.append(Argument(each.name, Argument.KEYWORD_ONLY, default=default, annotation=hint))
     return made

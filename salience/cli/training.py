@@ -26,13 +26,13 @@ def make_command(about: type[Any], parts: Parts, run: Callable[..., int]) -> Cal
     """Make a command: what was typed becomes one object of each class, which `run` takes in their order."""
     options = [make_flags(list(registry.list_settings(cls)), title) for cls, title in parts]
 
-    def typed(**given: Any) -> int:
+    def run_typed(**given: Any) -> int:
         return run(*(cls(**{each.name: given[each.name] for each in fields(cls) if each.name in given}) for cls, _ in parts))
 
-    typed.__doc__ = read_manual(about)
-    typed.__signature__ = Signature([each for group in options for each in group])  # type: ignore[attr-defined]  # what the parser reads
-    typed.__annotations__ = {each.name: each.annotation for group in options for each in group} | {"return": int}
-    return typed
+    run_typed.__doc__ = read_manual(about)
+    run_typed.__signature__ = Signature([each for group in options for each in group])  # type: ignore[attr-defined]  # what the parser reads
+    run_typed.__annotations__ = {each.name: each.annotation for group in options for each in group} | {"return": int}
+    return run_typed
 
 
 @contextmanager

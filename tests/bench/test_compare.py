@@ -60,7 +60,7 @@ def test_a_change_that_chance_explains_is_no_drift(run: Callable[..., Path]) -> 
     found = compare.compare(run("one", BEFORE), run("other", moved))
     (change,) = found.changes
     assert change.drift == pytest.approx(0.25)
-    assert found.drifted(0.05) == []
+    assert found.list_worse(0.05) == []
 
 
 def test_seeds_are_paired_and_averaged_before_pictures(run: Callable[..., Path]) -> None:
@@ -70,7 +70,7 @@ def test_seeds_are_paired_and_averaged_before_pictures(run: Callable[..., Path])
     found = compare.compare(one, other)
     (change,) = found.changes
     assert change.means == (pytest.approx((0 + 10) / 2), pytest.approx((2 + 10) / 2))
-    assert (change.gap.n, found.alone) == (2, (1, 0))
+    assert (change.gap.n, found.unpaired) == (2, (1, 0))
 
 
 def test_p_values_are_corrected_over_the_methods_of_a_table(run: Callable[..., Path]) -> None:

@@ -84,7 +84,7 @@ def test_explain_says_where_the_evidence_lies(photo: str, tmp_path: Path, capsys
         ("torch channels-last", {}, "fast passes (torch channels-last, as asked for, not held against exact)"),
     ],
 )
-def test_a_lane_is_said_to_agree_only_where_that_was_looked_at(backend: str, check: dict[str, Any], said: str) -> None:
+def test_a_backend_is_said_to_agree_only_where_that_was_looked_at(backend: str, check: dict[str, Any], said: str) -> None:
     """One that is named is taken without a look."""
     assert describe_backend({"backend": backend, "check": check}) == said
 

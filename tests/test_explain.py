@@ -70,7 +70,7 @@ class Both:
         return Rise(masks=20, cells=3)(box, image, target)
 
 
-def test_who_reads_gradients_alone_does_not_wait_for_a_lane() -> None:
+def test_who_reads_gradients_alone_does_not_wait_for_a_backend() -> None:
     """Whoever makes passes too does, and the record names the backend that they were made in."""
     box = toy.load("colour", backend="auto")
     box.choose_backend = lambda images, anew: box.__dict__.update(backend_chosen=True, backend="torch channels-last")

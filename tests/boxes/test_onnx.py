@@ -231,7 +231,7 @@ def test_a_file_says_whether_it_computes_beside_python(kind: str, residual: tupl
     assert apart(*blends(box)) < 1e-6
 
 
-def test_a_file_has_the_lanes_of_openvino(residual: tuple[TorchBox, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_has_the_backends_of_openvino(residual: tuple[TorchBox, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` takes the fastest that agrees, as for a torch box."""
     from salience.runtime import backends
 

@@ -200,7 +200,7 @@ class Rounds(nn.Module):
 
 
 @pytest.mark.parametrize("backend", ["torch bfloat16", "torch float16"])
-def test_a_lane_that_disagrees_is_refused_however_fast(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_disagrees_is_refused_however_fast(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A faster backend must agree with exact on the check images; what was found is kept."""
     clock = [0.0]
     monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
@@ -274,7 +274,7 @@ def test_a_processor_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.Mo
     assert check["tried"] == {"torch bfloat16": backends.NO_BFLOAT16, "torch channels-last": pytest.approx(2)}
 
 
-def test_a_lane_that_does_not_run_is_passed_over() -> None:
+def test_a_backend_that_does_not_run_is_passed_over() -> None:
     """An operator may have no kernel of that type; the box stays exact and says why."""
 
     def score(images: Tensor, asked: str) -> Tensor:
@@ -287,7 +287,7 @@ def test_a_lane_that_does_not_run_is_passed_over() -> None:
     assert check["refused"] == "it does not run: no kernel"
 
 
-def test_a_lane_is_chosen_once_and_kept() -> None:
+def test_a_backend_is_chosen_once_and_kept() -> None:
     """Settling costs a few passes, so it is done on the first image only; a backend that was given stays."""
     box = box_of(network(), backend="auto")
     choose_backend(box, IMAGES[0])
@@ -300,7 +300,7 @@ def test_a_lane_is_chosen_once_and_kept() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch channels-last", "torch bfloat16"])
-def test_a_lane_agrees_with_exact(backend: str) -> None:
+def test_a_backend_agrees_with_exact(backend: str) -> None:
     """Memory order changes nothing but the last digits, sixteen bits a little more."""
     exact = box_of(network())(IMAGES)
     assert apart(box_of(network(), backend=backend)(IMAGES), exact) < (1e-5 if backend == "torch channels-last" else 0.02)
@@ -333,7 +333,7 @@ def test_what_torch_compiles_answers_as_the_module_does(backend: str, monkeypatc
     assert not any("compile" in each for each in backends.list_backends(torch.device("cpu")))
 
 
-def test_without_openvino_its_lanes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino_its_backends_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """And who asks for one learns what to install."""
     monkeypatch.setattr(backends, "find_spec", lambda _: None)
     assert backends.list_backends(torch.device("cpu")) == ("torch bfloat16", "torch channels-last", "exact")

@@ -320,7 +320,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> tuple
         ({"openvino bfloat16": 9, "openvino": 9, "torch bfloat16": 9, "torch channels-last": 9}, "exact"),
     ],
 )
-def test_the_fastest_lane_is_chosen_compiled_or_not(
+def test_the_fastest_backend_is_chosen_compiled_or_not(
     seconds: dict[str, float], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What each took stands in the check."""

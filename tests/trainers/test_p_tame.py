@@ -147,7 +147,7 @@ def test_a_training_that_was_stopped_goes_on_exactly(route: str, tmp_path: Path)
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
-def test_a_run_goes_on_in_the_lane_that_it_began_in(tmp_path: Path) -> None:
+def test_a_run_goes_on_in_the_backend_that_it_began_in(tmp_path: Path) -> None:
     """Another may be quicker on another day, and its scores differ in the last digits."""
     loop = replace(SHORT, steps=2)
     PTame(**TINY).fit(toy.load("colour"), scenes(), out=tmp_path, loop=loop)

@@ -113,7 +113,7 @@ def test_want_of_memory_halves_it_for_good() -> None:
         pace.halve(1)
 
 
-def test_it_is_remembered_for_each_box_and_lane_while_the_box_lives() -> None:
+def test_it_is_remembered_for_each_box_and_backend_while_the_box_lives() -> None:
     """A second image starts at the best size; a box that is gone is forgotten."""
     box = toy.load("colour")
     first = BatchSize.of(box)

@@ -166,7 +166,7 @@ def test_a_module_that_fails_is_named_before_the_first_mask() -> None:
         choose_backend(box, IMAGE)
 
 
-def test_choosing_a_lane_takes_nothing_off_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choosing_a_backend_takes_nothing_off_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is done once for a box; ten seconds are ten seconds of passes, for the first picture too."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

@@ -19,15 +19,32 @@ from difflib import get_close_matches
 
 
 class SalienceError(Exception):
-    """The base of every error that this library raises on purpose."""
+    """The base of every error that this library raises on purpose.
+
+    >>> issubclass(PictureError, SalienceError)
+    True
+    """
 
 
 class PictureError(SalienceError):
-    """A picture that cannot be read."""
+    """A picture that cannot be read.
+
+    >>> from salience.picture import read
+    >>> read("none.jpg")
+    Traceback (most recent call last):
+        ...
+    salience.errors.PictureError: expected a picture at none.jpg, got nothing there: check the path
+    """
 
 
 class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, not an error
-    """A name that is not there. `of` builds the sentence with close matches."""
+    """A name that is not there. `of` builds the sentence with close matches.
+
+    >>> raise UnknownName.of("method", "grad-cm", ["grad-cam", "rise"])
+    Traceback (most recent call last):
+        ...
+    salience.errors.UnknownName: expected the name of a method, got 'grad-cm': did you mean grad-cam?
+    """
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
@@ -42,28 +59,78 @@ class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, no
 
 
 class TargetError(SalienceError):
-    """A target that the box does not have."""
+    """A target that the box does not have.
+
+    >>> from salience.engine import target
+    >>> target.resolve(7, [0.7, 0.3], ["cat", "dog"])
+    Traceback (most recent call last):
+        ...
+    salience.errors.TargetError: expected a class from 0 to 1, got 7: `salience list classes` names them
+    """
 
 
 class SettingError(SalienceError):
-    """A setting outside its range."""
+    """A setting outside its range.
+
+    >>> from salience.methods.rise import Rise
+    >>> Rise(keep=2.0)
+    Traceback (most recent call last):
+        ...
+    salience.errors.SettingError: expected 0 < keep < 1, got 2
+    """
 
 
 class BoxError(SalienceError):
-    """A box that cannot be loaded, raises, or returns something else than finite scores."""
+    """A box that cannot be loaded, raises, or returns something else than finite scores.
+
+    >>> from salience.specs import open_box
+    >>> open_box(224)
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected a box (a spec, a torch module or a function), got int
+    """
 
 
 class BudgetError(SalienceError):
-    """A budget too small for the method."""
+    """A budget too small for the method.
+
+    >>> from salience.engine.query.budget import Budget
+    >>> Budget.of("0 passes")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BudgetError: expected a budget like 2000, '2000 passes' or '10s', got '0 passes': give one above zero
+    """
 
 
 class RecordError(SalienceError):
-    """An explanation file that cannot be read or written."""
+    """An explanation file that cannot be read or written.
+
+    >>> from salience.explanation import Explanation
+    >>> Explanation.load("none.npz")
+    Traceback (most recent call last):
+        ...
+    salience.errors.RecordError: expected an explanation at none.npz, got nothing there: check the path
+    """
 
 
 class DataError(SalienceError):
-    """A data set that cannot be opened, or a sample that cannot be read."""
+    """A data set that cannot be opened, or a sample that cannot be read.
+
+    >>> from salience.specs import open_data
+    >>> open_data("folder:none")
+    Traceback (most recent call last):
+        ...
+    salience.errors.DataError: expected a folder of pictures at none, got nothing there: check the path
+    """
 
 
 class GridError(SalienceError):
-    """A grid file that does not make sense, or a run that is not there."""
+    """A grid file that does not make sense, or a run that is not there.
+
+    >>> from pathlib import Path
+    >>> from salience.bench.grid import read_grid
+    >>> read_grid(Path("none.toml"))
+    Traceback (most recent call last):
+        ...
+    salience.errors.GridError: expected a grid file at none.toml, got No such file or directory: check the path
+    """

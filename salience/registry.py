@@ -22,7 +22,11 @@ from salience.errors import UnknownName
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a method: what a command or a page offers."""
+    """A field of a method: what a command or a page offers.
+
+    >>> list_settings(find_method("occlusion"))[0].name
+    'window'
+    """
 
     name: str
     type: Any
@@ -31,27 +35,47 @@ class Setting:
 
 
 def list_names(folder: str) -> tuple[str, ...]:
-    """List what a folder of the package registers, by the names that people use, plus the entry points."""
+    """List what a folder of the package registers, by the names that people use, plus the entry points.
+
+    >>> "grad-cam" in list_names("methods")
+    True
+    """
     return tuple(sorted([*_list_own(folder), *(point.name for point in entry_points(group=f"salience.{folder}"))]))
 
 
 def find_method(name: str) -> type[Any]:
-    """Return the class of a method; UnknownName offers close matches."""
+    """Return the class of a method; UnknownName offers close matches.
+
+    >>> find_method("grad-cam").__name__
+    'GradCam'
+    """
     return find_class("methods", name)
 
 
 def make_method(name: str, **settings: Any) -> Any:
-    """Make a method with settings; a wrong setting is named with close matches."""
+    """Make a method with settings; a wrong setting is named with close matches.
+
+    >>> make_method("rise", masks=500).masks
+    500
+    """
     return make(find_method(name), name, settings)
 
 
 def make_trainer(name: str, **settings: Any) -> Any:
-    """Make a trainer with settings."""
+    """Make a trainer with settings.
+
+    >>> type(make_trainer("plain")).__name__
+    'Plain'
+    """
     return make(find_class("trainers", name), name, settings)
 
 
 def find_class(folder: str, name: str) -> type[Any]:
-    """Return the class of a name in a folder of the package, or of an entry point."""
+    """Return the class of a name in a folder of the package, or of an entry point.
+
+    >>> find_class("measures", "deletion").__name__
+    'Deletion'
+    """
     name = name.lower().replace("_", "-")
     if name in _list_own(folder):  # the package's own first: asking what is installed takes longer
         written = name.replace("++", "-plus-plus")
@@ -70,7 +94,13 @@ def _list_own(folder: str) -> tuple[str, ...]:
 
 
 def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
-    """Make an object of a class with settings; UnknownName offers close matches of one that it does not have."""
+    """Make an object of a class with settings; UnknownName offers close matches of one that it does not have.
+
+    >>> make(find_method("rise"), "rise", {"mask": 500})
+    Traceback (most recent call last):
+        ...
+    salience.errors.UnknownName: expected the name of a setting of rise, got 'mask': did you mean masks?
+    """
     known = {field.name for field in fields(cls)}
     for given in (each for each in settings if each not in known):
         raise UnknownName.of(f"setting of {name}", given, known)
@@ -78,7 +108,11 @@ def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def need_of(cls: type[Any]) -> type[Any]:
-    """Return the protocol that a method's annotation of `box` asks for."""
+    """Return the protocol that a method's annotation of `box` asks for.
+
+    >>> need_of(find_method("rise")).__name__, need_of(find_method("grad-cam")).__name__
+    ('BlackBox', 'OpenBox')
+    """
     from salience.types import BlackBox, GreyBox, OpenBox  # here, so that names and settings can be listed without torch
 
     hints = get_type_hints(cls.many if hasattr(cls, "many") else cls.__call__)
@@ -87,7 +121,11 @@ def need_of(cls: type[Any]) -> type[Any]:
 
 
 def name_of(method: Any) -> str:
-    """Say what people call this method."""
+    """Say what people call this method.
+
+    >>> name_of(find_method("grad-cam++"))
+    'grad-cam++'
+    """
     cls = method if inspect.isclass(method) else type(method)
     return _to_spoken("".join("-" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("-"))
 
@@ -97,7 +135,11 @@ def _to_spoken(written: str) -> str:
 
 
 def list_settings(cls: type[Any]) -> tuple[Setting, ...]:
-    """List a method's fields; the help is the `Doc` in each field's annotation."""
+    """List a method's fields; the help is the `Doc` in each field's annotation.
+
+    >>> [setting.name for setting in list_settings(find_method("occlusion"))][:2]
+    ['window', 'stride']
+    """
     if not is_dataclass(cls):
         return ()
     hints = get_type_hints(cls, include_extras=True)
@@ -112,7 +154,11 @@ def _split_doc(hint: Any) -> tuple[Any, str]:
 
 
 def find_kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
-    """Return the module of a kind of boxes or data sets."""
+    """Return the module of a kind of boxes or data sets.
+
+    >>> find_kind("toy", "toy:colour").names()
+    ('colour', 'corner', 'constant')
+    """
     if kind in _list_own(folder):
         return import_module(f"salience.{folder}.{kind}")
     for point in (each for each in entry_points(group=f"salience.{folder}") if each.name == kind):

@@ -20,6 +20,9 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
 
     Kinds are the files of `salience/boxes`: `timm:resnet50`, `torchvision:vgg16`, `hf:google/vit-base-patch16-224`,
     `py:package.module:attribute`, `toy:colour`, `zoo:efficientnet-lite0`. Options given here win over the spec's.
+
+    >>> open_box("toy:colour?size=64").size
+    (64, 64)
     """
     if isinstance(spec, str):
         if spec == "default":
@@ -38,6 +41,9 @@ def open_data(spec: Any, **options: Any) -> Data:
     """Open a data set of a spec `kind:name?option=value&…`; the kinds are the files of `salience/data`.
 
     `folder:PATH` (a folder a class), `csv:FILE`, `coco:FILE.json`, `voc:PATH`, `shapes:NAME`.
+
+    >>> open_data("shapes:plain", count=3).name
+    'shapes:plain?count=3&seed=0&size=224'
     """
     if not isinstance(spec, str):
         return spec  # type: ignore[no-any-return]  # a data set that is open already
@@ -47,7 +53,11 @@ def open_data(spec: Any, **options: Any) -> Data:
 
 
 def make_measure(spec: Any) -> Any:
-    """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is."""
+    """Make a measure of a spec `name`, `name/protocol` or `name/protocol?setting=value&…`; a measure stays as it is.
+
+    >>> make_measure("deletion/rise-2018")
+    Deletion(protocol='rise-2018', step=None)
+    """
     if not isinstance(spec, str):
         return spec
     path, _, query = spec.partition("?")
@@ -64,7 +74,11 @@ def make_measure(spec: Any) -> Any:
 
 
 def stamp(measure: Any) -> str:
-    """Say a measure and everything that was chosen as the spec that makes it again."""
+    """Say a measure and everything that was chosen as the spec that makes it again.
+
+    >>> stamp(make_measure("deletion/rise-2018?step=4"))
+    'deletion/rise-2018?step=4'
+    """
     changed = [each for each in registry.list_settings(type(measure))[1:] if getattr(measure, each.name) != each.default]
     query = urlencode({each.name: _write_value(getattr(measure, each.name)) for each in changed}, safe=",:/")
     return f"{registry.name_of(measure)}/{measure.protocol}" + (f"?{query}" if query else "")

@@ -68,7 +68,13 @@ class BlackBox(ABC):
 
 
 class AsyncBox(BlackBox):
-    """A box whose answers come later: batches are submitted, the next ones meanwhile, and waited for in order."""
+    """A box whose answers come later: batches are submitted, the next ones meanwhile, and waited for in order.
+
+    >>> from salience.boxes import toy
+    >>> pending = toy.load("colour").submit(toy.picture()[None])
+    >>> pending().argmax(1)
+    tensor([0])
+    """
 
     @property
     def in_flight(self) -> int:
@@ -85,7 +91,12 @@ class AsyncBox(BlackBox):
 
 
 class BlendingBox(AsyncBox):
-    """A box that blends an image and a baseline by masks itself: it is handed the masks alone."""
+    """A box that blends an image and a baseline by masks itself: it is handed the masks alone.
+
+    >>> from salience.boxes import toy
+    >>> isinstance(toy.load("colour"), BlendingBox)
+    True
+    """
 
     @abstractmethod
     def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
@@ -97,7 +108,13 @@ class BlendingBox(AsyncBox):
 
 
 class BackendBox(BlackBox):
-    """A box with faster backends: one is chosen for it, and left when its weights change."""
+    """A box with faster backends: one is chosen for it, and left when its weights change.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour", backend="exact")
+    >>> box.backend, box.backend_chosen
+    ('exact', True)
+    """
 
     backend_chosen: bool  # whether there is nothing left to choose
     check: Mapping[str, Any]  # what choosing found
@@ -119,7 +136,12 @@ Scale = Literal["logit", "log-probability", "probability"]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """Where to look inside a box."""
+    """Where to look inside a box.
+
+    >>> from salience.boxes import toy
+    >>> toy.load("colour").layer_info()
+    LayerInfo(blocks=('act',), top='act', note='')
+    """
 
     blocks: tuple[str, ...]  # the end of each block, from the input to the output
     top: str  # the last feature maps: what is pooled to give the answer
@@ -128,7 +150,13 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class ActivationsAndGradients:
-    """What went on inside a box while it scored images: one forward pass and one backward pass."""
+    """What went on inside a box while it scored images: one forward pass and one backward pass.
+
+    >>> from salience.boxes import toy
+    >>> inner = toy.load("colour").differentiate(toy.picture()[None], [0], ["act"])
+    >>> inner.activations["act"].shape
+    torch.Size([1, 3, 32, 32])
+    """
 
     targets: tuple[Target, ...]  # what each score is of
     scores: Float[Tensor, " m"]  # the targets', in the scale asked for
@@ -138,7 +166,12 @@ class ActivationsAndGradients:
 
 
 class GreyBox(BlackBox):
-    """A box whose inner activations can be read and replaced."""
+    """A box whose inner activations can be read and replaced.
+
+    >>> from salience.boxes import toy
+    >>> toy.load("colour").activations(toy.picture()[None], ["act"])["act"].shape
+    torch.Size([1, 3, 32, 32])
+    """
 
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
@@ -162,7 +195,12 @@ class GreyBox(BlackBox):
 
 
 class OpenBox(GreyBox):
-    """A box that also gives logits and gradients."""
+    """A box that also gives logits and gradients.
+
+    >>> from salience.boxes import toy
+    >>> toy.load("colour").logits(toy.picture()[None]).argmax(1)
+    tensor([0])
+    """
 
     @abstractmethod
     def logits(self, images: Images) -> Probabilities:
@@ -180,7 +218,13 @@ class OpenBox(GreyBox):
 
 
 class TrainableBox(BlackBox):
-    """A box whose weights can be trained, or drawn anew."""
+    """A box whose weights can be trained, or drawn anew.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour")
+    >>> box.list_weighted(), box.reinitialise(["detect"]).name
+    (('detect',), 'toy:colour, redrawn')
+    """
 
     module: nn.Module
     head: Head  # what the module puts out
@@ -200,7 +244,11 @@ class TrainableBox(BlackBox):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a method has found so far. Samplers yield one after every lot of masks; the last one is the answer."""
+    """What a method has found so far. Samplers yield one after every lot of masks; the last one is the answer.
+
+    >>> Estimate(torch.zeros(2, 2), notes=("few passes",)).error is None
+    True
+    """
 
     saliency: Map
     error: Map | None = None  # standard error of each pixel, where the method has one

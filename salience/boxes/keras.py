@@ -23,6 +23,13 @@ class Keras(nn.Module):
     """A Keras model as a torch module: channels first, layers known by name, an answer in logits.
 
     Where the model ends in a softmax or a sigmoid, that is undone: logits are log p, or log p − log (1 − p).
+
+    >>> from types import SimpleNamespace
+    >>> layer = nn.Softmax(1)
+    >>> layer.name = "answer"
+    >>> model = SimpleNamespace(layers=[layer], input_shape=(None, 8, 8, 3), output_shape=(None, 10))
+    >>> Keras(model).describe()
+    {'head': 'softmax', 'channels': 3, 'size': (8, 8)}
     """
 
     def __init__(self, model: Any) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def find_cache_folder() -> Path | None:
-    """Return SALIENCE_CACHE, else `salience` in the system's folder for caches; None where SALIENCE_CACHE is empty."""
+    """Return SALIENCE_CACHE, else `salience` in the system's folder for caches; None where SALIENCE_CACHE is empty.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ, SALIENCE_CACHE="cache"):
+    ...     print(find_cache_folder())
+    cache
+    """
     given = os.environ.get("SALIENCE_CACHE")
     if given is not None:
         return Path(given) if given else None
@@ -20,6 +26,11 @@ def find_data_folders() -> tuple[Path, ...]:
     """Return SALIENCE_HOME, else `salience` in the system's folder for data, then the one of earlier versions.
 
     What is made goes into the first one.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ, SALIENCE_HOME="made"):
+    ...     print(*find_data_folders())
+    made
     """
     given = os.environ.get("SALIENCE_HOME")
     if given:

@@ -46,17 +46,29 @@ def list_backends(device: torch.device) -> tuple[str, ...]:
 
 
 def list_all_backends(device: torch.device) -> tuple[str, ...]:
-    """List also those of `torch.compile`, for who asks for them: making one takes longer than most explanations."""
+    """List also those of `torch.compile`, for who asks for them: making one takes longer than most explanations.
+
+    >>> list_all_backends(torch.device("cuda"))[-2:]
+    ('torch compile float16', 'torch compile')
+    """
     return *list_backends(device), f"{TORCH_COMPILE} {_half(device)}", TORCH_COMPILE
 
 
 def has_bfloat16() -> bool:
-    """Say whether torch multiplies in bfloat16 on this CPU; where it emulates that, a pass takes many times as long."""
+    """Say whether torch multiplies in bfloat16 on this CPU; where it emulates that, a pass takes many times as long.
+
+    >>> isinstance(has_bfloat16(), bool)
+    True
+    """
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  # as torch itself asks
 
 
 def initial_backend(backend: str, known: Sequence[str]) -> str:
-    """Return the backend to begin with: the one asked for, or exact until `choose` has looked."""
+    """Return the backend to begin with: the one asked for, or exact until `choose` has looked.
+
+    >>> initial_backend("auto", ("torch channels-last", "exact"))
+    'exact'
+    """
     if backend in OPENVINO and not find_spec("openvino"):
         raise BoxError(f"expected the package openvino for backend {backend!r}, got none: install openvino")
     if backend not in ("auto", *known):
@@ -65,19 +77,32 @@ def initial_backend(backend: str, known: Sequence[str]) -> str:
 
 
 def autocast(backend: str, device: torch.device) -> AbstractContextManager[None]:
-    """Let torch compute in a backend's type where it may; without one, in the weights' own."""
+    """Let torch compute in a backend's type where it may; without one, in the weights' own.
+
+    >>> with autocast("torch bfloat16", torch.device("cpu")):
+    ...     print((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+    torch.bfloat16
+    """
     half = torch.bfloat16 if backend.endswith(" bfloat16") else torch.float16 if backend.endswith(" float16") else None
     return nullcontext() if half is None else torch.autocast(device.type, half)
 
 
 def find_uncompiled(backend: str) -> str:
-    """Return the like backend that runs the module itself, whatever its weights are now."""
+    """Return the like backend that runs the module itself, whatever its weights are now.
+
+    >>> find_uncompiled("openvino"), find_uncompiled("openvino bfloat16")
+    ('torch channels-last', 'torch bfloat16')
+    """
     kind = next((each for each in ("openvino", TORCH_COMPILE) if backend.startswith(each)), None)
     return backend if kind is None else f"torch{backend.removeprefix(kind) or ' channels-last'}"
 
 
 def check_compiled(backend: str, module: nn.Module) -> str:
-    """Return the backend, or the like one that runs the module, once weights of what was compiled were written to."""
+    """Return the backend, or the like one that runs the module, once weights of what was compiled were written to.
+
+    >>> check_compiled("openvino", nn.Conv2d(3, 8, 3))  # nothing compiled of it is out of date
+    'openvino'
+    """
     return backend if backend not in OPENVINO or is_fresh(module) else find_uncompiled(backend)
 
 
@@ -88,6 +113,9 @@ def choose_remembered(
 
     What was once chosen for such a box on such a machine only has to agree with exact again, and to be about as much faster;
     `anew`: nothing that is remembered counts.
+
+    >>> choose_remembered(lambda images, backend: images.mean((2, 3)), torch.rand(4, 3, 8, 8), "example", ["exact"])[0]
+    'exact'
     """
     name = f"{about}.{FORM}.json"
     kept = None if anew else disk_cache.read(name)
@@ -110,6 +138,11 @@ def choose(
 
     All that could win on this processor are compared, those that run the module first. A network whose passes take less than
     `worth` seconds is not compiled.
+
+    >>> score = lambda images, backend: images.mean((2, 3)) * (backend == "exact")
+    >>> backend, check = choose(score, torch.rand(4, 3, 8, 8), ["torch channels-last"])
+    >>> backend, check["refused"]
+    ('exact', 'its scores differ from exact')
     """
     race, checks = _Race(score, images), dict[str, dict[str, Any]]()
     exact = race.take_turn("exact")

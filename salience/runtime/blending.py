@@ -17,7 +17,11 @@ Scaling = tuple[Tensor, Tensor]
 
 
 def to_planes(scaling: Scaling) -> list[Rows]:
-    """Give a scale and a shift as OpenVINO takes them: one for all images, or one an image."""
+    """Give a scale and a shift as OpenVINO takes them: one for all images, or one an image.
+
+    >>> [rows.shape for rows in to_planes((torch.ones(3, 1, 1), torch.zeros(3, 1, 1)))]
+    [(1, 3, 1, 1), (1, 3, 1, 1)]
+    """
     return [to_rows(each.reshape(-1, *each.shape[-3:])) for each in scaling]
 
 
@@ -28,6 +32,12 @@ def make_blending(
 
     Of baseline + mask · (image − baseline) the normalisation is a product and a sum too: it costs no more than an image's.
     Where something is painted in place of `baseline`, each image has a shift of its own.
+
+    >>> image, baseline = torch.full((3, 2, 2), 0.8), torch.zeros(3, 2, 2)
+    >>> scaling = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
+    >>> blend = make_blending(image, baseline, scaling, lambda masks, scaling: masks * scaling[0] + scaling[1])
+    >>> torch.equal(blend(torch.ones(1, 2, 2))[0], image)
+    True
     """
     scale, shift = (each.to(image) for each in scaling)
     blend = (image - baseline) * scale, torch.addcmul(shift, baseline, scale)
@@ -44,6 +54,11 @@ def with_scaling(network: Any, *, last: bool = False) -> Any:
     So one network normalises images, with numbers of (1 3 1 1), and blends two by masks of (n 1 h w), with those of
     `blending`; the shift may have a row an image. What it wants besides is done after it: the mean colour, colours `last`,
     another type.
+
+    >>> from salience.runtime.openvino import convert
+    >>> network = convert(torch.nn.Identity(), torch.rand(1, 3, 8, 8))
+    >>> len(with_scaling(network).inputs)  # images, scale and shift
+    3
     """
     openvino = import_openvino()
     ops, image = openvino.opset13, network.get_parameters()[0]

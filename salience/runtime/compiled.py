@@ -26,7 +26,12 @@ _compiled_of: WeakKeyDictionary[nn.Module, tuple[list[int], dict[Any, Compiled]]
 
 
 class Whole(nn.Module):
-    """All that a torch box does between normalised images and its logits, as one module that can be traced."""
+    """All that a torch box does between normalised images and its logits, as one module that can be traced.
+
+    >>> from salience.boxes import toy
+    >>> Whole(toy.load("colour"))(torch.rand(1, 3, 32, 32)).shape
+    torch.Size([1, 3])
+    """
 
     def __init__(self, box: Any) -> None:
         super().__init__()
@@ -38,7 +43,14 @@ class Whole(nn.Module):
 
 
 def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Tensor]:
-    """Begin to compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call."""
+    """Begin to compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call.
+
+    >>> from salience.boxes import toy
+    >>> box, image = toy.load("colour"), toy.picture()[None]
+    >>> logits = submit(box, "openvino", image, box.preparation.scaling)()
+    >>> torch.allclose(logits, box.logits(image), atol=1e-4)
+    True
+    """
     if box.module not in _compiled_of:
         _compiled_of[box.module] = snapshot(box.module), {}
     networks = _compiled_of[box.module][1]
@@ -52,7 +64,11 @@ def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Sc
 
 
 def is_fresh(module: nn.Module) -> bool:
-    """Say whether what was compiled of a module still is the module; if not, it is dropped."""
+    """Say whether what was compiled of a module still is the module; if not, it is dropped.
+
+    >>> is_fresh(nn.Conv2d(3, 8, 3))  # nothing was compiled of it
+    True
+    """
     known = _compiled_of.get(module)
     if known is None or known[0] == snapshot(module):
         return True
@@ -61,7 +77,12 @@ def is_fresh(module: nn.Module) -> bool:
 
 
 def identify(box: Any) -> str:
-    """Make a name of a torch box and the machine; what was compiled of the box and is so no more is dropped."""
+    """Make a name of a torch box and the machine; what was compiled of the box and is so no more is dropped.
+
+    >>> from salience.boxes import toy
+    >>> identify(toy.load("colour")) == identify(toy.load("colour"))
+    True
+    """
     is_fresh(box.module)
     return disk_cache.make_key(box.fingerprint, disk_cache.hash_code(box.module), disk_cache.describe_machine(box.device))
 
@@ -70,6 +91,12 @@ def snapshot(module: nn.Module) -> list[int]:
     """Note where the weights lie, how often each was written to, its first number, and how many hooks there are.
 
     The number is for what writes through `.data`, which torch does not count.
+
+    >>> module = nn.Conv2d(3, 8, 3)
+    >>> before = snapshot(module)
+    >>> module.bias.data += 1
+    >>> snapshot(module) == before
+    False
     """
     found: list[int] = []
     for inner in module.modules():

@@ -27,7 +27,11 @@ MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used leas
 
 
 def read(name: str) -> bytes | None:
-    """Return what was kept under a name; None where nothing was."""
+    """Return what was kept under a name; None where nothing was.
+
+    >>> read("no such name") is None
+    True
+    """
     folder = find_cache_folder()
     try:
         content = None if folder is None else (folder / name).read_bytes()
@@ -39,7 +43,10 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, content: bytes) -> None:
-    """Keep it, whole or not at all; a folder that cannot be written to keeps nothing."""
+    """Keep it, whole or not at all; a folder that cannot be written to keeps nothing.
+
+    >>> write("example", b"kept")  # read("example") returns it, also in another process
+    """
     folder = find_cache_folder()
     if folder is None:
         return
@@ -56,12 +63,21 @@ def write(name: str, content: bytes) -> None:
 
 
 def make_key(*parts: object) -> str:
-    """Make a name of everything that the thing depends on."""
+    """Make a name of everything that the thing depends on.
+
+    >>> make_key("resnet18", 224) == make_key("resnet18", 224)
+    True
+    """
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
 def describe_machine(device: torch.device) -> str:
-    """Say on what passes run: processor, threads, and the libraries' versions."""
+    """Say on what passes run: processor, threads, and the libraries' versions.
+
+    >>> import torch
+    >>> describe_machine(torch.device("cpu")).partition(",")[0]
+    'cpu'
+    """
     import torch  # here, for the command line reads its lists before there is a need of torch
 
     from salience.engine.query import torch_threads
@@ -74,6 +90,10 @@ def hash_code(module: nn.Module) -> str | None:
     """Hash how a module computes, its weights apart: its structure, its plain attributes, and the files of its code.
 
     None where code cannot be read, as in a notebook: what depends on it is then not kept.
+
+    >>> from torch import nn
+    >>> hash_code(nn.Conv2d(3, 8, 3)) == hash_code(nn.Conv2d(3, 8, 5))
+    False
     """
     found = hashlib.sha256(repr(module).encode())
     for name, inner in module.named_modules():

@@ -15,14 +15,24 @@ from salience.errors import BoxError, UnknownName
 
 @contextmanager
 def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
-    """Give the module whose layers can be hooked; while it is open, what was compiled runs as it was written."""
+    """Give the module whose layers can be hooked; while it is open, what was compiled runs as it was written.
+
+    >>> module = nn.Conv2d(3, 8, 3)
+    >>> with run_eagerly(module) as inner:
+    ...     print(inner is module)
+    True
+    """
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield getattr(module, "_orig_mod", module)
 
 
 def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:
-    """Hash weights, and words about how they are used."""
+    """Hash weights, and words about how they are used.
+
+    >>> hash_weights("softmax", {"weight": torch.ones(2)}) == hash_weights("sigmoid", {"weight": torch.ones(2)})
+    False
+    """
     found = hashlib.sha256(about.encode())
     for key, value in state.items():
         found.update(key.encode())
@@ -31,12 +41,20 @@ def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:
 
 
 def weight_dtype(module: nn.Module) -> torch.dtype:
-    """Say what kind of numbers its weights are."""
+    """Say what kind of numbers its weights are.
+
+    >>> weight_dtype(nn.Linear(2, 2).half())
+    torch.float16
+    """
     return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
 
 
 def find_logits(output: Any) -> Tensor:
-    """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`."""
+    """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`.
+
+    >>> find_logits({"logits": torch.zeros(2, 10)}).shape
+    torch.Size([2, 10])
+    """
     for _ in range(3):
         if isinstance(output, torch.Tensor):
             return output.flatten(1) if output.ndim > 2 else output
@@ -50,7 +68,13 @@ def find_logits(output: Any) -> Tensor:
 
 
 class FromPixels(nn.Module):
-    """A module with what is done before and after it, to be trained; what is not to be trained stays in eval mode."""
+    """A module with what is done before and after it, to be trained; what is not to be trained stays in eval mode.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> module = FromPixels(net, lambda images: images - 0.5, lambda logits: logits, ["1"])
+    >>> module(torch.rand(4, 3, 2, 2)).shape
+    torch.Size([4, 2])
+    """
 
     def __init__(
         self, module: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Any], Tensor], only: Sequence[str]
@@ -82,7 +106,13 @@ def _is_trained(name: str, module: nn.Module, only: Sequence[str]) -> bool:
 
 
 def read_weights(module: nn.Module, path: str) -> None:
-    """Load a weights file (safetensors, or a checkpoint read with `weights_only`) strictly, in float32."""
+    """Load a weights file (safetensors, or a checkpoint read with `weights_only`) strictly, in float32.
+
+    >>> read_weights(nn.Linear(2, 2), "none.pth")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected weights at none.pth, got nothing there: check the path
+    """
     try:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
@@ -100,7 +130,13 @@ def read_weights(module: nn.Module, path: str) -> None:
 
 
 def load_saved(path: str) -> Any:
-    """Open a network that was saved with `torch.export.save` (.pt2) or `torch.jit.save`."""
+    """Open a network that was saved with `torch.export.save` (.pt2) or `torch.jit.save`.
+
+    >>> load_saved("none.pt")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected a saved network in none.pt, got ...: save it with torch.export.save
+    """
     try:
         return torch.export.load(path).module() if path.endswith(".pt2") else torch.jit.load(path, map_location="cpu")
     except Exception as problem:

@@ -26,13 +26,21 @@ Rows = Shaped[np.ndarray, "n ..."]
 
 
 def to_rows(numbers: Tensor) -> Rows:
-    """Give a tensor as OpenVINO takes it: in single precision, one number after the other."""
+    """Give a tensor as OpenVINO takes it: in single precision, one number after the other.
+
+    >>> to_rows(torch.zeros(2, 3, dtype=torch.float64)).dtype
+    dtype('float32')
+    """
     given: Rows = numbers.detach().float().contiguous().numpy()
     return given
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO in silence."""
+    """Import OpenVINO in silence.
+
+    >>> import_openvino().__name__
+    'openvino'
+    """
     silent = "openvino" not in sys.modules
     kept = sys.modules.get("openvino_telemetry")
     if silent:
@@ -51,17 +59,29 @@ def import_openvino() -> Any:
 
 @cache
 def core() -> Any:
-    """Return the one thing through which OpenVINO is asked for anything."""
+    """Return the one thing through which OpenVINO is asked for anything.
+
+    >>> "CPU" in core().available_devices
+    True
+    """
     return import_openvino().Core()
 
 
 def has_bfloat16() -> bool:
-    """Say whether this processor computes in sixteen bits."""
+    """Say whether this processor computes in sixteen bits.
+
+    >>> isinstance(has_bfloat16(), bool)
+    True
+    """
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
-    """Turn a module into a network of OpenVINO, in memory, for any number of images of that shape."""
+    """Turn a module into a network of OpenVINO, in memory, for any number of images of that shape.
+
+    >>> convert(nn.ReLU(), torch.rand(2, 3, 8, 8)).inputs[0].partial_shape
+    <PartialShape: [?,3,8,8]>
+    """
     import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -81,6 +101,11 @@ def keep_sums_precise(network: Any) -> None:
 
     OpenVINO rounds nothing between the last product and an output. So what goes into that product becomes an output
     too: in a transformer all sums of its blocks lead there. What takes another way is as it was.
+
+    >>> network = convert(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(2, 3, 2, 2))
+    >>> keep_sums_precise(network)
+    >>> len(network.outputs)  # the logits, and what goes into the last product
+    2
     """
     last = network.outputs[0].get_node()
     while last.get_type_name() != "MatMul":
@@ -93,13 +118,23 @@ def keep_sums_precise(network: Any) -> None:
 
 
 def deal_out(given: Rows, beside: Sequence[Array], parts: int) -> list[tuple[Array, ...]]:
-    """Deal out what has a row an image; what has a single row goes with each share."""
+    """Deal out what has a row an image; what has a single row goes with each share.
+
+    >>> shares = deal_out(np.zeros((5, 3)), [np.zeros((1, 3))], 2)
+    >>> [(len(rows), len(one)) for rows, one in shares]
+    [(3, 1), (2, 1)]
+    """
     dealt = (np.array_split(each, parts) if len(each) == len(given) else [each] * parts for each in (given, *beside))
     return list(zip(*dealt, strict=True))
 
 
 class Compiled:
-    """A network for this processor, of as many threads as torch has; images are dealt out to its streams."""
+    """A network for this processor, of as many threads as torch has; images are dealt out to its streams.
+
+    >>> network = Compiled(convert(nn.ReLU(), torch.rand(2, 3, 8, 8)))
+    >>> network(np.ones((5, 3, 8, 8), np.float32))[0].shape
+    (5, 3, 8, 8)
+    """
 
     def __init__(self, network: Any, precision: str | None = None) -> None:
         self.threads, self.lock = torch_threads.count(), Lock()

@@ -20,7 +20,13 @@ from salience.types import BackendBox, BlendingBox, Head, Image, Images, Pending
 
 
 class TorchRuntime(BlendingBox, BackendBox):
-    """The passes of a module that takes prepared images and gives what `head` says."""
+    """The passes of a module that takes prepared images and gives what `head` says.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour", backend="torch channels-last")
+    >>> box(toy.picture()[None]).argmax(1)
+    tensor([0])
+    """
 
     module: nn.Module
     preparation: Preparation

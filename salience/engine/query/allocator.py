@@ -21,13 +21,19 @@ def keep_freed_memory() -> bool:
     """Raise the thresholds, once a process; say whether that was done.
 
     Only on Linux with glibc, and not when the environment variable SALIENCE_MALLOC is "system".
+
+    >>> isinstance(keep_freed_memory(), bool)
+    True
     """
     libc = _glibc()
     return libc is not None and bool(libc.mallopt(_MMAP, 1 << 30)) and bool(libc.mallopt(_TRIM, 2**31 - 1))
 
 
 def release_memory() -> None:
-    """Give free memory back to the system."""
+    """Give free memory back to the system.
+
+    >>> release_memory()  # after a large batch
+    """
     libc = _glibc() if keep_freed_memory() else None
     if libc is not None:
         libc.malloc_trim(0)

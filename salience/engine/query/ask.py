@@ -24,7 +24,12 @@ SLOWER, WORTH = 1.5, 1e-3  # times as slow as promised; seconds a pass, of which
 
 
 def score_batch(box: BlackBox, images: Images) -> Probabilities:
-    """Ask for the scores of images at once: one batch, counted, its answer checked."""
+    """Ask for the scores of images at once: one batch, counted, its answer checked.
+
+    >>> from salience.boxes import toy
+    >>> score_batch(toy.load("colour"), toy.picture(colour=2)[None]).argmax(1)
+    tensor([2])
+    """
     scores = submit(box, images, partial(_score_now, box))()
     run = current.get()
     if run is not None:
@@ -33,7 +38,13 @@ def score_batch(box: BlackBox, images: Images) -> Probabilities:
 
 
 def submit(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], PendingScores] | None = None) -> PendingScores:
-    """Ask the box, by `ask` if that is given; what is returned waits for the scores and checks them."""
+    """Ask the box, by `ask` if that is given; what is returned waits for the scores and checks them.
+
+    >>> from salience.boxes import toy
+    >>> pending = submit(toy.load("colour"), toy.picture()[None])
+    >>> pending().shape
+    torch.Size([1, 3])
+    """
     if box.device.type == "cpu":
         allocator.keep_freed_memory()
     with guard(box, shown):
@@ -61,7 +72,13 @@ def _score_now(box: BlackBox, images: Images) -> PendingScores:
 
 
 def find_blending(box: BlackBox, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
-    """Return what submits masks for blends of two images, where the box blends by itself."""
+    """Return what submits masks for blends of two images, where the box blends by itself.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour", backend="exact")
+    >>> find_blending(box, toy.picture(), torch.zeros(3, 32, 32)) is None  # torch blends outside the network
+    True
+    """
     if not isinstance(box, BlendingBox):
         return None
     with guard(box, image[None]):
@@ -69,13 +86,27 @@ def find_blending(box: BlackBox, image: Image, baseline: Image) -> Callable[...,
 
 
 def expect_finite(box: BlackBox, scores: Tensor) -> None:
-    """Refuse what is no number, before it becomes a map."""
+    """Refuse what is no number, before it becomes a map.
+
+    >>> from salience.boxes import toy
+    >>> expect_finite(toy.load("colour"), torch.tensor([[0.5, float("nan"), 0.5]]))
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected finite scores from toy:colour, got NaN or infinity: check its weights and precision
+    """
     if not math.isfinite(scores.sum(dtype=torch.float32)):  # quicker than each by itself
         raise BoxError(f"expected finite scores from {box.name}, got NaN or infinity: check its weights and precision")
 
 
 def choose_backend(box: BlackBox, image: Image) -> None:
-    """Let a box that has faster backends choose one, on this image and on some masked copies of it; or leave one."""
+    """Let a box that has faster backends choose one, on this image and on some masked copies of it; or leave one.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour", backend="exact")
+    >>> choose_backend(box, toy.picture())  # a backend was named, so there is nothing to choose
+    >>> box.backend
+    'exact'
+    """
     if not isinstance(box, BackendBox):
         return
     run = current.get()
@@ -90,7 +121,12 @@ def choose_backend(box: BlackBox, image: Image) -> None:
 
 
 def choose_again(box: BlackBox, image: Image) -> bool:
-    """Let a box choose once more whose passes take much longer than was promised; say whether its backend is another now."""
+    """Let a box choose once more whose passes take much longer than was promised; say whether its backend is another now.
+
+    >>> from salience.boxes import toy
+    >>> choose_again(toy.load("colour"), toy.picture())  # no speed was promised
+    False
+    """
     broken = find_broken_promise(box) if isinstance(box, BackendBox) and box.backend_chosen else None
     if not isinstance(box, BackendBox) or broken is None:
         return False
@@ -114,7 +150,12 @@ def _choose(box: BackendBox, image: Image, *, anew: bool) -> None:
 
 
 def find_broken_promise(box: BackendBox) -> str | None:
-    """Say how much slower passes are than when the backend was chosen; None if they are not, or that was asked before."""
+    """Say how much slower passes are than when the backend was chosen; None if they are not, or that was asked before.
+
+    >>> from salience.boxes import toy
+    >>> find_broken_promise(toy.load("colour")) is None  # no speed was promised
+    True
+    """
     run, promised = current.get(), box.check.get("passes a second")
     of_another = box.backend not in ("exact", box.check.get("backend"))
     if promised is None or of_another or AGAIN in box.check or (run is not None and run.batch is not None):
@@ -127,7 +168,15 @@ def find_broken_promise(box: BackendBox) -> str | None:
 
 @contextmanager
 def guard(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
-    """Turn what a box raises into a BoxError; want of memory is for the caller to deal with."""
+    """Turn what a box raises into a BoxError; want of memory is for the caller to deal with.
+
+    >>> from salience.boxes import toy
+    >>> with guard(toy.load("colour"), toy.picture()[None]):
+    ...     raise ValueError("no weights")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected toy:colour to score images of shape (1, 3, 32, 32), got ValueError: no weights
+    """
     try:
         yield
     except (SalienceError, torch.OutOfMemoryError, MemoryError):

@@ -23,6 +23,11 @@ class BatchSize:
     Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and backend, so
     a second image starts at the best size. What counts is the median of some batches after the first of their size, two
     and two: of two that are under way at once one seems slow and the next one quick.
+
+    >>> size = BatchSize(64)
+    >>> size.halve(64)
+    >>> size.share(100)  # four batches of equal size
+    25
     """
 
     _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, BatchSize]]] = WeakKeyDictionary()

@@ -17,7 +17,13 @@ Answer = TypeVar("Answer")
 
 
 class Batches:
-    """The batches of one task of a box, in the run that is current."""
+    """The batches of one task of a box, in the run that is current.
+
+    >>> from salience.boxes import toy
+    >>> batches = Batches(toy.load("colour"), most=4)
+    >>> [part for part, _ in batches.answers(6, lambda part: None)]
+    [slice(0, 4, None), slice(4, 6, None)]
+    """
 
     def __init__(self, box: BlackBox, task: str = "score", *, most: int | None = None) -> None:
         self.run = current.get() or Run()

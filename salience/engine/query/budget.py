@@ -13,7 +13,13 @@ _SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "mi
 
 @dataclass(frozen=True)
 class Budget:
-    """An upper bound. None means unbounded."""
+    """An upper bound. None means unbounded.
+
+    >>> Budget.of("2 min")
+    Budget(passes=None, seconds=120.0)
+    >>> str(Budget(passes=2000))
+    '2000 passes'
+    """
 
     passes: int | None = None
     seconds: float | None = None

@@ -29,7 +29,11 @@ Lots = TypeVar("Lots", bound=masking.Lot)
 
 
 def run_to_end(steps: Iterator[Estimate]) -> Estimate:
-    """Run a sampler to its end and return its last estimate."""
+    """Run a sampler to its end and return its last estimate.
+
+    >>> run_to_end(iter([Estimate(torch.zeros(1, 2)), Estimate(torch.ones(1, 2))])).saliency
+    tensor([[1., 1.]])
+    """
     with torch_threads.scope():  # as in a run, for a method that is called by itself
         last = deque(steps, maxlen=1)
     if not last:
@@ -38,12 +42,23 @@ def run_to_end(steps: Iterator[Estimate]) -> Estimate:
 
 
 def score_image(box: BlackBox, image: Image, target: Target) -> float:
-    """Score the image as it is: one pass."""
+    """Score the image as it is: one pass.
+
+    >>> from salience.boxes import toy
+    >>> round(score_image(toy.load("colour"), toy.picture(), 0), 2)
+    0.86
+    """
     return float(targets.pick(target, score_batch(box, image[None].to(box.device)))[0])
 
 
 def score_images(box: BlackBox, images: Images, target: Target) -> Scores:
-    """Score images that are ready, batch by batch: for perturbations that are no blend of two images."""
+    """Score images that are ready, batch by batch: for perturbations that are no blend of two images.
+
+    >>> from salience.boxes import toy
+    >>> images = torch.stack([toy.picture(colour=0), toy.picture(colour=2)])
+    >>> score_images(toy.load("colour"), images, 0) > 0.5
+    tensor([ True, False])
+    """
     choose_backend(box, images[0])
 
     def ask(part: slice) -> Scores:
@@ -72,6 +87,12 @@ def score_masked(
     good until the next step: buffers are reused.
     With an `AsyncBox` further parts are submitted before the first one is yielded: what lots hold cannot depend on scores
     yielded here; who needs scores to choose what to ask next calls again.
+
+    >>> from salience.boxes import toy
+    >>> image, lots = toy.picture(), masking.sample_grids(20, (32, 32), 7, 0.5, seed=0)
+    >>> scored = score_masked(toy.load("colour"), image, 0, lots, torch.zeros(3, 32, 32))
+    >>> sum(len(scores) for lot, masks, scores in scored)
+    20
     """
     choose_backend(box, image)
     image = image.to(box.device)

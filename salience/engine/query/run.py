@@ -19,7 +19,13 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass
 class Run:
-    """What has been spent, and what may be."""
+    """What has been spent, and what may be.
+
+    >>> run = Run(Budget.of("100 passes"))
+    >>> run.count(30)
+    >>> run.left
+    70
+    """
 
     budget: Budget = field(default_factory=Budget)
     batch: int | None = None  # None: found out for this box on this machine
@@ -68,14 +74,28 @@ current: ContextVar[Run | None] = ContextVar("salience_run", default=None)
 def start_run(
     budget: Budget | str | float | None = None, batch: int | None = None, progress: Progress | None = None
 ) -> Iterator[Run]:
-    """Bound and watch all passes made inside. Do not suspend a generator across its end: use `resumed` for that."""
+    """Bound and watch all passes made inside. Do not suspend a generator across its end: use `resumed` for that.
+
+    >>> from salience.boxes import toy
+    >>> from salience.engine.query import loop
+    >>> with start_run(budget=100) as run:
+    ...     score = loop.score_image(toy.load("colour"), toy.picture(), 0)
+    >>> run.passes
+    1
+    """
     with resume_run(Run(Budget.of(budget), batch, progress)) as run:
         yield run
 
 
 @contextmanager
 def resume_run(run: Run) -> Iterator[Run]:
-    """Make `run` the current one; a generator that is suspended between steps puts this around each step."""
+    """Make `run` the current one; a generator that is suspended between steps puts this around each step.
+
+    >>> run = Run(batch=4)
+    >>> with resume_run(run):
+    ...     print(current.get() is run)
+    True
+    """
     token = current.set(run)
     try:
         with torch_threads.scope():
@@ -88,6 +108,10 @@ def plan_passes(asked: int | None, default: int, least: int, what: str) -> int:
     """Decide how many masks a sampler draws: `asked`; else all that the budget allows; else `default`.
 
     Raises BudgetError when the budget does not even allow `least`.
+
+    >>> with start_run(budget=100):
+    ...     print(plan_passes(None, 4000, 10, "rise"))
+    100
     """
     run = current.get() or Run()
     if run.left is not None and run.left < least:

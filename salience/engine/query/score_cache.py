@@ -20,7 +20,13 @@ from salience.types import BlackBox, Image, PendingScores
 
 
 class Answers:
-    """The scores that boxes gave, a row a mask; the boxes are held, so that none is taken for another."""
+    """The scores that boxes gave, a row a mask; the boxes are held, so that none is taken for another.
+
+    >>> from salience.boxes import toy
+    >>> answers = Answers()
+    >>> answers.number(toy.load("colour")), answers.number(toy.load("corner"))
+    (0, 1)
+    """
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Tensor] = {}
@@ -40,7 +46,15 @@ _answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=No
 
 @contextmanager
 def share_scores(answers: Answers | None = None) -> Iterator[None]:
-    """Keep all answers given inside; `answers` may hold earlier ones, and takes the new."""
+    """Keep all answers given inside; `answers` may hold earlier ones, and takes the new.
+
+    >>> from salience.boxes import toy
+    >>> from salience.methods.occlusion import Occlusion
+    >>> with share_scores(answers := Answers()):
+    ...     saliency = Occlusion(window=16, stride=16)(toy.load("colour"), toy.picture(), 0)
+    >>> len(answers.rows)
+    4
+    """
     token = _answers.set(Answers() if answers is None else answers)
     try:
         yield
@@ -49,7 +63,14 @@ def share_scores(answers: Answers | None = None) -> Iterator[None]:
 
 
 class ScoreCache:
-    """The answers of one box to one image over one baseline; without `share_scores` around it, it keeps nothing."""
+    """The answers of one box to one image over one baseline; without `share_scores` around it, it keeps nothing.
+
+    >>> from salience.boxes import toy
+    >>> with share_scores():
+    ...     cache = ScoreCache(toy.load("colour"), toy.picture(), torch.zeros(3, 32, 32))
+    >>> cache.known
+    0
+    """
 
     def __init__(self, box: BlackBox, image: Image, baseline: Image) -> None:
         self.answers = _answers.get()

@@ -27,7 +27,13 @@ _scope = _Scope()
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Allow torch to be limited inside; the end of the outermost scope gives its threads back."""
+    """Allow torch to be limited inside; the end of the outermost scope gives its threads back.
+
+    >>> with scope():
+    ...     use_one()
+    ...     print(torch.get_num_threads())
+    1
+    """
     _scope.depth += 1
     try:
         yield
@@ -38,7 +44,13 @@ def scope() -> Iterator[None]:
 
 
 def use_one() -> None:
-    """Compute on one thread until the end of the scope; outside one nothing happens."""
+    """Compute on one thread until the end of the scope; outside one nothing happens.
+
+    >>> threads = torch.get_num_threads()
+    >>> use_one()  # outside a scope
+    >>> torch.get_num_threads() == threads
+    True
+    """
     global _all  # noqa: PLW0603  # torch's threads are the process's
     if _scope.depth == 0 or get_ident() in _limited:
         return
@@ -51,20 +63,35 @@ def use_one() -> None:
 
 
 def follow_others() -> None:
-    """Limit torch in this thread too while it is limited in another: both share the cores."""
+    """Limit torch in this thread too while it is limited in another: both share the cores.
+
+    >>> follow_others()  # in a thread that was just started
+    """
     if _limited:
         use_one()
 
 
 def count() -> int:
-    """Return how many threads torch has when it is not limited."""
+    """Return how many threads torch has when it is not limited.
+
+    >>> threads = torch.get_num_threads()
+    >>> with scope():
+    ...     use_one()
+    ...     print(count() == threads)
+    True
+    """
     with _lock:
         return _all if _limited else torch.get_num_threads()
 
 
 @contextmanager
 def use_all() -> Iterator[None]:
-    """Let torch compute on all its threads: for passes of its own."""
+    """Let torch compute on all its threads: for passes of its own.
+
+    >>> with use_all():
+    ...     print(torch.get_num_threads() == count())
+    True
+    """
     limited = get_ident() in _limited
     if limited:
         torch.set_num_threads(_all)
@@ -76,7 +103,14 @@ def use_all() -> Iterator[None]:
 
 
 def restore() -> None:
-    """Give torch its threads back, until it is limited the next time."""
+    """Give torch its threads back, until it is limited the next time.
+
+    >>> with scope():
+    ...     use_one()
+    ...     restore()
+    ...     print(torch.get_num_threads() == count())
+    True
+    """
     with _lock:
         if get_ident() not in _limited:
             return

@@ -86,7 +86,23 @@ class Learner(Protocol):
 
 
 def train(learner: Learner, loop: Loop, out: Path, about: Mapping[str, Any], device: torch.device, tell: Tell) -> list[Row]:
-    """Train to the end, or go on from the last checkpoint in `out`; return a row of figures a step."""
+    """Train to the end, or go on from the last checkpoint in `out`; return a row of figures a step.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> class Line:  # learns that the answer is 0
+    ...     module, count, watched = nn.Linear(1, 1), 4, "loss"
+    ...     optimiser = torch.optim.SGD(module.parameters())
+    ...     schedule = torch.optim.lr_scheduler.ConstantLR(optimiser)
+    ...     def loss(self, module, samples):
+    ...         loss = module(torch.ones(1, 1)).square().sum()
+    ...         return loss, {"loss": loss.item()}
+    ...     def check(self, module):
+    ...         return {}
+    >>> with TemporaryDirectory() as folder:
+    ...     rows = train(Line(), Loop(steps=2, batch=1), Path(folder), {}, torch.device("cpu"), lambda *progress: None)
+    >>> [row["step"] for row in rows]
+    [1, 2]
+    """
     out.mkdir(parents=True, exist_ok=True)
     with _accelerator(loop, out, device) as accelerator, lock_folder(out, main=accelerator.is_main_process):
         module, optimiser = accelerator.prepare(learner.module, learner.optimiser)

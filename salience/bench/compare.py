@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """What a line of a comparison is about."""
+    """What a line of a comparison is about.
+
+    >>> Kind("toy:colour", "shapes:plain", "deletion/auc", "rise").method
+    'rise'
+    """
 
     box: str
     data: str
@@ -29,7 +33,12 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """A method's mean in run A and in run B, over the pictures that both have."""
+    """A method's mean in run A and in run B, over the pictures that both have.
+
+    >>> kind = Kind("toy:colour", "shapes:plain", "deletion/auc", "rise")
+    >>> Change(kind, "lower", (0.25, 0.5), Mean(0.25, 0.125, 0.375, 8), p=0.01, holm=0.02).drift
+    0.25
+    """
 
     kind: Kind
     better: str
@@ -46,7 +55,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All changes, and what could not be compared."""
+    """All changes, and what could not be compared.
+
+    >>> kind = Kind("toy:colour", "shapes:plain", "deletion/auc", "rise")
+    >>> change = Change(kind, "lower", (0.25, 0.5), Mean(0.25, 0.125, 0.375, 8), p=0.01, holm=0.02)
+    >>> Comparison((change,), (0, 0), {}).list_worse(most=0.1) == [change]
+    True
+    """
 
     changes: tuple[Change, ...]
     unpaired: tuple[int, int]  # rows with a value that only A, only B has
@@ -58,7 +73,18 @@ class Comparison:
 
 
 def compare(one: Path, other: Path) -> Comparison:
-    """Pair the rows of two runs by method, box, data, picture, seed and measure, and average seeds, then pictures."""
+    """Pair the rows of two runs by method, box, data, picture, seed and measure, and average seeds, then pictures.
+
+    >>> import tempfile
+    >>> from salience.bench.journal import Journal
+    >>> row = {"box": "toy", "data": "shapes", "measure": "deletion", "method": "rise", "better": "lower", "seed": 0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for run, value in (("a", 0.25), ("b", 0.5)):
+    ...         line = row | {"picture": "0001", "value": value}
+    ...         added = Journal(Path(folder, run, "cells", "rise.jsonl"), "digest").add("0001", [line])
+    ...     compare(Path(folder, "a"), Path(folder, "b")).changes[0].drift
+    0.25
+    """
     tables = rows.read_rows(one), rows.read_rows(other)
     first, second = (_list_values(table) for table in tables)
     both = first.keys() & second.keys()

@@ -23,7 +23,11 @@ AXES = {
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis."""
+    """A place on an axis.
+
+    >>> Tick(at=46.0, text="0").text
+    '0'
+    """
 
     at: float
     text: str
@@ -31,7 +35,11 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """The curves of one measure."""
+    """The curves of one measure.
+
+    >>> Chart("deletion", {"rise": "46.0,10.0 450.0,258.0"}, (), (), AXES["deletion"]).axes
+    ('share of pixels removed', 'score')
+    """
 
     measure: str
     lines: Mapping[str, str]  # by method: the points of a polyline
@@ -41,7 +49,11 @@ class Chart:
 
 
 def make_chart(measure: str, curves: Mapping[str, Curve]) -> Chart:
-    """Draw the mean curves of a measure, one a method."""
+    """Draw the mean curves of a measure, one a method.
+
+    >>> make_chart("deletion", {"rise": np.array([[0.0, 1.0], [1.0, 0.0]])}).lines
+    {'rise': '46.0,10.0 450.0,258.0'}
+    """
     x, y = np.concatenate(list(curves.values()), axis=1)
     width, high = (float(x.min()), float(x.max())), (min(0.0, float(y.min())), float(y.max()))
     lines = {

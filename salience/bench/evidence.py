@@ -24,7 +24,11 @@ Maker = tuple[str, int]  # a method and a seed
 
 @dataclass(frozen=True)
 class StoredMap:
-    """The evidence of one picture in one cell."""
+    """The evidence of one picture in one cell.
+
+    >>> StoredMap(np.array([[0, 255]], np.uint8), (0.0, 2.0), {}).saliency
+    array([[0., 2.]])
+    """
 
     steps: Small  # the map in 256 steps
     span: tuple[float, float]  # the values of the first and the last step
@@ -39,7 +43,11 @@ class StoredMap:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A panel's evidence, averaged over its pictures."""
+    """A panel's evidence, averaged over its pictures.
+
+    >>> Evidence({}, ("rise", "lime"), np.array([[1.0, 0.5], [0.5, 1.0]]), {}, pictures=8).agreement[0, 1]
+    np.float64(0.5)
+    """
 
     curves: Mapping[str, Mapping[str, Curve]]  # by measure and method
     methods: tuple[str, ...]  # those with maps
@@ -49,7 +57,15 @@ class Evidence:
 
 
 def read_map(run: Path, cell: str, picture: str) -> StoredMap | None:
-    """Read a file of evidence; None where there is none that can be read."""
+    """Read a file of evidence; None where there is none that can be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "evidence", "rise").mkdir(parents=True)
+    ...     np.savez(f"{folder}/evidence/rise/0001.npz", map=np.eye(2, dtype=np.uint8), range=[0.0, 1.0])
+    ...     read_map(Path(folder), "rise", "0001").span
+    (0.0, 1.0)
+    """
     try:
         with (run / "evidence" / cell / f"{make_slug(picture)}.npz").open("rb") as file, np.load(file) as kept:
             arrays = dict(kept)
@@ -61,13 +77,27 @@ def read_map(run: Path, cell: str, picture: str) -> StoredMap | None:
 
 
 def list_cells(panel: Panel) -> dict[Maker, str]:
-    """Name the cells of a panel, in the order of its methods."""
+    """Name the cells of a panel, in the order of its methods.
+
+    >>> rows = [{"method": "rise", "seed": seed, "cell": f"rise--toy--shapes--{seed}"} for seed in (1, 0)]
+    >>> list_cells(Panel("shapes", "toy", ("deletion",), ("rise",), {}, rows))
+    {('rise', 0): 'rise--toy--shapes--0', ('rise', 1): 'rise--toy--shapes--1'}
+    """
     found = {(row["method"], row["seed"]): row["cell"] for row in panel.rows}
     return {each: found[each] for each in sorted(found, key=lambda one: (panel.methods.index(one[0]), one[1]))}
 
 
 def summarise_evidence(run: Path, panel: Panel) -> Evidence | None:
-    """Read all; None where nothing is left."""
+    """Read all; None where nothing is left.
+
+    >>> import tempfile
+    >>> row = {"method": "rise", "seed": 0, "cell": "rise", "picture": "0001"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "evidence", "rise").mkdir(parents=True)
+    ...     np.savez(f"{folder}/evidence/rise/0001.npz", map=np.eye(2, dtype=np.uint8), range=[0.0, 1.0])
+    ...     summarise_evidence(Path(folder), Panel("shapes", "toy", (), ("rise",), {}, [row])).pictures
+    1
+    """
     makers = list_cells(panel)
     names = list(makers)
     total, times, pictures = np.zeros((len(names),) * 2), np.zeros((len(names),) * 2), 0

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Panel:
-    """One box over one data set."""
+    """One box over one data set.
+
+    >>> Panel("shapes", "toy", ("deletion",), ("rise",), {}, []).title
+    'shapes on toy'
+    """
 
     data: str
     box: str
@@ -71,7 +75,15 @@ class Panel:
 
 
 def make_panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
-    """Make the tables of a run, and all comparisons of two methods."""
+    """Make the tables of a run, and all comparisons of two methods.
+
+    >>> import pyarrow as pa
+    >>> row = {"data": "shapes", "box": "toy", "measure": "deletion", "better": "lower", "failure": None}
+    >>> row |= {"method": "rise", "settings": None, "picture": "0001", "value": 0.25}
+    >>> (panel,), pairs = make_panels(pa.Table.from_pylist([row]), Path("run"))
+    >>> panel.title, panel.of("deletion")[0].mean.mean
+    ('shapes on toy', 0.25)
+    """
     rows = defaultdict[tuple[str, str], list[Row]](list)
     for row in table.to_pylist():
         rows[row["data"], row["box"]].append(row)
@@ -110,7 +122,15 @@ def _list_measures(run: Path) -> list[str]:
 
 
 def count_progress(run: Path) -> tuple[int, int] | None:
-    """Count the pictures of all cells, done and planned; None where the grid cannot be read any more."""
+    r"""Count the pictures of all cells, done and planned; None where the grid cannot be read any more.
+
+    >>> import tempfile
+    >>> text = 'methods.rise = {}\nboxes.toy = "toy:colour"\ndata.shapes = "shapes:plain"\ncontrols = false'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = Path(folder, "grid.toml").write_text(text, encoding="utf-8")
+    ...     count_progress(Path(folder))  # a cell whose pictures are not chosen yet counts as one
+    (0, 1)
+    """
     try:
         grid = grids.parse_grid(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
         done = planned = 0
@@ -125,7 +145,12 @@ def count_progress(run: Path) -> tuple[int, int] | None:
 
 
 def average_costs(panel: Panel) -> list[dict[str, Any]]:
-    """Average what a map took of each method, one a picture and seed, and how steady it was."""
+    """Average what a map took of each method, one a picture and seed, and how steady it was.
+
+    >>> row = {"method": "rise", "cell": "rise", "picture": "0001", "map_passes": 100, "map_seconds": 0.5, "stability": None}
+    >>> average_costs(Panel("shapes", "toy", (), ("rise",), {}, [row]))
+    [{'method': 'rise', 'n': 1, 'map_passes': 100.0, 'map_seconds': 0.5, 'stability': None}]
+    """
     found = []
     for method, rows in itertools.groupby(sorted(panel.rows, key=lambda row: row["method"]), lambda row: row["method"]):
         maps = {(row["cell"], row["picture"]): row for row in rows if row["map_passes"] is not None}

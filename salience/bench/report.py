@@ -25,7 +25,18 @@ BLANK = re.compile(r"the map (is constant|has values that are not finite)")
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Report a run, finished or not; return the page. The tables lie beside it."""
+    """Report a run, finished or not; return the page. The tables lie beside it.
+
+    >>> import tempfile
+    >>> from salience.bench.journal import Journal
+    >>> row = {"data": "shapes", "box": "toy", "measure": "deletion", "better": "lower", "value": 0.25}
+    >>> row |= {"cell": "rise", "method": "rise", "seed": 0, "picture": "0001"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [row])
+    ...     page = write_report(Path(folder))
+    ...     page.name, "shapes on toy" in page.read_text(encoding="utf-8")
+    ('report.html', True)
+    """
     table = rows.read_rows(run) if run.is_dir() else None
     if table is None or not len(table):
         raise GridError(f"expected a run of `salience bench` with rows at {run}, got none: check the folder")

@@ -21,7 +21,15 @@ ORDER = ("data", "box", "method", "seed", "picture", "measure")
 
 
 def gather_rows(out: Path) -> pa.Table:
-    """Read the rows of all cells, in a fixed order."""
+    """Read the rows of all cells, in a fixed order.
+
+    >>> import tempfile
+    >>> from salience.bench.journal import Journal
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
+    ...     gather_rows(Path(folder))["value"].to_pylist()
+    [0.5]
+    """
     import pyarrow as pa
 
     schema = pa.schema(
@@ -35,7 +43,15 @@ def gather_rows(out: Path) -> pa.Table:
 
 
 def write_parquet(out: Path) -> Path:
-    """Write all rows as Parquet, whole or not at all."""
+    """Write all rows as Parquet, whole or not at all.
+
+    >>> import tempfile
+    >>> from salience.bench.journal import Journal
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
+    ...     write_parquet(Path(folder)).name
+    'rows.parquet'
+    """
     from pyarrow import parquet
 
     made = io.BytesIO()
@@ -44,7 +60,15 @@ def write_parquet(out: Path) -> Path:
 
 
 def read_rows(place: Path) -> pa.Table:
-    """Read the rows of a run's folder, finished or not, or of a Parquet file; GridError where there are none."""
+    """Read the rows of a run's folder, finished or not, or of a Parquet file; GridError where there are none.
+
+    >>> import tempfile
+    >>> from salience.bench.journal import Journal
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
+    ...     read_rows(Path(folder)).num_rows, read_rows(write_parquet(Path(folder))).num_rows
+    (1, 1)
+    """
     from pyarrow import parquet
 
     if place.is_file():

@@ -31,7 +31,17 @@ Tick = Callable[[int, int], None]
 def run_grid(
     grid: Grid, cells: Sequence[Cell], out: Path, *, workers: int = 1, text: str = "", tick: Tick | None = None
 ) -> Path:
-    """Do what is left of the cells and write all rows as Parquet; return that file."""
+    """Do what is left of the cells and write all rows as Parquet; return that file.
+
+    >>> import tempfile
+    >>> from salience.bench.grid import parse_grid
+    >>> axes = {"methods": {"gradient": {}}, "boxes": {"toy": "toy:colour"}}
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> grid = parse_grid(axes | {"data": data, "measures": ["sparsity"], "controls": False})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows.read_rows(run_grid(grid, grid.cells, Path(folder))).num_rows
+    2
+    """
     if workers < 1:
         raise GridError(f"expected one worker or more, got {workers}")
     _write_header(out, text)
@@ -49,7 +59,17 @@ def run_grid(
 
 
 def plan_units(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:
-    """List the units, the first pictures of all cells first: whenever a run is stopped, its tables are in balance."""
+    """List the units, the first pictures of all cells first: whenever a run is stopped, its tables are in balance.
+
+    >>> import tempfile
+    >>> from salience.bench.grid import parse_grid
+    >>> axes = {"methods": {"gradient": {}, "occlusion": {}}, "boxes": {"toy": "toy:colour"}}
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 4, "size": 32}}
+    >>> grid = parse_grid(axes | {"data": data, "controls": False, "batch": 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [(unit.cell.method.name, unit.begin) for unit in plan_units(grid, grid.cells, Path(folder))]
+    [('gradient', 0), ('occlusion', 0), ('gradient', 2), ('occlusion', 2)]
+    """
     counts = [(cell, len(open_selection(grid, cell, out).chosen)) for cell in cells]
     units = [Unit(cell, begin) for cell, count in counts for begin in range(0, count, grid.batch)]
     return sorted(units, key=lambda unit: unit.begin)
@@ -109,7 +129,14 @@ def _start_worker(threads: int, parent: int) -> None:
 
 @dataclass(frozen=True)
 class CellCost:
-    """What a cell will take, from a trial on its first picture."""
+    """What a cell will take, from a trial on its first picture.
+
+    >>> from salience.bench.grid import parse_grid
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> cost = CellCost(grid.cells[0], pictures=100, passes=4000, seconds=2.0)
+    >>> cost.pictures * cost.seconds
+    200.0
+    """
 
     cell: Cell
     pictures: int  # that have no rows yet
@@ -118,7 +145,17 @@ class CellCost:
 
 
 def estimate_cost(grid: Grid, cell: Cell, out: Path) -> CellCost:
-    """Try a cell's first picture, without writing anything of it down."""
+    """Try a cell's first picture, without writing anything of it down.
+
+    >>> import tempfile
+    >>> from salience.bench.grid import parse_grid
+    >>> axes = {"methods": {"gradient": {}}, "boxes": {"toy": "toy:colour"}}
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> grid = parse_grid(axes | {"data": data, "measures": ["sparsity"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     estimate_cost(grid, grid.cells[0], Path(folder)).pictures
+    2
+    """
     selection = open_selection(grid, cell, out)
     journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
     left = len(selection.chosen) - len(journal.pictures)

@@ -32,7 +32,11 @@ _cache: dict[str, Selection] = {}
 
 @dataclass(frozen=True)
 class SelectedPicture:
-    """A picture of the data set and what is explained of it."""
+    """A picture of the data set and what is explained of it.
+
+    >>> SelectedPicture(number=3, id="0003", target=0, right=True).id
+    '0003'
+    """
 
     number: int  # in the data set
     id: str
@@ -42,7 +46,13 @@ class SelectedPicture:
 
 @dataclass(frozen=True)
 class Selection:
-    """What all cells of a box and a data set share."""
+    """What all cells of a box and a data set share.
+
+    >>> box, data = specs.open_box("toy:colour"), specs.open_data("shapes:plain", count=2, size=32)
+    >>> picture = SelectedPicture(number=1, id="0001", target=0, right=True)
+    >>> Selection(box, data, (picture,)).sample(picture).labels
+    ('green',)
+    """
 
     box: BlackBox
     data: Data
@@ -54,7 +64,16 @@ class Selection:
 
 
 def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
-    """Open the scene of a cell, as it was decided on; decide if nobody has."""
+    """Open the scene of a cell, as it was decided on; decide if nobody has.
+
+    >>> import tempfile
+    >>> from salience.bench.grid import parse_grid
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": data})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     len(open_selection(grid, grid.cells[0], Path(folder)).chosen)
+    2
+    """
     key = repr((cell.box, cell.data, out))
     if key not in _cache:
         if len(_cache) >= MOST:
@@ -85,7 +104,11 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
 
 
 def find_file(out: Path, box: Entry, data: Entry) -> Path:
-    """Say where the selection of a box and a data set is written; runs of earlier versions have it in `scenes`."""
+    """Say where the selection of a box and a data set is written; runs of earlier versions have it in `scenes`.
+
+    >>> find_file(Path("run"), Entry("toy", "toy:colour", {}), Entry("shapes", "shapes:plain", {})).as_posix()
+    'run/selections/toy--shapes.json'
+    """
     name = f"{make_slug(box.label)}--{make_slug(data.label)}.json"
     earlier = out / "scenes" / name
     return earlier if earlier.exists() else out / "selections" / name

@@ -26,7 +26,11 @@ SIDE = 128  # pixels of a thumbnail
 
 @dataclass(frozen=True)
 class Thumb:
-    """A picture for the page."""
+    """A picture for the page.
+
+    >>> Thumb("rise", "data:image/jpeg;base64,").caption
+    'rise'
+    """
 
     caption: str
     source: str  # a data URI
@@ -34,7 +38,11 @@ class Thumb:
 
 @dataclass(frozen=True)
 class Strip:
-    """A picture and the maps of all methods over it."""
+    """A picture and the maps of all methods over it.
+
+    >>> Strip("0001", "red", (Thumb("picture", "data:image/jpeg;base64,"),)).thumbs[0].caption
+    'picture'
+    """
 
     picture: str
     target: str
@@ -43,7 +51,11 @@ class Strip:
 
 @dataclass(frozen=True)
 class Extremes:
-    """Where a method does best and worst by a measure."""
+    """Where a method does best and worst by a measure.
+
+    >>> Extremes("rise", "deletion", best=(("0001", 0.1, ()),), worst=(("0002", 0.9, ()),)).best[0][:2]
+    ('0001', 0.1)
+    """
 
     method: str
     measure: str
@@ -52,7 +64,18 @@ class Extremes:
 
 
 def draw_strips(run: Path, panel: Panel) -> list[Strip]:
-    """Draw some pictures by seed, each with the maps of all methods by their first seeds."""
+    """Draw some pictures by seed, each with the maps of all methods by their first seeds.
+
+    >>> import tempfile
+    >>> rows = [{"method": name, "seed": 0, "cell": name, "picture": "0001", "target": "red"} for name in ("rise", "lime")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for row in rows:
+    ...         Path(folder, "evidence", row["cell"]).mkdir(parents=True)
+    ...         np.savez(f"{folder}/evidence/{row['cell']}/0001.npz", map=np.eye(2, dtype=np.uint8), range=[0.0, 1.0])
+    ...     (strip,) = draw_strips(Path(folder), Panel("shapes", "toy", (), ("rise", "lime"), {}, rows))
+    >>> [thumb.caption for thumb in strip.thumbs]
+    ['rise', 'lime']
+    """
     first: dict[str, str] = {}
     for (method, _), cell in evidence.list_cells(panel).items():
         first.setdefault(method, cell)
@@ -64,7 +87,16 @@ def draw_strips(run: Path, panel: Panel) -> list[Strip]:
 
 
 def find_extremes(run: Path, panel: Panel) -> Extremes | None:
-    """Pick pictures by the first measure that has a better direction, for the method that is best by it."""
+    """Pick pictures by the first measure that has a better direction, for the method that is best by it.
+
+    >>> from salience.bench.significance import Mean
+    >>> from salience.bench.statistics import Key, Summary
+    >>> mean = Summary(Key("shapes", "toy", "deletion"), "rise", "lower", Mean(0.2, 0.1, 0.3, 2), (0, 0), "best")
+    >>> rows = [{"method": "rise", "settings": None, "measure": "deletion", "seed": 0, "value": 0.2, "picture": "0001"}]
+    >>> panel = Panel("shapes", "toy", ("deletion",), ("rise",), {("deletion", "rise"): mean}, rows)
+    >>> find_extremes(Path("run"), panel) is None  # there are no maps
+    True
+    """
     measure = next((each for each in panel.measures if panel.of(each)[0].better != "neither"), None)
     if measure is None:
         return None
@@ -101,7 +133,11 @@ def _draw_thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -
 
 
 def overlay_map(kept: StoredMap, under: Pixels) -> Pixels:
-    """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank."""
+    """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank.
+
+    >>> overlay_map(StoredMap(np.array([[0, 255]], np.uint8), (0.0, 1.0), {}), np.zeros((4, 8, 3), np.float32)).shape
+    (4, 8, 3)
+    """
     values = kept.saliency
     style = Style().of(values)
     low, high = style.span(values)

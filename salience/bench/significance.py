@@ -29,7 +29,11 @@ Values = Float[ndarray, " _"]  # rows of many lengths
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over pictures with its 95 % interval; NaN where there are too few pictures for one."""
+    """A mean over pictures with its 95 % interval; NaN where there are too few pictures for one.
+
+    >>> Mean(0.5, low=0.25, high=0.75, n=8).half, Mean(0.5, low=0.25, high=0.75, n=8).sure
+    (0.25, True)
+    """
 
     mean: float
     low: float

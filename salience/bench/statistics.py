@@ -25,7 +25,11 @@ Row = Mapping[str, Any]
 
 
 class Key(NamedTuple):
-    """What a column of a table is about."""
+    """What a column of a table is about.
+
+    >>> Key("shapes", "toy", "deletion").measure
+    'deletion'
+    """
 
     data: str
     box: str
@@ -34,7 +38,13 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """One measure on one box over one data set."""
+    """One measure on one box over one data set.
+
+    >>> values = {"rise": np.array([0.1, 0.2]), "lime": np.array([0.3, np.nan])}
+    >>> column = Column(Key("shapes", "toy", "deletion"), "lower", ("0001", "0002"), values, {"lime": 1}, {})
+    >>> column.undefined
+    {'lime': 1}
+    """
 
     key: Key
     better: str
@@ -46,7 +56,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Summary:
-    """A method in a column. "equal" cannot be told from the best; where neither direction is better nothing is marked."""
+    """A method in a column. "equal" cannot be told from the best; where neither direction is better nothing is marked.
+
+    >>> Summary(Key("shapes", "toy", "deletion"), "rise", "lower", Mean(0.2, 0.1, 0.3, 8), (0, 0), "best").mark
+    'best'
+    """
 
     key: Key
     method: str
@@ -58,7 +72,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Pair:
-    """A method against another on the pictures that both have."""
+    """A method against another on the pictures that both have.
+
+    >>> Pair(Key("shapes", "toy", "deletion"), "rise", "lime", Mean(-0.1, -0.2, -0.05, 8), p=0.01, holm=0.02).gap.sure
+    True
+    """
 
     key: Key
     method: str
@@ -69,7 +87,14 @@ class Pair:
 
 
 def make_columns(table: pa.Table) -> list[Column]:
-    """Sort rows into columns."""
+    """Sort rows into columns.
+
+    >>> import pyarrow as pa
+    >>> row = {"data": "shapes", "box": "toy", "measure": "deletion", "better": "lower", "method": "rise", "failure": None}
+    >>> rows = [row | {"picture": "0001", "value": value} for value in (0.25, 0.75)]  # of two seeds
+    >>> make_columns(pa.Table.from_pylist(rows))[0].values
+    {'rise': array([0.5])}
+    """
     sorted_, lost = defaultdict[Key, list[Row]](list), defaultdict[tuple[str, str], list[Row]](list)
     wanted = ("data", "box", "measure", "method", "picture", "value", "failure", "better")
     for row in table.select(wanted).to_pylist():
@@ -100,7 +125,13 @@ def _make_column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
 
 
 def summarise(column: Column, paired: Sequence[Pair]) -> list[Summary]:
-    """Sum up each method, and mark the best and those that cannot be told from it."""
+    """Sum up each method, and mark the best and those that cannot be told from it.
+
+    >>> values, none = {"rise": np.array([0.1, 0.2]), "lime": np.array([0.3, 0.4])}, {"rise": 0, "lime": 0}
+    >>> column = Column(Key("shapes", "toy", "deletion"), "lower", ("0001", "0002"), values, none, none)
+    >>> [(summary.method, summary.mark) for summary in summarise(column, [])]
+    [('rise', 'best'), ('lime', '')]
+    """
     found = dict(zip(column.values, significance.estimate_means(list(column.values.values())), strict=True))
     sign = {"higher": 1, "lower": -1}.get(column.better, 0)
     known = [method for method in found if found[method].n]
@@ -118,7 +149,13 @@ def _both(pair: Pair) -> tuple[str, str]:
 
 
 def compare_pairs(column: Column) -> list[Pair]:
-    """Compare every two methods."""
+    """Compare every two methods.
+
+    >>> values, none = {"rise": np.array([0.1, 0.2]), "lime": np.array([0.3, 0.4])}, {"rise": 0, "lime": 0}
+    >>> (pair,) = compare_pairs(Column(Key("shapes", "toy", "deletion"), "lower", ("0001", "0002"), values, none, none))
+    >>> pair.method, pair.other, round(pair.gap.mean, 3)
+    ('rise', 'lime', -0.2)
+    """
     names = list(itertools.combinations(column.values, 2))
     gaps = [column.values[one] - column.values[other] for one, other in names]
     p = significance.compare_signed_ranks(gaps)

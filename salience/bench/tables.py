@@ -16,7 +16,12 @@ MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
 
 
 def choose_digits(column: Sequence[Summary]) -> int:
-    """Choose decimals for a column: as many as give half an interval two digits that count; none for whole numbers."""
+    """Choose decimals for a column: as many as give half an interval two digits that count; none for whole numbers.
+
+    >>> from salience.bench.statistics import Key, Mean
+    >>> choose_digits([Summary(Key("shapes", "toy", "deletion"), "rise", "lower", Mean(0.5, 0.25, 0.75, 8), (0, 0), "best")])
+    2
+    """
     halves = [each.mean.half for each in column if each.mean.half > 1e-6]  # a constant's is rounding
     if not halves:
         return 0 if all(each.mean.mean.is_integer() for each in column if each.mean.n) else 3
@@ -35,7 +40,15 @@ def format_number(value: float | None, decimals: int = 3) -> str:
 
 
 def write_markdown(panels: Iterable[Panel], heading: str) -> str:
-    """Write one table a panel: rows are methods, columns are measures."""
+    """Write one table a panel: rows are methods, columns are measures.
+
+    >>> from salience.bench.statistics import Key, Mean
+    >>> best = Summary(Key("shapes", "toy", "deletion"), "rise", "lower", Mean(0.5, 0.25, 0.75, 1), (0, 0), "best")
+    >>> rows = [{"method": "rise", "settings": None, "picture": "0001"}]
+    >>> panel = Panel("shapes", "toy", ("deletion",), ("rise",), {("deletion", "rise"): best}, rows)
+    >>> write_markdown([panel], "a heading").splitlines()[-1]
+    '| rise | **0.50 ± 0.25** |'
+    """
     parts = ["# Report", heading, EXPLAINED]
     for panel in panels:
         heads = [f"{measure} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
@@ -74,7 +87,15 @@ EXPLAINED = (
 
 
 def write_summaries(panels: Iterable[Panel]) -> str:
-    """Write all means as CSV."""
+    """Write all means as CSV.
+
+    >>> from salience.bench.statistics import Key, Mean
+    >>> best = Summary(Key("shapes", "toy", "deletion"), "rise", "lower", Mean(0.5, 0.25, 0.75, 1), (0, 0), "best")
+    >>> rows = [{"method": "rise", "settings": None, "picture": "0001"}]
+    >>> panel = Panel("shapes", "toy", ("deletion",), ("rise",), {("deletion", "rise"): best}, rows)
+    >>> write_summaries([panel]).splitlines()[-1]
+    'shapes,toy,deletion,lower,rise,False,1,0.5,0.25,0.75,0,0,best'
+    """
     head = (
         "data",
         "box",
@@ -99,7 +120,13 @@ def write_summaries(panels: Iterable[Panel]) -> str:
 
 
 def write_pairs(found: Iterable[Pair]) -> str:
-    """Write all comparisons as CSV."""
+    """Write all comparisons as CSV.
+
+    >>> from salience.bench.statistics import Key, Mean
+    >>> pair = Pair(Key("shapes", "toy", "deletion"), "rise", "lime", Mean(-0.5, -0.75, -0.25, 8), p=0.01, holm=0.02)
+    >>> write_pairs([pair]).splitlines()[-1]
+    'shapes,toy,deletion,rise,lime,8,-0.5,-0.75,-0.25,0.01,0.02'
+    """
     head = ("data", "box", "measure", "method", "other", "n", "difference", "low", "high", "p", "p_holm")
     lines = [
         [*one.key, one.method, one.other, one.gap.n, one.gap.mean, one.gap.low, one.gap.high, one.p, one.holm]

@@ -34,7 +34,13 @@ SIDE = 112  # pixels: maps are kept as evidence at this size, in 256 steps
 
 @dataclass(frozen=True)
 class Unit:
-    """Pictures `begin` up to the next unit's of one cell; always explained together, so a map has the same neighbours."""
+    """Pictures `begin` up to the next unit's of one cell; always explained together, so a map has the same neighbours.
+
+    >>> axes = {"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}}
+    >>> grid = grids.parse_grid(axes)
+    >>> Unit(grid.cells[0], begin=8).cell.name
+    'rise--toy--shapes--0'
+    """
 
     cell: Cell
     begin: int
@@ -45,7 +51,15 @@ class Unit:
 
 
 def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
-    """Do what is left of a unit; return for how many pictures rows were added."""
+    """Do what is left of a unit; return for how many pictures rows were added.
+
+    >>> import tempfile
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> grid = grids.parse_grid({"methods": {"gradient": {}}, "boxes": {"toy": "toy:colour"}, "data": data})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_unit(grid, Unit(grid.cells[0], begin=0), Path(folder))
+    2
+    """
     cell = unit.cell
     journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
     selection = open_selection(grid, cell, out)
@@ -67,7 +81,17 @@ def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
 def measure_pictures(
     grid: Grid, cell: Cell, selection: Selection, part: tuple[SelectedPicture, ...], skip: frozenset[str] = frozenset()
 ) -> Iterator[tuple[SelectedPicture, list[Row], bytes]]:
-    """Explain and measure; yield each picture's rows and its evidence."""
+    """Explain and measure; yield each picture's rows and its evidence.
+
+    >>> import tempfile
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> axes = {"methods": {"gradient": {}}, "boxes": {"toy": "toy:colour"}, "data": data}
+    >>> grid = grids.parse_grid(axes | {"measures": ["sparsity"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     selection = open_selection(grid, grid.cells[0], Path(folder))
+    >>> [picture.id for picture, rows, evidence in measure_pictures(grid, grid.cells[0], selection, selection.chosen)]
+    ['00000', '00001']
+    """
     method = grids.make_method(cell.method, cell.seed)
     measures = make_measures(grid.measures)
     budget = cell.method.given.get("budget")

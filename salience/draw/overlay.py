@@ -33,7 +33,13 @@ P = TypeVar("P", bound=Page)
 def image(
     explanation: Explanation, *, alpha: float = Style.alpha, colours: str | None = None, scale: Scale = "auto"
 ) -> pil.Image:
-    """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank."""
+    """Return the overlay alone, pixel for pixel at the photograph's height and width; the plain photograph if blank.
+
+    >>> from salience import explain
+    >>> why = explain("toy:colour", np.eye(32, dtype=np.uint8) * 255, "occlusion", window=16, stride=16)
+    >>> image(why).size
+    (32, 32)
+    """
     return eight_bit(blend.overlay_map(explanation, Style(alpha, colours, scale)))
 
 
@@ -52,6 +58,11 @@ def figure(
 
     `alpha`, `colours` and `scale` are explained in `salience.draw.blend.Style`. `size` is the longest side of a panel in
     pixels; none given: the photograph's own, within 420…1400. A blank map is not drawn but said in words.
+
+    >>> from salience import explain
+    >>> why = explain("toy:colour", np.eye(32, dtype=np.uint8) * 255, "occlusion", window=16, stride=16)
+    >>> type(figure(why, size=64)).__name__
+    'Figure'
     """
     return _lay_out(FigurePage, explanation, Style(alpha, colours, scale), size, side_by_side=side_by_side).figure
 
@@ -65,12 +76,23 @@ def picture(
     size: int | None = None,
     side_by_side: bool = True,
 ) -> pil.Image:
-    """Draw what `figure` draws, in plain pixels."""
+    """Draw what `figure` draws, in plain pixels.
+
+    >>> from salience import explain
+    >>> why = explain("toy:colour", np.eye(32, dtype=np.uint8) * 255, "occlusion", window=16, stride=16)
+    >>> alone, beside = picture(why, side_by_side=False), picture(why)
+    >>> alone.height == beside.height, alone.width < beside.width
+    (True, True)
+    """
     return _lay_out(PicturePage, explanation, Style(alpha, colours, scale), size, side_by_side=side_by_side).image
 
 
 def png(drawn: Figure | pil.Image) -> bytes:
-    """Write a figure or a picture as PNG."""
+    """Write a figure or a picture as PNG.
+
+    >>> png(pil.new("RGB", (4, 4)))[1:4]
+    b'PNG'
+    """
     file = io.BytesIO()
     if isinstance(drawn, pil.Image):
         drawn.save(file, format="png")
@@ -81,7 +103,15 @@ def png(drawn: Figure | pil.Image) -> bytes:
 
 
 def save(explanation: Explanation, path: str | Path, **style: Any) -> Path:
-    """Draw into a PNG file, whole or not at all."""
+    """Draw into a PNG file, whole or not at all.
+
+    >>> import tempfile
+    >>> from salience import explain
+    >>> why = explain("toy:colour", np.eye(32, dtype=np.uint8) * 255, "occlusion", window=16, stride=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(why, f"{folder}/why.png", size=64).name
+    'why.png'
+    """
     return write_whole(path, png(picture(explanation, **style)))
 
 

@@ -58,7 +58,13 @@ class Page(ABC):
 
 
 class FigurePage(Page):
-    """A figure of matplotlib, with axes that count pixels from the top left."""
+    """A figure of matplotlib, with axes that count pixels from the top left.
+
+    >>> page = FigurePage(200, 100)
+    >>> page.say("a title", left=10, top=10, room=180, letter=12)
+    >>> page.figure.get_size_inches() * DPI
+    array([200., 100.])
+    """
 
     def __init__(self, width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -102,7 +108,13 @@ class FigurePage(Page):
 
 
 class PicturePage(Page):
-    """Plain pixels."""
+    """Plain pixels.
+
+    >>> page = PicturePage(200, 100)
+    >>> page.say("a title", left=10, top=10, room=180, letter=12)
+    >>> page.image.size
+    (200, 100)
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self.image = pil.new("RGB", (width, height), "white")
@@ -144,7 +156,11 @@ class PicturePage(Page):
 
 @cache
 def open_font(letter: float, *, bold: bool) -> Any:
-    """Open matplotlib's own font, without importing matplotlib."""
+    """Open matplotlib's own font, without importing matplotlib.
+
+    >>> open_font(12, bold=False).getlength("wide") > open_font(12, bold=False).getlength("i")
+    True
+    """
     package = find_spec("matplotlib")
     folder = Path(package.origin if package and package.origin else "").parent / "mpl-data" / "fonts" / "ttf"
     try:
@@ -175,13 +191,21 @@ def _without_middle(text: str, letters: int) -> str:
 
 
 def eight_bit(pixels: Pixels) -> pil.Image:
-    """Turn 0…1 into 0…255."""
+    """Turn 0…1 into 0…255.
+
+    >>> eight_bit(np.ones((2, 2, 3), np.float32)).getpixel((0, 0))
+    (255, 255, 255)
+    """
     return pil.fromarray((pixels * 255).round().astype(np.uint8))
 
 
 @contextmanager
 def calm() -> Iterator[None]:
-    """Keep quiet about a letter that the font lacks and draws as a box."""
+    """Keep quiet about a letter that the font lacks and draws as a box.
+
+    >>> with calm():
+    ...     warnings.warn("Glyph 9731 missing from font", stacklevel=1)
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield

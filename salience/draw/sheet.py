@@ -32,6 +32,11 @@ def sheet(
 
     `titles` head the columns of maps; none given: the methods' names. None in a row leaves its place empty. `size` is
     the longest side of a thumbnail in pixels. Each map is normalised for itself, so colours compare within a map only.
+
+    >>> from salience import explain
+    >>> why = explain("toy:colour", np.eye(32, dtype=np.uint8) * 255, "occlusion", window=16, stride=16)
+    >>> sheet([[why, None]], titles=["occlusion", "later"], size=64).get_size_inches()
+    array([2.32, 1.38])
     """
     heads = _heads(rows, titles)
     style = Style(alpha, colours, scale)

@@ -25,6 +25,11 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     channels. Without `box`, the model that Quantus hands over is explained, a torch module that puts out logits; what
     is masked shows 0, the mean colour of normalised data. With a `box` the model is passed over, so that metrics which
     change the model see no change, and the inputs are brought back to 0…1 by the box's own normalisation.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    >>> explain = explainer("gradient")
+    >>> explain(network, np.zeros((4, 3, 8, 8)), targets=[0, 1, 1, 0]).shape
+    (4, 1, 8, 8)
     """
     fixed = None if box is None else specs.open_box(box)
 
@@ -44,7 +49,12 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
 
 
 def wrap_normalised(model: nn.Module, images: Tensor, channels: int) -> TorchBox:
-    """Make a box of a network whose inputs are normalised already."""
+    """Make a box of a network whose inputs are normalised already.
+
+    >>> box = wrap_normalised(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)), torch.zeros(4, 3, 8, 8), channels=3)
+    >>> box(torch.rand(4, 3, 8, 8)).shape
+    torch.Size([4, 2])
+    """
     size = (int(images.shape[-2]), int(images.shape[-1]))
     box = TorchBox(model, Preparation(size), backend="exact", channels=channels)
     box.mean = (0.0, 0.0, 0.0)

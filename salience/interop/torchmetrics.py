@@ -26,6 +26,12 @@ class Saliency(Metric):
         metric = Saliency("average-drop")
         metric.update(box, images, targets, saliencies)    # as often as there are batches
         metric.compute()
+
+    >>> from salience.boxes import toy
+    >>> metric = Saliency("average-drop")
+    >>> metric.update(toy.load("colour"), torch.rand(2, 3, 32, 32), [0, 1], torch.rand(2, 32, 32))
+    >>> 0 <= metric.compute() <= 100
+    tensor(True)
     """
 
     full_state_update = False

@@ -23,7 +23,16 @@ AT_ONCE = 32  # pictures that are read, prepared and scored together
 def explain_pictures(
     box: BlackBox, sources: Sequence[Any], method: Any, wanted: Sequence[Any], **given: Any
 ) -> list[Explanation]:
-    """Explain several pictures, together where the method does that and nobody bounds each."""
+    """Explain several pictures, together where the method does that and nobody bounds each.
+
+    >>> from salience.boxes import toy
+    >>> from salience.methods.gradient import Gradient
+    >>> given = {"budget": None, "batch": 2, "progress": None}
+    >>> pictures = [torch.rand(3, 32, 32), torch.rand(3, 32, 32)]
+    >>> red, blue = explain_pictures(toy.load("colour"), pictures, Gradient(), ["red", "blue"], **given)
+    >>> red.target.name, blue.target.name
+    ('red', 'blue')
+    """
     if isinstance(method, Sampler) or not isinstance(method, BatchedMethod) or given["budget"] is not None:
         return _explain_each(box, sources, method, wanted, **given)
     done: list[Explanation] = []
@@ -36,7 +45,15 @@ def explain_pictures(
 
 
 def explain_targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[Any], **given: Any) -> list[Explanation]:
-    """Explain one picture for several targets, which share what passes they can."""
+    """Explain one picture for several targets, which share what passes they can.
+
+    >>> from salience.boxes import toy
+    >>> from salience.methods.gradient import Gradient
+    >>> given = {"budget": None, "batch": 2, "progress": None}
+    >>> red, blue = explain_targets(toy.load("colour"), torch.rand(3, 32, 32), Gradient(), ["red", "blue"], **given)
+    >>> torch.equal(red.saliency, blue.saliency)
+    False
+    """
     if isinstance(method, BatchedMethod) and not isinstance(method, Sampler) and given["budget"] is None:
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, [source], method, wanted, run)

@@ -27,7 +27,13 @@ INPUTS, OUTPUTS = ("images", "target"), ("scores", "explained", "map")
 
 
 class NormalisedClassifier(nn.Module):
-    """A box's network with its normalisation: pixels in 0…1 in, and what its layers put out besides."""
+    """A box's network with its normalisation: pixels in 0…1 in, and what its layers put out besides.
+
+    >>> from salience.boxes import toy
+    >>> logits, features = NormalisedClassifier(toy.load("colour"))(torch.rand(2, 3, 32, 32))
+    >>> logits.shape, features
+    (torch.Size([2, 3]), [])
+    """
 
     def __init__(self, box: TorchBox, layers: Sequence[str] = ()) -> None:
         super().__init__()
@@ -49,6 +55,15 @@ class ClassifierAndExplainer(nn.Module):
     """The classifier, the features and the explainer: scores, the class that is explained, and its map.
 
     `target` is a class a picture; -1 asks for the likeliest that the explainer knows.
+
+    >>> from salience.boxes import toy
+    >>> from salience.engine.training.explainer import About
+    >>> from salience.engine.training.network import make_network
+    >>> about = About({}, (0, 1, 2), ("red", "green", "blue"), {"layers": ["detect"]})
+    >>> whole = ClassifierAndExplainer(toy.load("colour"), None, Explainer(make_network((3,), 3), about)).eval()
+    >>> scores, classes, maps = whole(torch.rand(2, 3, 32, 32), torch.tensor([-1, 2]))
+    >>> scores.shape, classes[1], maps.shape
+    (torch.Size([2, 3]), tensor(2), torch.Size([2, 32, 32]))
     """
 
     def __init__(self, box: TorchBox, aux: TorchBox | None, made: Explainer) -> None:
@@ -78,7 +93,16 @@ class ClassifierAndExplainer(nn.Module):
 
 
 def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
-    """Write the file; the batch may have any size. BoxError for a box that is no torch network."""
+    """Write the file; the batch may have any size. BoxError for a box that is no torch network.
+
+    >>> from salience.engine.training.explainer import About
+    >>> from salience.engine.training.network import make_network
+    >>> about = About({"name": "another", "fingerprint": "4e6e"}, (0,), ("red",), {"spec": "box"})
+    >>> export_onnx("toy:colour", Explainer(make_network((3,), 1), about), "both.onnx")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected the box that the explainer was fitted for, another, got toy:colour with other ...
+    """
     box = specs.open_box(box)
     made.expect(box, (), any_box=False)
     source = made.source(box, specs.open_box).box
@@ -105,7 +129,20 @@ def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
 
 
 def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
-    """Run the file in ONNX Runtime beside torch on pictures of noise; return how far scores and maps are apart at most."""
+    """Run the file in ONNX Runtime beside torch on pictures of noise; return how far scores and maps are apart at most.
+
+    >>> import tempfile
+    >>> from salience.boxes import toy
+    >>> from salience.engine.training.explainer import About
+    >>> from salience.engine.training.network import make_network
+    >>> box, source = toy.load("colour"), {"spec": "box", "layers": ["detect"], "channels": [3]}
+    >>> about = About({"name": box.name, "fingerprint": box.fingerprint}, (0, 1, 2), box.classes, source)
+    >>> made = Explainer(make_network((3,), 3).eval(), about)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gaps = compare(box, made, export_onnx(box, made, f"{folder}/both.onnx"))
+    >>> max(gaps.values()) < 1e-4
+    True
+    """
     import onnxruntime
 
     box = specs.open_box(box)

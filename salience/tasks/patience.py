@@ -29,6 +29,9 @@ def describe_stop(run: Run, stability: float | None) -> str:
     """Say what a run that was cut short has reached, and what the rest of its passes would cost and give.
 
     The stability to come is that of longer tests (Spearman and Brown): k times the passes turn s into ks / (1 + (k − 1) s).
+
+    >>> describe_stop(Run(passes=100, expected=400), stability=0.5)
+    'stopped after 0 s with 100 of 400 passes, stability 0.50: a budget of 1s would make them all (stability about 0.80)'
     """
     seconds = time.monotonic() - run.started
     known = run.expected is not None and run.expected > run.passes

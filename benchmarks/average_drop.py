@@ -33,7 +33,7 @@ def main() -> None:
     pool = data.iterate_recognised(data.sample_cases(data.read_cases("imagenette"), 200), box)
     chosen = list(itertools.islice(pool, given.pictures))
     measures = [measure for name in NAMES for measure in list_protocols(name)]
-    values: dict[str, list[float]] = {specs.stamp(each): [] for each in measures}
+    values: dict[str, list[float]] = {specs.write_measure(each): [] for each in measures}
     for _, image, truth, top in track(chosen, "pictures"):
         case = Case(box, image, top, registry.make_method("grad-cam")(box, image, top), truth)
         for measure in measures:
@@ -42,9 +42,9 @@ def main() -> None:
     print(table.format_heading(box, f"Grad-CAM, predicted class, {len(chosen)} pictures"))
     print("| measure | better | mean | N |\n|---|---|---|---|")
     for measure in measures:
-        found = [each for each in values[specs.stamp(measure)] if not math.isnan(each)]
+        found = [each for each in values[specs.write_measure(measure)] if not math.isnan(each)]
         mean = f"{sum(found) / len(found):.3f} ± {table.half_interval(found):.3f}" if found else "not defined"
-        print(f"| {specs.stamp(measure)} | {measure.better} | {mean} | {len(found)} |")
+        print(f"| {specs.write_measure(measure)} | {measure.better} | {mean} | {len(found)} |")
 
 
 def list_protocols(name: str) -> list[Measure]:

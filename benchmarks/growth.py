@@ -123,7 +123,7 @@ def print_overheads(name: str, given: argparse.Namespace, clock: Callable[[], fl
     print("|---" * 5 + "|")
     for method in given.methods.split(","):
         made, pairs = registry.make_method(method, **METHODS[method]), []
-        budget = None if registry.need_of(type(made)).__name__ != "BlackBox" else given.passes
+        budget = None if registry.find_need(type(made)).__name__ != "BlackBox" else given.passes
         for _ in range(given.rounds + 1):
             reading.clear()
             counts = [0]

@@ -72,7 +72,9 @@ def main() -> None:
 
 def list_methods() -> list[str]:
     """Name the methods that need more than scores."""
-    return [name for name in registry.list_names("methods") if registry.need_of(registry.find_method(name)) is not BlackBox]
+    return [
+        name for name in registry.list_names("methods") if registry.find_need(registry.find_method(name)) is not BlackBox
+    ]
 
 
 def try_method(box: Any, pictures: list[Any], method: str, said: dict[str, None]) -> str:

@@ -132,7 +132,7 @@ def measure_one(name: str, task: str, entry: str, file: str, masks: int) -> dict
     ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what an implementation takes
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = read_memory("VmRSS")
-    if entry in OWN and (task in MEASURES or registry.need_of(type(made)) is not OpenBox):
+    if entry in OWN and (task in MEASURES or registry.find_need(type(made)) is not OpenBox):
         warm_up(box, image, batch)  # its memory counts, its time is paid once for a box
     saliency = made(box, image, target) if task in MEASURES else None
     asked.saliency = saliency

@@ -1,4 +1,4 @@
-"""Names. A folder is a register: a file `de_cam.py` holds a class `DeCam`, called `de-cam` by people.
+"""Names. A folder is a register: a file `de_cam.py` holds a class `DeCam`, called `de-cam` on the command line.
 
 Other packages join through entry points in the groups `salience.methods`, `.measures`, `.boxes`, `.data`, `.trainers`.
 """
@@ -35,7 +35,7 @@ class Setting:
 
 
 def list_names(folder: str) -> tuple[str, ...]:
-    """List what a folder of the package registers, by the names that people use, plus the entry points.
+    """List what a folder of the package registers, by name, plus the entry points.
 
     >>> "grad-cam" in list_names("methods")
     True
@@ -107,10 +107,10 @@ def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
 
 
-def need_of(cls: type[Any]) -> type[Any]:
+def find_need(cls: type[Any]) -> type[Any]:
     """Return the protocol that a method's annotation of `box` asks for.
 
-    >>> need_of(find_method("rise")).__name__, need_of(find_method("grad-cam")).__name__
+    >>> find_need(find_method("rise")).__name__, find_need(find_method("grad-cam")).__name__
     ('BlackBox', 'OpenBox')
     """
     from salience.types import BlackBox, GreyBox, OpenBox  # here, so that names and settings can be listed without torch
@@ -120,10 +120,10 @@ def need_of(cls: type[Any]) -> type[Any]:
     return found if found in (GreyBox, OpenBox) else BlackBox
 
 
-def name_of(method: Any) -> str:
-    """Say what people call this method.
+def find_name(method: Any) -> str:
+    """Return the registered name of a class or an object.
 
-    >>> name_of(find_method("grad-cam++"))
+    >>> find_name(find_method("grad-cam++"))
     'grad-cam++'
     """
     cls = method if inspect.isclass(method) else type(method)

@@ -73,15 +73,15 @@ def make_measure(spec: Any) -> Any:
     return registry.make(cls, name, given)
 
 
-def stamp(measure: Any) -> str:
-    """Say a measure and everything that was chosen as the spec that makes it again.
+def write_measure(measure: Any) -> str:
+    """Write a measure and its changed settings as the spec that makes it again.
 
-    >>> stamp(make_measure("deletion/rise-2018?step=4"))
+    >>> write_measure(make_measure("deletion/rise-2018?step=4"))
     'deletion/rise-2018?step=4'
     """
     changed = [each for each in registry.list_settings(type(measure))[1:] if getattr(measure, each.name) != each.default]
     query = urlencode({each.name: _write_value(getattr(measure, each.name)) for each in changed}, safe=",:/")
-    return f"{registry.name_of(measure)}/{measure.protocol}" + (f"?{query}" if query else "")
+    return f"{registry.find_name(measure)}/{measure.protocol}" + (f"?{query}" if query else "")
 
 
 def _read_value(setting: Setting, text: str) -> Any:

@@ -68,7 +68,7 @@ class BlackBox(ABC):
 
 
 class AsyncBox(BlackBox):
-    """A box whose answers come later: batches are submitted, the next ones meanwhile, and waited for in order.
+    """A box whose answers come later: several batches are submitted, and waited for in order.
 
     >>> from salience.boxes import toy
     >>> pending = toy.load("colour").submit(toy.picture()[None])
@@ -78,7 +78,7 @@ class AsyncBox(BlackBox):
 
     @property
     def in_flight(self) -> int:
-        """How many batches to have under way at once; 1 if it answers while it is asked."""
+        """How many batches to have under way at once; 1 if it answers synchronously."""
         return 2
 
     @abstractmethod
@@ -136,7 +136,7 @@ Scale = Literal["logit", "log-probability", "probability"]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """Where to look inside a box.
+    """The layers of a box that are worth explaining.
 
     >>> from salience.boxes import toy
     >>> toy.load("colour").layer_info()
@@ -150,7 +150,7 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class ActivationsAndGradients:
-    """What went on inside a box while it scored images: one forward pass and one backward pass.
+    """The activations and gradients of a box while it scored images: one forward pass and one backward pass.
 
     >>> from salience.boxes import toy
     >>> inner = toy.load("colour").differentiate(toy.picture()[None], [0], ["act"])
@@ -159,7 +159,7 @@ class ActivationsAndGradients:
     """
 
     targets: tuple[Target, ...]  # what each score is of
-    scores: Float[Tensor, " m"]  # the targets', in the scale asked for
+    scores: Float[Tensor, " m"]  # the targets', in the requested scale
     logits: Float[Tensor, "n k"]
     activations: Mapping[str, Float[Tensor, "n _ _ _"]]  # by layer
     gradients: Mapping[str, Float[Tensor, "m _ _ _"]]  # d score / d activation, one a target
@@ -175,11 +175,11 @@ class GreyBox(BlackBox):
 
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
-        """Name the layers worth looking at, from the input to the output: the end of each block."""
+        """Name the layers worth explaining, from the input to the output: the end of each block."""
 
     @abstractmethod
     def layer_info(self) -> LayerInfo:
-        """Tell the same layers, the last feature maps, and what a reader of a map must know of them."""
+        """Return the same layers, the last feature maps, and what a reader of a map must know of them."""
 
     @abstractmethod
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
@@ -218,7 +218,7 @@ class OpenBox(GreyBox):
 
 
 class TrainableBox(BlackBox):
-    """A box whose weights can be trained, or drawn anew.
+    """A box whose weights can be trained, or set to random ones.
 
     >>> from salience.boxes import toy
     >>> box = toy.load("colour")
@@ -239,7 +239,7 @@ class TrainableBox(BlackBox):
 
     @abstractmethod
     def reinitialise(self, names: Sequence[str], seed: int = 0) -> TrainableBox:
-        """Give a box with the weights of the named modules drawn anew; this one stays as it is."""
+        """Give a box with new random weights in the named modules; this one stays as it is."""
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ PAIRS: dict[str, Callable[[], tuple[Case, Case]]] = {
 @every
 def test_a_better_case_has_the_better_value_in_the_declared_direction(measure: Measure) -> None:
     """The patch is all that the box looks at; for measures of something else there is a pair of their own."""
-    name = specs.stamp(measure)
+    name = specs.write_measure(measure)
     make = next((PAIRS[each] for each in PAIRS if name.startswith(each)), lambda: (case(), case(random())))
     good, poor = (measure_case(each, measure).value for each in make())
     assert math.isfinite(good)
@@ -167,9 +167,9 @@ def test_the_batch_size_does_not_change_the_value(measure: Measure) -> None:
 @every
 def test_its_stamp_makes_it_again(measure: Measure) -> None:
     """A number can be taken again from what is printed beside it."""
-    stamp = specs.stamp(measure)
+    stamp = specs.write_measure(measure)
     assert specs.make_measure(stamp) == measure
-    assert specs.stamp(specs.make_measure(stamp)) == stamp
+    assert specs.write_measure(specs.make_measure(stamp)) == stamp
 
 
 @every

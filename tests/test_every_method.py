@@ -82,7 +82,7 @@ every = pytest.mark.parametrize("method", roster())
 
 def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
     """Call a method as it is, in few passes unless the caller says how many."""
-    with start_run(**{"budget": BUDGET.get(registry.name_of(method))} | limits):
+    with start_run(**{"budget": BUDGET.get(registry.find_name(method))} | limits):
         return method(box, toy.picture(SIDE) if image is None else image, target)
 
 
@@ -137,7 +137,7 @@ def test_the_planted_colour_is_found_with_all_passes(method: Any, colour: int) -
 @every
 def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
     """The patch of the class lies above the rest, and that of a rival below it."""
-    if registry.name_of(method) in BLIND | RELATIVE:
+    if registry.find_name(method) in BLIND | RELATIVE:
         pytest.skip("does not look at the class, or has nothing to compare")
     image = toy.picture(SIDE)
     image[:, 22:30, 2:10] = torch.tensor([0.0, 1, 0])[:, None, None]
@@ -174,7 +174,7 @@ def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
 @every
 def test_another_target_gives_another_map(method: Any) -> None:
     """A map that is the same for every class explains none."""
-    if registry.name_of(method) in BLIND | RELATIVE:
+    if registry.find_name(method) in BLIND | RELATIVE:
         pytest.skip("does not look at the class, or has nothing to compare")
     red, green = (explained(method, toy.load("colour"), target=target) for target in (0, 1))
     assert maps.rank_agreement(red, green) < 0.5
@@ -184,7 +184,7 @@ def test_another_target_gives_another_map(method: Any) -> None:
 def test_a_contrast_and_a_function_are_targets_too(method: Any) -> None:
     """A pair is the difference of two scores, which a function can say as well."""
     pair = explained(method, toy.load("colour"), target=(0, 1))
-    if registry.need_of(type(method)) is not OpenBox:
+    if registry.find_need(type(method)) is not OpenBox:
         assert apart(pair, explained(method, toy.load("colour"), target=lambda row: row[:, 0] - row[:, 1])) < 1e-5
     assert inside(pair) >= 0.5
 
@@ -225,14 +225,14 @@ def test_box_and_image_are_as_before(method: Any, training: bool) -> None:
 @every
 def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
     """A box that fails in the middle leaves mode and hooks as they were."""
-    if registry.name_of(method) in UNASKED:
+    if registry.find_name(method) in UNASKED:
         pytest.skip("does not ask the box")
     calls = []
 
     class Fails(toy.Colour):
         def forward(self, images: Tensor) -> Tensor:
             calls.append(len(images))
-            if sum(calls) > (20 if registry.need_of(type(method)) is BlackBox else 0):
+            if sum(calls) > (20 if registry.find_need(type(method)) is BlackBox else 0):
                 raise ValueError("tired")
             return super().forward(images)
 
@@ -273,7 +273,7 @@ def test_every_setting_has_a_help_text_a_default_and_a_type(method: Any) -> None
 @every
 def test_it_is_known_by_its_name(method: Any) -> None:
     """The file, the class and the name on the command line are one word in three spellings."""
-    name = registry.name_of(method)
+    name = registry.find_name(method)
     assert registry.find_method(name) is type(method)
     assert type(registry.make_method(name)) is type(method)
 
@@ -357,7 +357,7 @@ def make_box(kind: str) -> BlackBox:
 def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) -> None:
     """The annotation of `box` is the need, and whatever meets it must do."""
     box = make_box(kind)
-    if not isinstance(box, registry.need_of(type(method))):
+    if not isinstance(box, registry.find_need(type(method))):
         pytest.skip("needs more than a black box")
     assert inside(explained(method, box)) >= 0.5
 
@@ -366,7 +366,7 @@ def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) 
 def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     """A picture explained alone or among others has one map."""
     pictures = [toy.picture(SIDE, colour) for colour in (0, 1, 2)]
-    budget = BUDGET.get(registry.name_of(method))
+    budget = BUDGET.get(registry.find_name(method))
     together = salience.explain(toy.load("colour"), torch.stack(pictures), method, batch=16, budget=budget)
     for one, picture in zip(together, pictures, strict=True):
         alone = salience.explain(toy.load("colour"), picture, method, batch=16, budget=budget).saliency
@@ -429,7 +429,7 @@ def test_a_target_that_the_box_does_not_have_is_an_error_in_words(method: Any, t
 @every
 def test_nan_from_the_box_is_an_error_in_words(method: Any) -> None:
     """It must not become a map, nor a zero."""
-    if registry.name_of(method) in UNASKED:
+    if registry.find_name(method) in UNASKED:
         pytest.skip("does not ask the box")
     box = wrap(nn.Sequential(toy.Colour()), size=SIDE)
     with torch.no_grad():

@@ -213,11 +213,11 @@ def test_preparation_is_torchvisions(name: str) -> None:
     """`weights.transforms()`, pixel for pixel."""
     from torchvision import models
 
-    from salience.boxes.torchvision import preparation
+    from salience.boxes.torchvision import read_preparation
 
     weights = models.get_model_weights(name).DEFAULT
     for image in (photograph(), photograph().rotate(90, expand=True), photograph().resize((100, 150))):
-        assert worst(preparation(weights), weights.transforms(), image) <= 2
+        assert worst(read_preparation(weights), weights.transforms(), image) <= 2
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "tf_efficientnet_lite0", "convnext_atto", "resnet50d"])
@@ -226,12 +226,12 @@ def test_preparation_is_timms(name: str) -> None:
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    from salience.boxes.timm import preparation_of
+    from salience.boxes.timm import read_preparation
 
     net = timm.create_model(name)
     theirs = create_transform(**resolve_model_data_config(net))
     for image in (photograph(), photograph().rotate(90, expand=True)):
-        assert worst(preparation_of(net), theirs, image) <= 2
+        assert worst(read_preparation(net), theirs, image) <= 2
 
 
 @pytest.mark.parametrize("name", ["ViTImageProcessor", "ConvNextImageProcessor", "DeiTImageProcessor"])
@@ -239,11 +239,11 @@ def test_preparation_is_transformers(name: str) -> None:
     """The processor's, made of its settings."""
     import transformers
 
-    from salience.boxes.hf import preparation_of
+    from salience.boxes.hf import read_preparation
 
     processor = getattr(transformers, name)()
     theirs = lambda image: torch.as_tensor(processor(image, return_tensors="pt")["pixel_values"][0])  # noqa: E731  # one line
-    assert worst(preparation_of(processor), theirs, photograph()) <= 2
+    assert worst(read_preparation(processor), theirs, photograph()) <= 2
 
 
 def test_a_preparation_says_itself_in_a_line() -> None:

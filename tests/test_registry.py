@@ -31,7 +31,7 @@ def test_a_name_becomes_a_class_and_back() -> None:
     class GradCamPlusPlus:
         pass
 
-    assert registry.name_of(GradCamPlusPlus) == registry.name_of(GradCamPlusPlus()) == "grad-cam++"
+    assert registry.find_name(GradCamPlusPlus) == registry.find_name(GradCamPlusPlus()) == "grad-cam++"
 
 
 @pytest.mark.parametrize("protocol", [BlackBox, GreyBox, OpenBox])
@@ -43,7 +43,7 @@ def test_the_annotation_of_box_is_the_need(protocol: Any) -> None:
             return None
 
     Needs.__call__.__annotations__["box"] = protocol
-    assert registry.need_of(Needs) is protocol
+    assert registry.find_need(Needs) is protocol
 
 
 def test_settings_are_the_fields_with_their_comments() -> None:

@@ -129,7 +129,7 @@ def parse_grid(raw: Mapping[str, Any]) -> Grid:
     if rest.get("controls", True):
         axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
     if "measures" in rest:
-        rest["measures"] = tuple(specs.stamp(each) for each in make_measures(rest["measures"]))
+        rest["measures"] = tuple(specs.write_measure(each) for each in make_measures(rest["measures"]))
     grid = Grid(**(axes | rest))
     _check(grid)
     return grid

@@ -116,7 +116,7 @@ def _list_measures(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
         said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
-        return [specs.stamp(each) for each in make_measures(said)]
+        return [specs.write_measure(each) for each in make_measures(said)]
     except (OSError, ValueError, SalienceError):
         return []
 

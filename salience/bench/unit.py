@@ -145,7 +145,7 @@ def _measure(case: Case, measure: Measure, batch: int) -> Measurement | str:
 
 
 def _make_row(measure: Measure, figure: Measurement | str) -> Row:
-    about: Row = {"measure": specs.stamp(measure), "better": measure.better}
+    about: Row = {"measure": specs.write_measure(measure), "better": measure.better}
     if isinstance(figure, str):
         return about | {"failure": figure}
     return about | {"value": figure.value, "passes": figure.passes, "seconds": figure.seconds}

@@ -120,7 +120,7 @@ def make_depthwise(channels: int, side: int, stride: int) -> nn.Conv2d:
 
 def load_network(state: dict[str, Tensor]) -> EfficientNetLite0:
     """Make the network with weights that come in its own order, whatever their names."""
-    with torch.device("meta"):  # no random weights are drawn only to be thrown away
+    with torch.device("meta"):  # no random weights are sampled only to be thrown away
         net = EfficientNetLite0()
     plain = [each.contiguous() for each in state.values()]  # one matrix is kept transposed, which changes the last bits
     net.load_state_dict(dict(zip(net.state_dict(), plain, strict=True)), strict=True, assign=True)

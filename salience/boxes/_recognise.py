@@ -1,4 +1,4 @@
-"""Which kind of box an object is: each kind is asked, the special before the general; no library is imported for it."""
+"""Find the kind of box for an object: each kind is tried, special before general; no library is imported for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks without what they learnt. Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018."""
+"""Networks with random weights. Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def list_weighted(module: nn.Module, run: Callable[[], object]) -> tuple[str, ..
     named = list(module.named_modules())
     entered: dict[str, int] = {}
 
-    def enter(name: str) -> Callable[..., None]:
+    def make_hook(name: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
             entered.setdefault(name, len(entered))
 
         return hook
 
-    handles = [inner.register_forward_pre_hook(enter(name)) for name, inner in named]
+    handles = [inner.register_forward_pre_hook(make_hook(name)) for name, inner in named]
     try:
         run()
     finally:
@@ -44,7 +44,7 @@ def list_weighted(module: nn.Module, run: Callable[[], object]) -> tuple[str, ..
 
 
 def reinitialise(module: nn.Module, names: Sequence[str], seed: int) -> nn.Module:
-    """Copy a module and draw the weights of the named modules in it anew.
+    """Copy a module with new random weights in the named modules.
 
     Matrices and kernels are normal with variance 2 / fan-in (He et al. 2015), so that a signal neither fades nor grows
     on its way, and the answer still depends on the image; what PyTorch starts a training with, a sixth of
@@ -62,8 +62,8 @@ def reinitialise(module: nn.Module, names: Sequence[str], seed: int) -> nn.Modul
         with torch.no_grad():
             for key, each in _weights(inside[name]):
                 if each.ndim > 1:
-                    spread = (2 / each[0].numel()) ** 0.5
-                    each.copy_(spread * torch.randn(each.shape, generator=source))
+                    deviation = (2 / each[0].numel()) ** 0.5
+                    each.copy_(deviation * torch.randn(each.shape, generator=source))
                 else:
                     each.fill_(0.0 if key.endswith(ADDED) else 1.0)
     return made

@@ -27,10 +27,10 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
-    ready, rest = split_options(published_preparation(name), options)
+    ready, rest = split_options(load_preparation(name), options)
     if getattr(net.config, "problem_type", None) == "multi_label_classification":
         rest.setdefault("head", "sigmoid")
-    return TorchBox(net, ready, classes or labels_of(net), name=f"hf:{name}", **rest)
+    return TorchBox(net, ready, classes or read_class_names(net), name=f"hf:{name}", **rest)
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -39,19 +39,19 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 
 def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
-    """Make a box of a network of transformers; with a size its image processor is not asked for."""
+    """Make a box of a network of transformers; with a size its image processor is not loaded."""
     place = str(getattr(module.config, "_name_or_path", ""))
-    ready, rest = split_options(None if "size" in options else published_preparation(place), options)
-    return TorchBox(module, ready, classes or labels_of(module), name=name, **rest)
+    ready, rest = split_options(None if "size" in options else load_preparation(place), options)
+    return TorchBox(module, ready, classes or read_class_names(module), name=name, **rest)
 
 
-def labels_of(net: Any) -> tuple[str, ...]:
+def read_class_names(net: Any) -> tuple[str, ...]:
     """Name the classes as the model's configuration does."""
     named = net.config.id2label
     return tuple(str(named[index]) for index in range(len(named)))
 
 
-def published_preparation(name: str) -> Preparation:
+def load_preparation(name: str) -> Preparation:
     """Read the processor's settings."""
     from transformers import AutoImageProcessor
 
@@ -60,10 +60,10 @@ def published_preparation(name: str) -> Preparation:
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected an image processor for hf:{name}, got {reason}: give size, mean and std") from problem
-    return preparation_of(processor)
+    return read_preparation(processor)
 
 
-def preparation_of(processor: Any) -> Preparation:
+def read_preparation(processor: Any) -> Preparation:
     """Translate an image processor: resize to a shape or to the shorter side, crop, normalise."""
     settings = processor.to_dict()
     wanted, crop = dict(settings.get("size") or {}), dict(settings.get("crop_size") or {})

@@ -40,8 +40,8 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load timm:{name}, got {reason}: give a file as ?weights=FILE.safetensors") from problem
     if weights not in (None, "none"):
         read_weights(net, str(weights))
-    ready, rest = split_options(preparation_of(net), options)
-    return TorchBox(net, ready, classes or labels(net), name=f"timm:{name}", **rest)
+    ready, rest = split_options(read_preparation(net), options)
+    return TorchBox(net, ready, classes or read_class_names(net), name=f"timm:{name}", **rest)
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -51,8 +51,8 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a network of timm, with the preprocessing and class names that timm publishes."""
-    ready, rest = split_options(preparation_of(module), options)
-    return TorchBox(module, ready, classes or labels(module), name=name, **rest)
+    ready, rest = split_options(read_preparation(module), options)
+    return TorchBox(module, ready, classes or read_class_names(module), name=name, **rest)
 
 
 def _plain(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
-def preparation_of(net: nn.Module) -> Preparation:
+def read_preparation(net: nn.Module) -> Preparation:
     """Read timm's data configuration: short side to size / crop_pct, centre crop (or as its crop mode says)."""
     from timm.data.config import resolve_model_data_config
 
@@ -77,8 +77,8 @@ def preparation_of(net: nn.Module) -> Preparation:
     return Preparation(size, resize, kind, tuple(config["mean"]), tuple(config["std"]), source="timm")
 
 
-def labels(net: nn.Module) -> tuple[str, ...] | None:
-    """Name the classes where timm knows them: ImageNet and its kin."""
+def read_class_names(net: nn.Module) -> tuple[str, ...] | None:
+    """Name the classes where timm knows them: ImageNet and its subsets."""
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(net)

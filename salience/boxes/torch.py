@@ -20,7 +20,7 @@ from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_
 from salience.engine.inside.layers import find_layers
 from salience.picture import Preparation
 from salience.runtime import backends, heads
-from salience.runtime.module import FromPixels, find_logits, hash_weights, load_saved, run_eagerly, weight_dtype
+from salience.runtime.module import FromPixels, find_logits, find_weight_dtype, hash_weights, load_saved, run_eagerly
 from salience.runtime.torch import TorchRuntime
 from salience.types import (
     ActivationsAndGradients,
@@ -66,8 +66,8 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        self.backend = backends.initial_backend(backend, backends.list_all_backends(self.device))
-        self.backend_chosen = backend != "auto" or weight_dtype(self.module) != torch.float32
+        self.backend = backends.resolve_backend(backend, backends.list_all_backends(self.device))
+        self.backend_chosen = backend != "auto" or find_weight_dtype(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `choose_backend` found
         self._layer_info: LayerInfo | None = None
         self._classes = None if classes is None else tuple(classes)
@@ -96,7 +96,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         return heads.widen(self._run(images, "exact"), self.head)
 
     def layer_info(self) -> LayerInfo:
-        """Where to look inside: the end of each block, and the last feature maps."""
+        """Find the end of each block, and the last feature maps."""
         if self._layer_info is None:
             image = torch.zeros(1, 3, *self.size, device=self.device)
             with torch.no_grad(), run_eagerly(self.module) as inner:
@@ -144,11 +144,11 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
             return list_weighted(inner, lambda: self._run(image, "exact"))
 
     def reinitialise(self, names: Sequence[str], seed: int = 0) -> TorchBox:
-        """Give a box, in a like backend, with the weights of the named modules drawn anew; this one stays as it is."""
+        """Give a box, in a like backend, with new random weights in the named modules; this one stays as it is."""
         box = self.with_logits()
         with run_eagerly(self.module) as inner:
             box.module, box.head, box.name = reinitialise(inner, names, seed), self.head, f"{self.name}, redrawn"
-        box.backend = backends.find_uncompiled(self.backend)  # compiling takes longer than what is asked of such a box
+        box.backend = backends.find_uncompiled(self.backend)  # compiling takes longer than the passes of such a box
         return box
 
     def as_trainable(self, only: Sequence[str] = ()) -> nn.Module:

@@ -38,7 +38,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load torchvision:{name}, got {reason}: give a file as ?weights=FILE.pth") from problem
     if wanted is None and weights != "none":
         read_weights(net, str(weights))
-    ready, rest = split_options(preparation(published), options)
+    ready, rest = split_options(read_preparation(published), options)
     return TorchBox(net, ready, classes or published.meta["categories"], name=f"torchvision:{name}", **rest)
 
 
@@ -51,11 +51,11 @@ def wrap(
     module: nn.Module, *, weights: Any, classes: Sequence[str] | None = None, name: str = "", **options: Any
 ) -> TorchBox:
     """Make a box of a module with the transforms and class names of its weights."""
-    ready, rest = split_options(preparation(weights), options)
+    ready, rest = split_options(read_preparation(weights), options)
     return TorchBox(module, ready, classes or weights.meta["categories"], name=name, **rest)
 
 
-def preparation(weights: Any) -> Preparation:
+def read_preparation(weights: Any) -> Preparation:
     """Read `weights.transforms()`."""
     steps = weights.transforms()
     crop, across = steps.crop_size, steps.resize_size

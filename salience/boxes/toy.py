@@ -60,7 +60,7 @@ def linear(weights: Float[Tensor, "h w"]) -> TorchBox:
 
 
 def load(name: str, *, size: Any = 32, backend: str = "exact") -> TorchBox:
-    """`toy:colour` finds red, green or blue; `toy:corner` looks at the top left quarter only; `toy:constant` at nothing."""
+    """`toy:colour` finds red, green or blue; `toy:corner` sees the top left quarter only; `toy:constant` nothing."""
     side = (int(size), int(size))
     ready = Preparation(side)
     if name == "colour":

@@ -1,4 +1,4 @@
-"""`trained:FOLDER`: a box that `salience train` left behind."""
+"""`trained:FOLDER`: a box that `salience train` wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from salience.runtime.module import read_weights
 
 
 def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
-    """Open the box that the training began with, and give it the weights that came out; `of` is its spec."""
+    """Open the box that was trained, and load the trained weights into it; `of` is its spec."""
     folder = Path(name)
     if not (folder / "box.json").is_file():
         raise BoxError(f"expected a folder that `salience train` wrote, got {name}, without box.json: is the run complete?")

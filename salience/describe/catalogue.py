@@ -48,7 +48,7 @@ def list_settings(method: str) -> tuple[str, tuple[Setting, ...]]:
     """
     if _has_plugins():  # their types may be any
         cls = registry.find_method(method)
-        return registry.name_of(cls), registry.list_settings(cls)
+        return registry.find_name(cls), registry.list_settings(cls)
     facts = recall("settings.write_settings", method)
     return facts["name"], read_settings(facts["settings"])
 

@@ -35,7 +35,7 @@ def describe_measure(name: str) -> dict[str, Any]:
     made = [cls(protocol=each) for each in get_args(settings[0].type)]
     manual = read_manual(cls)
     return {
-        "name": registry.name_of(cls),
+        "name": registry.find_name(cls),
         "about": manual.split("\n")[0],
         "source": (inspect.getdoc(inspect.getmodule(cls)) or "").split("\n")[0],
         "manual": manual,

@@ -32,7 +32,7 @@ def describe_method(name: str) -> dict[str, Any]:
     cls = registry.find_method(name)
     manual = read_manual(cls)
     return {
-        "name": registry.name_of(cls),
+        "name": registry.find_name(cls),
         "needs": describe_need(cls),
         "about": manual.split("\n")[0],
         "source": (inspect.getdoc(inspect.getmodule(cls)) or "").split("\n")[0],
@@ -47,4 +47,4 @@ def describe_need(cls: type[Any]) -> str:
     >>> describe_need(registry.find_method("grad-cam"))
     'gradients'
     """
-    return NEEDS[registry.need_of(cls).__name__]
+    return NEEDS[registry.find_need(cls).__name__]

@@ -47,7 +47,7 @@ def write_settings(name: str) -> dict[str, Any]:
         | ({} if each.default is MISSING else {"default": each.default})
         for each in registry.list_settings(cls)
     ]
-    return {"name": registry.name_of(cls), "settings": settings}
+    return {"name": registry.find_name(cls), "settings": settings}
 
 
 def read_settings(written: list[dict[str, Any]]) -> tuple[Setting, ...]:

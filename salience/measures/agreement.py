@@ -40,7 +40,7 @@ class Agreement:
     @property
     def needs(self) -> tuple[Need, ...]:
         """Need what the reference needs of a box."""
-        return () if registry.need_of(registry.find_method(self.reference)) is BlackBox else ("gradients",)
+        return () if registry.find_need(registry.find_method(self.reference)) is BlackBox else ("gradients",)
 
     def __call__(self, case: Case) -> MeasureResult:
         """Measure one case."""

@@ -46,7 +46,7 @@ def list_backends(device: torch.device) -> tuple[str, ...]:
 
 
 def list_all_backends(device: torch.device) -> tuple[str, ...]:
-    """List also those of `torch.compile`, for who asks for them: making one takes longer than most explanations.
+    """List also those of `torch.compile`, which only run on request: making one takes longer than most explanations.
 
     >>> list_all_backends(torch.device("cuda"))[-2:]
     ('torch compile float16', 'torch compile')
@@ -63,10 +63,10 @@ def has_bfloat16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  # as torch itself asks
 
 
-def initial_backend(backend: str, known: Sequence[str]) -> str:
-    """Return the backend to begin with: the one asked for, or exact until `choose` has looked.
+def resolve_backend(backend: str, known: Sequence[str]) -> str:
+    """Return the first backend: the one requested, or exact until one is chosen.
 
-    >>> initial_backend("auto", ("torch channels-last", "exact"))
+    >>> resolve_backend("auto", ("torch channels-last", "exact"))
     'exact'
     """
     if backend in OPENVINO and not find_spec("openvino"):

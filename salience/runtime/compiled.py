@@ -43,7 +43,7 @@ class Whole(nn.Module):
 
 
 def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Tensor]:
-    """Begin to compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call.
+    """Submit a batch: compute what a torch box's module puts out for `images · scale + shift`, compiled at the first call.
 
     >>> from salience.boxes import toy
     >>> box, image = toy.load("colour"), toy.picture()[None]
@@ -59,8 +59,8 @@ def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Sc
     if about not in networks:
         normal = (images[:1] * scale + shift)[:1].expand(2, -1, -1, -1)
         networks[about] = _compile(box, normal, "bf16" if backend.endswith(" bfloat16") else "f32")
-    waited = networks[about].submit(to_rows(images), beside=to_planes(scaling))
-    return lambda: torch.from_numpy(waited()[0])
+    pending = networks[about].submit(to_rows(images), beside=to_planes(scaling))
+    return lambda: torch.from_numpy(pending()[0])
 
 
 def is_fresh(module: nn.Module) -> bool:
@@ -88,7 +88,7 @@ def identify(box: Any) -> str:
 
 
 def snapshot(module: nn.Module) -> list[int]:
-    """Note where the weights lie, how often each was written to, its first number, and how many hooks there are.
+    """Record where the weights are stored, how often each was written to, its first number, and how many hooks there are.
 
     The number is for what writes through `.data`, which torch does not count.
 
@@ -100,7 +100,7 @@ def snapshot(module: nn.Module) -> list[int]:
     """
     found: list[int] = []
     for inner in module.modules():
-        own = inner.__dict__  # quicker than attributes: this is asked for at every batch
+        own = inner.__dict__  # quicker than attributes: this runs before every batch
         found += (len(own["_forward_hooks"]), len(own["_forward_pre_hooks"]))
         for each in chain(own["_parameters"].values(), own["_buffers"].values()):
             if each is not None:
@@ -126,5 +126,5 @@ def _compile(box: Any, normal: Images, precision: str) -> Compiled:
     except Exception as problem:
         raise RuntimeError(f"OpenVINO does not take it: {' '.join(str(problem).split())[:200]}") from problem
     if code is not None:
-        disk_cache.write(name, made.blob())
+        disk_cache.write(name, made.export())
     return made

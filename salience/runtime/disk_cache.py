@@ -1,4 +1,4 @@
-"""What is kept between processes, in the user's cache folder: which backend was chosen, networks that were compiled, lists.
+"""A cache that processes share, in the user's cache folder: which backend was chosen, networks that were compiled, lists.
 
 The folder is the environment variable SALIENCE_CACHE, else `salience` in the system's folder for such things;
 SALIENCE_CACHE="" keeps nothing. It may be deleted at any time.
@@ -27,7 +27,7 @@ MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used leas
 
 
 def read(name: str) -> bytes | None:
-    """Return what was kept under a name; None where nothing was.
+    """Return what was written under a name; None where nothing was.
 
     >>> read("no such name") is None
     True
@@ -43,7 +43,7 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, content: bytes) -> None:
-    """Keep it, whole or not at all; a folder that cannot be written to keeps nothing.
+    """Write a file whole or not at all; where the folder is not writable nothing is cached.
 
     >>> write("example", b"kept")  # read("example") returns it, also in another process
     """

@@ -1,4 +1,4 @@
-"""What is done with a torch module around a call: eval mode for a while, the logits found, weights read."""
+"""Around a call of a torch module: run it eagerly, find its logits, hash and read its weights."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()[:16]
 
 
-def weight_dtype(module: nn.Module) -> torch.dtype:
+def find_weight_dtype(module: nn.Module) -> torch.dtype:
     """Say what kind of numbers its weights are.
 
-    >>> weight_dtype(nn.Linear(2, 2).half())
+    >>> find_weight_dtype(nn.Linear(2, 2).half())
     torch.float16
     """
     return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)

@@ -1,4 +1,4 @@
-"""OpenVINO: networks compiled for this processor, asked in parallel streams.
+"""OpenVINO: networks compiled for this processor, run in parallel streams.
 
 The package reports each of its imports to its makers unless its helper `openvino_telemetry` is absent; here it is
 made to seem so (docs/decisions/0010-openvino.md).
@@ -58,10 +58,10 @@ def import_openvino() -> Any:
 
 
 @cache
-def core() -> Any:
-    """Return the one thing through which OpenVINO is asked for anything.
+def get_core() -> Any:
+    """Return OpenVINO's Core, one a process.
 
-    >>> "CPU" in core().available_devices
+    >>> "CPU" in get_core().available_devices
     True
     """
     return import_openvino().Core()
@@ -73,7 +73,7 @@ def has_bfloat16() -> bool:
     >>> isinstance(has_bfloat16(), bool)
     True
     """
-    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in get_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
@@ -90,7 +90,7 @@ def convert(module: nn.Module, images: Float[Tensor, "n _ h w"]) -> Any:
         warnings.simplefilter("ignore")  # tracing is called deprecated, and warns of shapes that become numbers
         traced = torch.jit.trace(module, images.float().contiguous(), check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced, shared_memory=False)  # held: the frontend does not
+    decoder = TorchScriptPythonDecoder(traced, shared_memory=False)  # referenced here: the frontend does not
     network = frontend.convert(frontend.load(decoder))
     network.reshape([-1, *images.shape[1:]])
     return network
@@ -140,48 +140,48 @@ class Compiled:
         self.threads, self.lock = torch_threads.count(), Lock()
         self.how = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
         if isinstance(network, bytes):
-            self.asked = 1  # whole networks alone are kept
-            self._ready(core().import_model(network, "CPU", self._settings()))
+            self.returned = 1  # whole networks alone are kept
+            self._load(get_core().import_model(network, "CPU", self._settings()))
             return
-        self.asked = len(network.outputs)
+        self.returned = len(network.outputs)
         if precision == "bf16":
             keep_sums_precise(network)
-        self._ready(core().compile_model(network, "CPU", self._settings()))
+        self._load(get_core().compile_model(network, "CPU", self._settings()))
 
     def __call__(self, *inputs: Rows) -> list[Rows]:
         """Return all outputs."""
         return self.submit(*inputs)()
 
     def submit(self, *inputs: Rows, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
-        """Begin to compute, and return what waits for all outputs; `inputs` must stay as they are until then.
+        """Submit a batch, and return what waits for all outputs; `inputs` must stay as they are until then.
 
         One input, with a row an image, is dealt out; what is `beside` it goes with each share, dealt out too where it has a
-        row an image. A second batch may be begun before the first is waited for.
+        row an image. A second batch may be submitted before the first is waited for.
         """
         torch_threads.use_one()
         with self.lock:
             if self.threads != torch_threads.count():
                 self.threads = torch_threads.count()
-                self._ready(core().import_model(self.blob(), "CPU", self._settings()))
+                self._load(get_core().import_model(self.export(), "CPU", self._settings()))
             free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 else 1
             dealt = deal_out(inputs[0], (*inputs[1:], *beside), parts)
-            asked = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
-        for request, share in zip(asked, dealt, strict=True):
+            requests = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
+        for request, share in zip(requests, dealt, strict=True):
             request.start_async(dict(enumerate(share)), share_inputs=True)
 
         def wait(_given: Any = dealt) -> list[Rows]:
             found = []
-            for request in asked:
+            for request in requests:
                 request.wait()
-                found.append([each.data for each in request.output_tensors[: self.asked]])
+                found.append([each.data for each in request.output_tensors[: self.returned]])
             copied = [np.concatenate(rows) for rows in zip(*found, strict=True)]
-            free.extend(asked)  # one that failed is not used again
+            free.extend(requests)  # one that failed is not used again
             return copied
 
         return wait
 
-    def blob(self) -> bytes:
-        """Return the compiled network in a form that can be kept; it is good for this processor and this version."""
+    def export(self) -> bytes:
+        """Export the compiled network as bytes; they are good for this processor and this version."""
         made: Any = self.network.export_model()
         return made if isinstance(made, bytes) else bytes(made.getvalue())
 
@@ -190,6 +190,6 @@ class Compiled:
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False}
         return settings | self.how
 
-    def _ready(self, network: Any) -> None:
+    def _load(self, network: Any) -> None:
         self.network, self.free = network, list[Any]()
         self.streams = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

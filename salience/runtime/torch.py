@@ -15,7 +15,7 @@ from salience.picture import Preparation
 from salience.runtime import backends, heads
 from salience.runtime.blending import Scaling, make_blending
 from salience.runtime.compiled import identify, submit
-from salience.runtime.module import find_logits, weight_dtype
+from salience.runtime.module import find_logits, find_weight_dtype
 from salience.types import BackendBox, BlendingBox, Head, Image, Images, PendingScores, Probabilities
 
 
@@ -94,7 +94,7 @@ class TorchRuntime(BlendingBox, BackendBox):
 
     def to_input(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
         """Give normalised images the channels and the type that the module wants."""
-        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(weight_dtype(self.module))
+        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(find_weight_dtype(self.module))
 
     def _run(self, images: Images, backend: str) -> Tensor:
         ready = self.normalise(images)

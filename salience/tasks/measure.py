@@ -71,11 +71,11 @@ def measure(
 def make_measures(wanted: Sequence[Any]) -> list[Measure]:
     """Make measures of their specs, each once.
 
-    >>> [specs.stamp(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
+    >>> [specs.write_measure(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
     ['deletion/rise-2018', 'sparsity/gini']
     """
     measures = [specs.make_measure(spec) for spec in wanted]
-    stamps = [specs.stamp(each) for each in measures]
+    stamps = [specs.write_measure(each) for each in measures]
     twice = {stamp for stamp in stamps if stamps.count(stamp) > 1}
     if twice:
         raise SettingError(f"expected each measure once, got {', '.join(sorted(twice))} twice: leave one out")
@@ -111,9 +111,11 @@ def measure_case(case: Case, measure: Measure, batch: int | None = None) -> Meas
     """
     missing = find_missing(measure, case)
     if missing is not None:
-        raise SettingError(f"expected {missing} for {specs.stamp(measure)}, got none: leave the measure out")
+        raise SettingError(f"expected {missing} for {specs.write_measure(measure)}, got none: leave the measure out")
     began = time.perf_counter()
     with start_run(batch=batch) as run:
         result = measure(case)
     seconds = time.perf_counter() - began
-    return Measurement(specs.stamp(measure), float(result.value), measure.better, run.passes, seconds, result.evidence)
+    return Measurement(
+        specs.write_measure(measure), float(result.value), measure.better, run.passes, seconds, result.evidence
+    )

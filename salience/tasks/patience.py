@@ -20,7 +20,7 @@ def find_patience(method: Any, budget: Any) -> float | None:
     >>> find_patience(Rise(), None), find_patience(Rise(masks=4000), None), find_patience(Rise(), "60s")
     (10.0, None, None)
     """
-    samples = isinstance(method, Sampler) and registry.need_of(type(method)) is not OpenBox
+    samples = isinstance(method, Sampler) and registry.find_need(type(method)) is not OpenBox
     given = budget is not None or any(getattr(method, name, None) is not None for name in ("masks", "designs"))
     return SECONDS if samples and not given else None
 

@@ -69,7 +69,7 @@ def prepare_pictures(
     pictures = [read(source) for source in sources]
     prepared = [fit_picture(box, picture) for picture in pictures]
     with resume_run(run):
-        if registry.need_of(type(method)) is not OpenBox:  # those may never ask for more than a reading
+        if registry.find_need(type(method)) is not OpenBox:  # those may never ask for more than a reading
             choose_backend(box, prepared[0][0])
         images = torch.stack([image for image, _ in prepared]).to(box.device)
         rows = score_batch(box, images).float().cpu()
@@ -86,11 +86,11 @@ def prepare_pictures(
 
 
 def _expect_access(box: BlackBox, method: Any) -> None:
-    needed = registry.need_of(type(method))
+    needed = registry.find_need(type(method))
     if not isinstance(box, needed):
         has = "gradients" if needed is OpenBox else "inner layers"
         raise BoxError(
-            f"expected a box with {has} for {registry.name_of(method)}, got {box.name}: choose a black-box method"
+            f"expected a box with {has} for {registry.find_name(method)}, got {box.name}: choose a black-box method"
         )
 
 
@@ -106,7 +106,7 @@ def _score_classes(row: Float[Tensor, " k"], target: Target, box: BlackBox) -> d
 
 def _provenance(method: Any) -> dict[str, Any]:
     return {
-        "method": registry.name_of(method),
+        "method": registry.find_name(method),
         "settings": asdict(method),
         "seed": getattr(method, "seed", None),
         "versions": dict(_versions()),

@@ -71,10 +71,10 @@ def test_what_a_skip_connection_carries_is_beside_the_cut() -> None:
     """And so is a shape, which is computed from what is before."""
     known = graph(SKIPPED)
     assert known.necks == ("x", "a", "b", "d", "e", "p", "f", "y")
-    assert known.beside("c") == ("b", "t")
-    assert known.beside("e") == ("t",)
-    assert known.beside("f") == ()
-    assert [node.outputs[0] for node in known.after("d")] == ["e", "p", "f", "y"]
+    assert known.list_beside("c") == ("b", "t")
+    assert known.list_beside("e") == ("t",)
+    assert known.list_beside("f") == ()
+    assert [node.outputs[0] for node in known.list_after("d")] == ["e", "p", "f", "y"]
 
 
 def test_a_branch_that_leads_nowhere_is_no_path() -> None:
@@ -93,15 +93,15 @@ def test_a_branch_that_leads_nowhere_is_no_path() -> None:
 )
 def test_the_last_activation_is_found_behind_changes_of_shape(text: str, found: object) -> None:
     """An inner softmax is none."""
-    assert graph(text).activation() == found
+    assert graph(text).find_activation() == found
 
 
 def test_tensors_and_nodes_have_names() -> None:
     """A wrong one offers those that come close."""
     known = graph(SKIPPED)
-    assert (known.tensor("e"), known.tensor("Conv:c"), known.tensor("x")) == ("e", "c", "x")
+    assert (known.find_tensor("e"), known.find_tensor("Conv:c"), known.find_tensor("x")) == ("e", "c", "x")
     with pytest.raises(UnknownName, match="expected the name of a layer, got 'ee': did you mean e"):
-        known.tensor("ee")
+        known.find_tensor("ee")
 
 
 def blocks(text: str, shapes: dict[str, tuple[int, ...]]) -> tuple[str, ...]:

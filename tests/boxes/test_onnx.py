@@ -77,7 +77,7 @@ def test_replaced_features_go_onward(kind: str, residual: tuple[TorchBox, str]) 
     box, image = box_of(path, kind, mean=0.4, std=0.3), IMAGES[:1]
     graph = box.network.graph
     features = net.activations(image, ["two.0"])["two.0"] * torch.tensor([0.0, 1.0, 2.0])[:, None, None, None]
-    inside = [each for each in graph.list_tensors() if graph.beside(each) and each not in graph.necks]
+    inside = [each for each in graph.list_tensors() if graph.list_beside(each) and each not in graph.necks]
     inner = next(each for each in inside if apart(box.activations(image, [each])[each], features[1:2]) < 1e-5)
     assert apart(box.forward_from(image, inner, features), net.forward_from(image, "two.0", features)) < 1e-5
     assert (

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from salience import specs
-from salience.boxes.timm import labels
+from salience.boxes.timm import read_class_names
 from salience.boxes.torch import TorchBox
 from salience.picture import read
 from salience.types import BlackBox
@@ -57,7 +57,7 @@ def test_its_layers_and_weights_are_called_as_in_timm(box: BlackBox) -> None:
 
     net = timm.create_model("tf_efficientnet_lite0")
     net.load_state_dict(box.module.state_dict())
-    other = TorchBox(net, box.preparation, labels(net), backend="exact")
+    other = TorchBox(net, box.preparation, read_class_names(net), backend="exact")
     assert box.fingerprint == other.fingerprint == "4540c69ea0661d6f"
     assert (box.layer_info(), box.list_weighted(), box.classes) == (other.layer_info(), other.list_weighted(), other.classes)
 

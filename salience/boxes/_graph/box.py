@@ -52,7 +52,7 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         name: str = "",
         backend: str = "auto",
     ) -> None:
-        self.backend = backends.initial_backend(backend, (*network.backends, "exact"))
+        self.backend = backends.resolve_backend(backend, (*network.backends, "exact"))
         self.backend_chosen = backend != "auto" or not network.backends
         self.network, self.preparation, self.name = network, preparation, name
         self.size, self.mean = preparation.size, preparation.mean
@@ -60,9 +60,11 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
         self.parts = Parts(network, preparation)
         self.check: dict[str, Any] = {}  # what `choose_backend` found
-        self.answer, self.head = self._end(head)
+        self.answer, self.head = self._find_answer(head)
         self._layer_info: tuple[LayerInfo, dict[str, str]] | None = None
-        self._before: tuple[str, Tensor, list[Array]] | None = None  # what `onward` read last
+        self._before: tuple[str, Tensor, list[Array]] | None = (
+            None  # what `forward_from` ran last: layer, image, values there
+        )
         count = self._score(torch.full((1, 3, *self.size), 0.5), "exact").shape[1]
         self.classes = tuple(classes or (f"class {index}" for index in range(count)))
 
@@ -77,20 +79,20 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         return self.submit(images)()
 
     def submit(self, images: Images) -> PendingScores:
-        """Begin to score a batch; what is returned waits for the scores."""
-        waited = self.parts.submit(images, self.answer, self.backend)
-        return lambda: self._activate(waited())
+        """Submit a batch; what is returned waits for the scores."""
+        pending = self.parts.submit(images, self.answer, self.backend)
+        return lambda: self._activate(pending())
 
     def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
         """Return what submits masks for `baseline + mask · (image − baseline)`, where the network itself blends."""
         if self.in_flight == 1:
             return None
 
-        def begin(masks: Tensor, scaling: Scaling) -> PendingScores:
-            waited = self.parts.submit_scaled(masks, scaling, self.answer, self.backend)
-            return lambda: self._activate(waited())
+        def submit_masks(masks: Tensor, scaling: Scaling) -> PendingScores:
+            pending = self.parts.submit_scaled(masks, scaling, self.answer, self.backend)
+            return lambda: self._activate(pending())
 
-        return make_blending(image, baseline, self.parts.scaling, begin)
+        return make_blending(image, baseline, self.parts.scaling, submit_masks)
 
     @property
     def in_flight(self) -> int:
@@ -98,8 +100,8 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         return 2 if self.backend in self.network.blending else 1
 
     def layer_info(self) -> LayerInfo:
-        """Where to look inside: the end of each block, and the last feature maps."""
-        return self._look_inside()[0]
+        """Find the end of each block, and the last feature maps."""
+        return self._find_layers()[0]
 
     def layers(self) -> tuple[str, ...]:
         """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""
@@ -114,7 +116,7 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers (tensors of the file, or nodes) as feature maps (n c y x)."""
         tensors = list(dict.fromkeys(self._tensor(layer) for layer in layers))
-        found = dict(zip(tensors, map(torch.from_numpy, self.parts.ask(tensors, [self.parts.ready(images)])), strict=True))
+        found = dict(zip(tensors, map(torch.from_numpy, self.parts.ask(tensors, [self.parts.prepare(images)])), strict=True))
         return {layer: expect_maps(layer, found[self._tensor(layer)], self.size).float() for layer in layers}
 
     def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
@@ -122,15 +124,15 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         at, count = self._tensor(layer), len(features)
         if self.parts.single and count > 1:
             return torch.cat([self.forward_from(image, layer, each[None]) for each in features])
-        beside = self.network.graph.beside(at)
+        beside = self.network.graph.list_beside(at)
         if self._before is None or self._before[0] != at or not torch.equal(self._before[1], image):
-            self._before = at, image.clone(), self.parts.ask((at, *beside), [self.parts.ready(image)])
+            self._before = at, image.clone(), self.parts.ask((at, *beside), [self.parts.prepare(image)])
         whole, *carried = map(torch.from_numpy, self._before[2])
         changed = from_feature_maps(features, whole, self.size).to(whole).contiguous().numpy()
         of_one = [each.is_floating_point() and each.ndim > 1 and len(each) == 1 for each in carried]
         passed = [np.repeat(each, count, 0) if one else each for each, one in zip(self._before[2][1:], of_one, strict=True)]
         if count > 1 and not all(of_one):  # shapes and the like speak of the number of images
-            many = self.parts.ask(beside, [self.parts.ready(image.expand(count, -1, -1, -1))])
+            many = self.parts.ask(beside, [self.parts.prepare(image.expand(count, -1, -1, -1))])
             passed = [mine if one else other for mine, other, one in zip(passed, many, of_one, strict=True)]
         (raw,) = self.parts.ask([self.answer], [changed, *passed], (at, *beside))
         return self._activate(torch.from_numpy(raw))
@@ -149,14 +151,14 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
     def _activate(self, raw: Tensor) -> Probabilities:
         return heads.apply_head(heads.widen(raw.flatten(1) if raw.ndim > 2 else raw, self.head), self.head, "probability")
 
-    def _end(self, head: Head | None) -> tuple[str, Head]:
+    def _find_answer(self, head: Head | None) -> tuple[str, Head]:
         """Find the tensor that the answer is read from, and what it is."""
         graph = self.network.graph
         if head is not None:
             heads.expect_head(head)
             return graph.answer, head
         grey = self.parts.run(torch.full((1, 3, *self.size), 0.5), graph.answer).flatten(1)
-        found = graph.activation()
+        found = graph.find_activation()
         if found is not None:
             kind: Any = "binary" if grey.shape[1] == 1 else found[1]
             return found[0], kind
@@ -164,21 +166,21 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
             return graph.answer, "binary"
         return graph.answer, "none" if bool((grey >= 0).all()) and abs(float(grey.sum()) - 1) < 1e-3 else "softmax"
 
-    def _look_inside(self) -> tuple[LayerInfo, dict[str, str]]:
+    def _find_layers(self) -> tuple[LayerInfo, dict[str, str]]:
         if self._layer_info is None:
             graph = self.network.graph
-            seen = self.parts.ask(graph.necks, [self.parts.ready(torch.zeros(1, 3, *self.size))])
-            held = dict(zip(graph.necks, map(torch.from_numpy, seen), strict=True))
-            self._layer_info = layers.find_layers(graph, held, self.size)
+            seen = self.parts.ask(graph.necks, [self.parts.prepare(torch.zeros(1, 3, *self.size))])
+            values = dict(zip(graph.necks, map(torch.from_numpy, seen), strict=True))
+            self._layer_info = layers.find_layers(graph, values, self.size)
         return self._layer_info
 
     def _tensor(self, layer: str) -> str:
         """Return the tensor of a layer; `layer:in` is what goes into it, before a normalisation."""
         graph = self.network.graph
         if not layer.endswith(INPUT) or layer in graph.maker:
-            return graph.tensor(layer)
-        inner = graph.tensor(layer.removesuffix(INPUT))
-        before = self._look_inside()[1].get(inner) or next(iter(graph.data.get(inner, ())), None)
+            return graph.find_tensor(layer)
+        inner = graph.find_tensor(layer.removesuffix(INPUT))
+        before = self._find_layers()[1].get(inner) or next(iter(graph.data.get(inner, ())), None)
         if before is None:
             raise BoxError(f"expected a layer that takes something in, got {layer!r}: choose another layer")
         return before

@@ -1,4 +1,4 @@
-"""The graph of a network that lies in a file: what all that follows must pass through, and where to cut.
+"""The graph of a network in a file: the tensors that all paths pass through, where it can be cut.
 
 A *neck* is a tensor that every path from the image to the answer passes through; what a skip connection carries past
 a tensor makes it none. Its value says all that the rest of the network will know of the image.
@@ -12,7 +12,7 @@ from functools import cached_property
 
 from salience.errors import UnknownName
 
-SHAPE = frozenset({"Shape", "ShapeOf", "Size"})  # what they tell is no news of the image
+SHAPE = frozenset({"Shape", "ShapeOf", "Size"})  # they do not depend on the pixels
 SAME = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Convert", "Result"})
 LAST = {"Softmax": "softmax", "SoftMax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
@@ -89,7 +89,7 @@ class Graph:
             found.update(dict.fromkeys(node.outputs, ran))
         return found
 
-    def after(self, tensor: str) -> tuple[Node, ...]:
+    def list_after(self, tensor: str) -> tuple[Node, ...]:
         """List the nodes that a tensor has a part in, on the way to the answer."""
         touched, found = {tensor}, list[Node]()
         for node in self.nodes:
@@ -103,24 +103,24 @@ class Graph:
                 kept.append(node)
         return tuple(reversed(kept))
 
-    def beside(self, tensor: str) -> tuple[str, ...]:
+    def list_beside(self, tensor: str) -> tuple[str, ...]:
         """List what else of the image the nodes after a tensor read: what a skip connection carries past it."""
         of_image = {self.image}
         for node in self.nodes:
             if of_image.intersection(node.inputs):
                 of_image.update(node.outputs)
-        rest = self.after(tensor)
+        rest = self.list_after(tensor)
         made = {tensor}.union(*(node.outputs for node in rest))
         return tuple(dict.fromkeys(each for node in rest for each in node.inputs if each in of_image and each not in made))
 
-    def activation(self) -> tuple[str, str] | None:
+    def find_activation(self) -> tuple[str, str] | None:
         """Find the last activation, if nothing but a change of shape follows: what goes into it, and its head."""
         at = self.answer
         while (node := self.maker.get(at)) is not None and node.op in SAME:
             at = node.inputs[0]
         return None if node is None or node.op not in LAST else (node.inputs[0], LAST[node.op])
 
-    def tensor(self, name: str) -> str:
+    def find_tensor(self, name: str) -> str:
         """Return the tensor of that name, or what the node of that name makes."""
         if name == self.image or name in self.maker:
             return name

@@ -1,7 +1,7 @@
-"""Find the layers of a graph that are worth looking at, as `engine/inside/layers.py` does for modules.
+"""Find the layers of a graph that are worth explaining, as `engine/inside/layers.py` does for modules.
 
 Of all necks of one resolution the last is seen by whatever reduces it. A normalisation before the reduction, and a
-1×1 convolution that only widens, as inverted bottlenecks begin, belong to what follows and are stepped over.
+1×1 convolution that only widens, the start of an inverted bottleneck, belong to what follows and are stepped over.
 A transformer without reductions has what goes into the attention of four of its blocks.
 """
 
@@ -25,7 +25,7 @@ ATTENTION = frozenset({"Softmax", "SoftMax", "Attention", "MultiHeadAttention", 
 
 
 def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[LayerInfo, dict[str, str]]:
-    """Return the anatomy, and what goes into each of a transformer's layers before it is normalised.
+    """Return the layers, and what goes into each of a transformer's layers before it is normalised.
 
     `seen` is what the necks hold for one image.
     """

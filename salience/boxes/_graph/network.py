@@ -30,7 +30,7 @@ class Network(Protocol):
     kind: np.dtype[Any]  # of the numbers that it takes
     backends: tuple[str, ...]  # the faster ways that it knows
     blending: tuple[str, ...]  # the backends in which a part of no inputs takes images, a scale and a shift
-    made: dict[tuple[str, ...], Part]  # the parts that were asked for
+    made: dict[tuple[str, ...], Part]  # the parts made so far
 
     @property
     def digest(self) -> str:
@@ -55,7 +55,7 @@ class Parts:
         self.single = False  # whether images are run one by one
         self.single = network.shape[:1] not in ((), (None,)) and not self._takes_many()
 
-    def ready(self, images: Images) -> Array:
+    def prepare(self, images: Images) -> Array:
         """Normalise, and lay out as the network takes it."""
         images = images.float()
         scale, shift = (each.to(images) for each in self.scaling)
@@ -73,16 +73,16 @@ class Parts:
         return self.submit(images, tensor, backend)()
 
     def submit(self, images: Images, tensor: str, backend: str) -> Callable[[], Tensor]:
-        """Start to compute one tensor for each image; what is returned waits for it, where the network can be left alone."""
+        """Submit images; what is returned waits for one tensor for each, where the network runs asynchronously."""
         if backend in self.network.blending:
             return self.submit_scaled(images, self.scaling, tensor, backend)
-        found = torch.from_numpy(self.ask([tensor], [self.ready(images)], backend=backend)[0])
+        found = torch.from_numpy(self.ask([tensor], [self.prepare(images)], backend=backend)[0])
         return lambda: found
 
     def submit_scaled(
         self, images: Float[Tensor, "n _ h w"], scaling: Scaling, tensor: str, backend: str
     ) -> Callable[[], Tensor]:
-        """Start to compute one tensor for each of `images · scale + shift`, which the network makes itself."""
+        """Submit images; one tensor is computed for each of `images · scale + shift`, which the network makes itself."""
         part: Any = self.part((), [tensor], backend)
         given, beside = to_rows(images), to_planes(scaling)
         if self.single and len(given) > 1:

@@ -37,13 +37,13 @@ class OnnxNetwork:
             ) from problem
         self.path, self.made = path, dict[tuple[str, ...], Part]()
         self.other: OpenvinoNetwork | None = None  # the same file in OpenVINO, for its backends
-        self.providers = _available(providers, onnxruntime.get_available_providers())
+        self.providers = _choose_providers(providers, onnxruntime.get_available_providers())
         self.backends: tuple[str, ...] = OPENVINO if self.providers == CPU and find_spec("openvino") else ()
         if not Path(path).exists():
             raise BoxError(f"expected an ONNX file at {path}, got nothing there: check the path")
         try:
             self.model = onnx.load(path)
-            self.types = _types(onnx.shape_inference.infer_shapes(self.model).graph)
+            self.types = _read_types(onnx.shape_inference.infer_shapes(self.model).graph)
         except Exception as problem:
             reason = " ".join(str(problem).split())[:200]
             raise BoxError(f"expected an ONNX network in {path}, got {reason}: export it anew") from problem
@@ -61,7 +61,9 @@ class OnnxNetwork:
         for each in inner.output:
             each.type.tensor_type.ClearField("shape")
         inner.ClearField("value_info")
-        self.graph = Graph(tuple(self._nodes()), images[0].name, _answer([each.name for each in inner.output], output))
+        self.graph = Graph(
+            tuple(self._read_nodes()), images[0].name, _choose_output([each.name for each in inner.output], output)
+        )
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str], backend: str) -> Part:
         """Return the part of the network between tensors, ready to run on one array an input."""
@@ -100,7 +102,7 @@ class OnnxNetwork:
         """Hash the network, its weights included."""
         return hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
 
-    def _nodes(self) -> Iterator[Node]:
+    def _read_nodes(self) -> Iterator[Node]:
         fixed = set(self.constants)
         for node in self.model.graph.node:
             if not [each for each in node.input if each and each not in fixed] and node.op_type not in (
@@ -142,7 +144,7 @@ class Session:
         return found
 
 
-def _available(asked: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+def _choose_providers(asked: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     """Take providers by name, with or without the ending; none asked: the processor."""
     found = []
     for name in asked or ("CPU",):
@@ -153,11 +155,11 @@ def _available(asked: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _answer(outputs: Sequence[str], asked: str | None) -> str:
+def _choose_output(outputs: Sequence[str], asked: str | None) -> str:
     if asked is not None and asked not in outputs:
         raise UnknownName.of("output of the network", asked, outputs)
     return asked or outputs[0]
 
 
-def _types(graph: Any) -> dict[str, int]:
+def _read_types(graph: Any) -> dict[str, int]:
     return {each.name: each.type.tensor_type.elem_type for each in (*graph.value_info, *graph.input, *graph.output)}

@@ -16,7 +16,7 @@ from salience.boxes._graph.network import Part, colours_last
 from salience.errors import BoxError, UnknownName
 from salience.runtime.backends import OPENVINO
 from salience.runtime.blending import with_scaling
-from salience.runtime.openvino import Compiled, core, has_bfloat16, import_openvino
+from salience.runtime.openvino import Compiled, get_core, has_bfloat16, import_openvino
 
 WEIGHTED = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})
 
@@ -32,7 +32,7 @@ class OpenvinoNetwork:
         if not Path(path).exists():
             raise BoxError(f"expected a network file at {path}, got nothing there: check the path")
         try:
-            self.model = core().read_model(path)
+            self.model = get_core().read_model(path)
         except RuntimeError as problem:
             reason = " ".join(str(problem).split())[:200]
             raise BoxError(f"expected a network that OpenVINO reads in {path}, got {reason}") from problem
@@ -51,10 +51,13 @@ class OpenvinoNetwork:
             raise UnknownName.of("output of the network", output, results)
         end = results[output] if output else self.model.outputs[0]
         answer = _name(end.get_node().input_value(0))
-        self.graph = Graph(tuple(_nodes(self.model)), _name(image), answer)
+        self.graph = Graph(tuple(_read_nodes(self.model)), _name(image), answer)
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str], backend: str) -> Part:
-        """Return the part of the network between tensors, ready to run on one array an input; none: what `scaled` says."""
+        """Return the part of the network between tensors, ready to run on one array an input.
+
+        Without inputs it takes images, a scale and a shift (`with_scaling`).
+        """
         openvino = import_openvino()
         model = self.model.clone() if inputs else with_scaling(self.model.clone(), last=colours_last(self.shape))
         ops = [each for each in model.get_ordered_ops() if each.get_type_name() != "Result"]
@@ -91,7 +94,7 @@ def _names(tensor: Any) -> list[str]:
     return [_name(tensor), *tensor.get_names()]
 
 
-def _nodes(model: Any) -> Iterator[Node]:
+def _read_nodes(model: Any) -> Iterator[Node]:
     fixed = set[str]()
     for op in model.get_ordered_ops():
         kind, inputs = op.get_type_name(), op.input_values()

@@ -1,4 +1,4 @@
-"""How a box is asked: every query goes through here. What the box raises becomes a sentence, and its answer is checked."""
+"""Query a box: every query goes through here. What the box raises becomes a BoxError, and its scores are checked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from salience.errors import BoxError, SalienceError
 from salience.types import AsyncBox, BackendBox, BlackBox, BlendingBox, Image, Images, Masks, PendingScores, Probabilities
 
 AGAIN = "chosen anew because"
-SLOWER, WORTH = 1.5, 1e-3  # times as slow as promised; seconds a pass, of which drawing a mask is a small part
+SLOWER, WORTH = 1.5, 1e-3  # times as slow as promised; seconds a pass, of which rasterising a mask is a small part
 
 
 def score_batch(box: BlackBox, images: Images) -> Probabilities:
-    """Ask for the scores of images at once: one batch, counted, its answer checked.
+    """Score one batch: counted, its scores checked.
 
     >>> from salience.boxes import toy
     >>> score_batch(toy.load("colour"), toy.picture(colour=2)[None]).argmax(1)
@@ -38,7 +38,7 @@ def score_batch(box: BlackBox, images: Images) -> Probabilities:
 
 
 def submit(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], PendingScores] | None = None) -> PendingScores:
-    """Ask the box, by `ask` if that is given; what is returned waits for the scores and checks them.
+    """Submit a batch to the box, by `ask` if that is given; what is returned waits for the scores and checks them.
 
     >>> from salience.boxes import toy
     >>> pending = submit(toy.load("colour"), toy.picture()[None])
@@ -168,7 +168,7 @@ def find_broken_promise(box: BackendBox) -> str | None:
 
 @contextmanager
 def guard(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
-    """Turn what a box raises into a BoxError; want of memory is for the caller to deal with.
+    """Turn what a box raises into a BoxError; a shortage of memory is left to the caller.
 
     >>> from salience.boxes import toy
     >>> with guard(toy.load("colour"), toy.picture()[None]):

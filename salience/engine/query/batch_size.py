@@ -14,13 +14,13 @@ from salience.types import AsyncBox, BlackBox
 
 LARGEST = 256  # no batch grows beyond this
 PIXELS = 5_000_000  # numbers of all images that a CPU is shown at once, where more gain little and take memory
-BATCHES, SECONDS = 7, 0.1  # so many batches at least, and so long, tell how quick a size is
+BATCHES, SECONDS = 7, 0.1  # a size is judged by so many batches at least, and so long
 
 
 class BatchSize:
     """Find the batch size with the least time per image, while working.
 
-    Doubles as long as that pays; if it never pays, looks once below its start; then stays. Kept per box and backend, so
+    Doubles as long as that pays; if it never pays, tries half its start once; then stays. Kept per box and backend, so
     a second image starts at the best size. What counts is the median of some batches after the first of their size, two
     and two: of two that are under way at once one seems slow and the next one quick.
 

@@ -30,7 +30,7 @@ class Batches:
         self.box, self.task = box, task
         self.most, self.done = most, 0
         self.find_size()
-        self.last = 0.0  # when the scores of the batch before were there
+        self.last = 0.0  # when the scores of the previous batch arrived
         if box.device.type == "cpu":
             allocator.keep_freed_memory()
 
@@ -47,10 +47,10 @@ class Batches:
         least: int | None = None,
         on_shortage: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[slice, Answer, float]]:
-        """Ask for `count` passes, part by part; yield each part, its answer, and when it was asked.
+        """Submit `count` passes, part by part; yield each part, its answer, and when it was submitted.
 
         With `least` it ends when the budget does, and raises BudgetError when the time runs out before so many passes;
-        without, all are made. Where memory is short it asks for less, after `on_shortage`.
+        without, all are made. Where memory is short batches become smaller, after `on_shortage`.
         """
         first = 0
         while first < count:
@@ -74,13 +74,13 @@ class Batches:
     def answers(
         self, count: int, ask: Callable[[slice], Answer], *, least: int | None = None
     ) -> Iterator[tuple[slice, Answer]]:
-        """Ask for `count` passes that are answered at once, and note how long they took."""
+        """Make `count` passes that are answered at once, and record how long they took."""
         for part, answer, began in self.submit(count, ask, least=least):
             self.record(part.stop - part.start, began)
             yield part, answer
 
     def record(self, size: int, began: float | None) -> None:
-        """Note that a batch is done, which was asked at a time; None: not all of it was asked."""
+        """Record that a batch is done, and when it was submitted; None: some of its scores were cached."""
         now = time.perf_counter()
         if began is not None:
             self.size.record_time(size, now - max(began, self.last))

@@ -1,7 +1,7 @@
-"""The only loop that asks for scores: it blends, submits batches, and yields scores in order; it can be left at any step.
+"""The only loop that queries boxes: it blends, submits batches, and yields scores in order; it can be left at any step.
 
 `score_image` scores the image as it is, `score_masked` scores it through masks, `score_images` scores images that are ready.
-What may be spent, and who is told of progress, is the business of `start_run`, which a caller puts around a method.
+Budget and progress are the business of `start_run`, which a caller puts around a method.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run_to_end(steps: Iterator[Estimate]) -> Estimate:
     >>> run_to_end(iter([Estimate(torch.zeros(1, 2)), Estimate(torch.ones(1, 2))])).saliency
     tensor([[1., 1.]])
     """
-    with torch_threads.scope():  # as in a run, for a method that is called by itself
+    with torch_threads.allow_limit():  # as in a run, for a method that is called by itself
         last = deque(steps, maxlen=1)
     if not last:
         raise SettingError("expected a sampler to yield at least once, got nothing: yield the estimate at the end")
@@ -129,7 +129,7 @@ class _Blender:
         self.buffers = deque([image.new_empty(0)] * buffers)
 
     def find_ways(self) -> None:
-        """Find how the box is asked in its present backend."""
+        """Find how the box is queried in its present backend."""
         self.cache = ScoreCache(self.box, self.image, self.baseline)
         self.submit_blended = find_blending(self.box, self.image, self.baseline)
 

@@ -1,4 +1,4 @@
-"""What a run has spent and may spend, who is told, and which run is going on."""
+"""What a run has spent and may spend, its progress callback, and the current run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Run:
     passes: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
-    checked: list[BlackBox] = field(default_factory=list)  # the boxes whose weights were looked at
+    checked: list[BlackBox] = field(default_factory=list)  # the boxes whose weights were checked
 
     @property
     def left(self) -> int | None:
@@ -74,7 +74,7 @@ current: ContextVar[Run | None] = ContextVar("salience_run", default=None)
 def start_run(
     budget: Budget | str | float | None = None, batch: int | None = None, progress: Progress | None = None
 ) -> Iterator[Run]:
-    """Bound and watch all passes made inside. Do not suspend a generator across its end: use `resumed` for that.
+    """Bound and watch all passes made inside. Do not suspend a generator across its end: use `resume_run` for that.
 
     >>> from salience.boxes import toy
     >>> from salience.engine.query import loop
@@ -98,14 +98,14 @@ def resume_run(run: Run) -> Iterator[Run]:
     """
     token = current.set(run)
     try:
-        with torch_threads.scope():
+        with torch_threads.allow_limit():
             yield run
     finally:
         current.reset(token)
 
 
 def plan_passes(asked: int | None, default: int, least: int, what: str) -> int:
-    """Decide how many masks a sampler draws: `asked`; else all that the budget allows; else `default`.
+    """Decide how many masks to sample: `asked`; else all that the budget allows; else `default`.
 
     Raises BudgetError when the budget does not even allow `least`.
 

@@ -1,4 +1,4 @@
-"""Remember how a box scored each mask, so that another target of the same image need not ask again.
+"""Cache how a box scored each mask, so that another target of the same image needs no further passes.
 
 A mask is known by its content (grid, edges, feature map), so methods whose masks depend on the target share what
 happens to be alike, and nothing else.
@@ -20,7 +20,7 @@ from salience.types import BlackBox, Image, PendingScores
 
 
 class Answers:
-    """The scores that boxes gave, a row a mask; the boxes are held, so that none is taken for another.
+    """The scores that boxes gave, a row a mask; the boxes are referenced, so that no other gets the identity of one.
 
     >>> from salience.boxes import toy
     >>> answers = Answers()
@@ -46,7 +46,7 @@ _answers: ContextVar[Answers | None] = ContextVar("salience_answers", default=No
 
 @contextmanager
 def share_scores(answers: Answers | None = None) -> Iterator[None]:
-    """Keep all answers given inside; `answers` may hold earlier ones, and takes the new.
+    """Cache all scores computed inside; `answers` may hold earlier ones, and takes the new ones.
 
     >>> from salience.boxes import toy
     >>> from salience.methods.occlusion import Occlusion
@@ -63,7 +63,7 @@ def share_scores(answers: Answers | None = None) -> Iterator[None]:
 
 
 class ScoreCache:
-    """The answers of one box to one image over one baseline; without `share_scores` around it, it keeps nothing.
+    """The cached scores of one box, one image and one baseline; outside `share_scores` nothing is cached.
 
     >>> from salience.boxes import toy
     >>> with share_scores():
@@ -74,12 +74,12 @@ class ScoreCache:
 
     def __init__(self, box: BlackBox, image: Image, baseline: Image) -> None:
         self.answers = _answers.get()
-        self.known = 0  # of the last part asked
+        self.known = 0  # how many of the last part's scores were in the cache
         if self.answers is not None:
             self.about = repr((self.answers.number(box), box.backend)).encode() + _digest([image, baseline])
 
     def submit(self, part: Lot, masks: Tensor, ask: Callable[[Lot, Tensor], PendingScores]) -> PendingScores:
-        """Answer for a part of a lot: from memory what is known, from the box what is not."""
+        """Submit a part of a lot: known scores come from the cache, the others from the box."""
         self.known = 0
         if self.answers is None:
             return ask(part, masks)

@@ -26,10 +26,10 @@ _scope = _Scope()
 
 
 @contextmanager
-def scope() -> Iterator[None]:
+def allow_limit() -> Iterator[None]:
     """Allow torch to be limited inside; the end of the outermost scope gives its threads back.
 
-    >>> with scope():
+    >>> with allow_limit():
     ...     use_one()
     ...     print(torch.get_num_threads())
     1
@@ -75,7 +75,7 @@ def count() -> int:
     """Return how many threads torch has when it is not limited.
 
     >>> threads = torch.get_num_threads()
-    >>> with scope():
+    >>> with allow_limit():
     ...     use_one()
     ...     print(count() == threads)
     True
@@ -105,7 +105,7 @@ def use_all() -> Iterator[None]:
 def restore() -> None:
     """Give torch its threads back, until it is limited the next time.
 
-    >>> with scope():
+    >>> with allow_limit():
     ...     use_one()
     ...     restore()
     ...     print(torch.get_num_threads() == count())

@@ -42,7 +42,7 @@ def write_result(
     """Write all of it."""
     from safetensors.torch import save
 
-    name = registry.name_of(how)
+    name = registry.find_name(how)
     student.name = f"{before.name}, {name}"
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in student.module.state_dict().items()}
     seconds = sum(row.get("seconds", 0.0) for row in rows)

@@ -59,7 +59,7 @@ class ClassifierTrainer(Loss):
             pictures = Pictures(data, made)
             choose_backend(made, pictures[0])
         loop = replace(loop, precision=loop.precision or choose_precision(made))
-        said = {"trainer": registry.name_of(self), **asdict(self)}  # type: ignore[call-overload]  # every trainer is a dataclass
+        said = {"trainer": registry.find_name(self), **asdict(self)}  # type: ignore[call-overload]  # every trainer is a dataclass
         split = decide_split(made, pictures, config.held, out, [said, asdict(config), asdict(loop)], loop.seed)
         student = made.reinitialise(made.list_weighted() if config.scratch else (), seed=loop.seed)
         learner = Learner(self, student, split, config, config.over(loop, len(split.numbers)))

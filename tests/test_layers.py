@@ -18,6 +18,7 @@ LEVELS = (
     {"tasks", "describe"},
     {"bench", "interop"},
     {"cli", "web"},
+    {"__main__"},
 )
 LATE = {
     "torchvision",

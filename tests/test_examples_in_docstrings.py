@@ -20,7 +20,7 @@ ROOT = Path(salience.__file__).parent
 EXEMPT = {"cli": "its docstrings are what --help prints, to somebody who types commands and no Python"}
 REQUIRED = {"salience.runtime." + each: "openvino" for each in ("blending", "compiled", "openvino")}  # not on every platform
 REGISTERS = {"methods", "measures", "trainers", "checks", "data", "boxes"}  # a file's one public object has its name
-SLOW = {  # the example needs it, and so does nothing that is run for every change in the same process
+SLOW = {  # `make test-all` runs them
     "salience.interop.torchmetrics": "importing torchmetrics takes longer than importing torch",
     "salience.tasks.export": "torch takes ten seconds to export the smallest network",
 }

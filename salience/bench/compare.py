@@ -90,18 +90,18 @@ def compare(one: Path, other: Path) -> Comparison:
     both = first.keys() & second.keys()
     if not both:
         raise GridError(f"expected runs with rows in common, got none in {one} and {other}: were they of one grid?")
-    found = defaultdict[Kind, defaultdict[str, list[tuple[float, float]]]](lambda: defaultdict(list))
+    pairs = defaultdict[Kind, defaultdict[str, list[tuple[float, float]]]](lambda: defaultdict(list))
     for kind, picture, seed in sorted(both):
-        found[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
+        pairs[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
     better = {_make_kind(row): row["better"] for table in tables for row in _select_rows(table, "better")}
     unpaired = len(first.keys() - both), len(second.keys() - both)
-    return Comparison(_find_changes(found, better), unpaired, _compare_models(*tables))
+    return Comparison(_find_changes(pairs, better), unpaired, _compare_models(*tables))
 
 
 def _find_changes(
-    found: Mapping[Kind, Mapping[str, Sequence[tuple[float, float]]]], better: Mapping[Kind, str]
+    pairs: Mapping[Kind, Mapping[str, Sequence[tuple[float, float]]]], better: Mapping[Kind, str]
 ) -> tuple[Change, ...]:
-    means = {kind: np.array([np.mean(some, axis=0) for some in by.values()]).T for kind, by in found.items()}
+    means = {kind: np.array([np.mean(some, axis=0) for some in by.values()]).T for kind, by in pairs.items()}
     gaps = {kind: b - a for kind, (a, b) in means.items()}
     p = dict(zip(gaps, significance.compare_signed_ranks(list(gaps.values())).tolist(), strict=True))
     holm: dict[Kind, float] = {}
@@ -126,10 +126,10 @@ def _list_values(table: pa.Table) -> dict[tuple[Kind, str, int], float]:
 
 def _select_rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = table.select([*Kind._fields, *names]).to_pylist()
+        selected: list[dict[str, Any]] = table.select([*Kind._fields, *names]).to_pylist()
     except KeyError as problem:
         raise GridError(f"expected rows of `salience bench`, got a table without the column {problem}") from None
-    return [row for row in found if row["measure"] is not None]
+    return [row for row in selected if row["measure"] is not None]
 
 
 def _make_kind(row: Mapping[str, Any]) -> Kind:

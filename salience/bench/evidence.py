@@ -67,8 +67,8 @@ def read_map(run: Path, cell: str, picture: str) -> StoredMap | None:
     (0.0, 1.0)
     """
     try:
-        with (run / "evidence" / cell / f"{make_slug(picture)}.npz").open("rb") as file, np.load(file) as kept:
-            arrays = dict(kept)
+        with (run / "evidence" / cell / f"{make_slug(picture)}.npz").open("rb") as file, np.load(file) as stored:
+            arrays = dict(stored)
         low, high = arrays["range"].tolist()
         curves = {name.removeprefix("curve|"): each for name, each in arrays.items() if name.startswith("curve|")}
         return StoredMap(arrays["map"], (low, high), curves)
@@ -83,8 +83,8 @@ def list_cells(panel: Panel) -> dict[Maker, str]:
     >>> list_cells(Panel("shapes", "toy", ("deletion",), ("rise",), {}, rows))
     {('rise', 0): 'rise--toy--shapes--0', ('rise', 1): 'rise--toy--shapes--1'}
     """
-    found = {(row["method"], row["seed"]): row["cell"] for row in panel.rows}
-    return {each: found[each] for each in sorted(found, key=lambda one: (panel.methods.index(one[0]), one[1]))}
+    cells = {(row["method"], row["seed"]): row["cell"] for row in panel.rows}
+    return {each: cells[each] for each in sorted(cells, key=lambda one: (panel.methods.index(one[0]), one[1]))}
 
 
 def summarise_evidence(run: Path, panel: Panel) -> Evidence | None:
@@ -103,14 +103,14 @@ def summarise_evidence(run: Path, panel: Panel) -> Evidence | None:
     total, times, pictures = np.zeros((len(names),) * 2), np.zeros((len(names),) * 2), 0
     curves = defaultdict[str, defaultdict[str, _RunningMean]](lambda: defaultdict(_RunningMean))
     for picture in sorted({row["picture"] for row in panel.rows}):
-        kept = {at: one for at, name in enumerate(names) if (one := read_map(run, makers[name], picture)) is not None}
-        for at, one in kept.items():
+        stored = {at: one for at, name in enumerate(names) if (one := read_map(run, makers[name], picture)) is not None}
+        for at, one in stored.items():
             for measure, curve in one.curves.items():
                 curves[measure][names[at][0]].add(_resample(curve))
-        there = np.ix_(np.array(list(kept), int), np.array(list(kept), int))
-        total[there] += correlate_ranks([each.steps for each in kept.values()])
-        times[there] += 1
-        pictures += bool(kept)
+        present = np.ix_(np.array(list(stored), int), np.array(list(stored), int))
+        total[present] += correlate_ranks([each.steps for each in stored.values()])
+        times[present] += 1
+        pictures += bool(stored)
     if not pictures:
         return None
     mean = np.where(times > 0, total / np.maximum(times, 1), np.nan)
@@ -134,8 +134,8 @@ class _RunningMean:
 
     @property
     def mean(self) -> Curve:
-        found: Curve = self.total / self.count
-        return found
+        curve: Curve = self.total / self.count
+        return curve
 
 
 def correlate_ranks(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
@@ -155,13 +155,13 @@ def correlate_ranks(maps: Sequence[Small]) -> Float[ndarray, "m m"]:
 
 def _average_seeds(names: Sequence[Maker], mean: Any) -> dict[str, float]:
     """Average the agreement of the seeds of each method that has several."""
-    found = {}
+    averages = {}
     for method in dict.fromkeys(name for name, _ in names):
         at = np.array([number for number, (name, _) in enumerate(names) if name == method])
         block = mean[np.ix_(at, at)][np.triu_indices(len(at), 1)]
         if np.isfinite(block).any():
-            found[method] = float(np.nanmean(block))
-    return found
+            averages[method] = float(np.nanmean(block))
+    return averages
 
 
 def _resample(curve: Curve) -> Curve:

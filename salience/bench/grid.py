@@ -79,15 +79,15 @@ class Grid:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """List them; a method without chance has one seed, and `boxes` of a method or data set are kept to."""
-        found = []
+        cells = []
         for data, box, method in itertools.product(self.data, self.boxes, self.methods):
-            kept = [each.given.get("boxes") for each in (data, method)]
-            if any(only is not None and box.label not in only for only in kept):
+            admitted = [each.given.get("boxes") for each in (data, method)]
+            if any(only is not None and box.label not in only for only in admitted):
                 continue
-            found += [
+            cells += [
                 Cell(method, box, data, seed) for seed in (self.seeds if has_seed(_find_class(method)) else self.seeds[:1])
             ]
-        return tuple(found)
+        return tuple(cells)
 
     def digest(self, cell: Cell) -> str:
         """Name all that the rows of a cell depend on: rows under another digest are not its own."""
@@ -165,19 +165,19 @@ def _read_entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
     """Read an axis: `label = "spec"`, or `label = { name/spec = …, setting = value }`; a method's label is its name."""
     if not isinstance(raw, Mapping) or not raw:
         raise GridError(f"expected a table [{axis}] with at least one entry, got {raw or 'none'}: see docs/bench.md")
-    found = []
-    for label, said in raw.items():
-        given = dict(said) if isinstance(said, Mapping) else {key: said}
+    entries = []
+    for label, value in raw.items():
+        given = dict(value) if isinstance(value, Mapping) else {key: value}
         name = given.pop(key, label if axis == "methods" else None)
         if not isinstance(name, str):
-            raise GridError(f'expected {axis}.{label} to say its {key}, got {said!r}: write {label} = "…"')
+            raise GridError(f'expected {axis}.{label} to say its {key}, got {value!r}: write {label} = "…"')
         expanded = os.path.expandvars(name)
         if "$" in expanded:
             raise GridError(
                 f"expected the variables in {axis}.{label} = {name!r} to be set, got some that are not: set them"
             )
-        found.append(Entry(label, expanded, given))
-    return tuple(found)
+        entries.append(Entry(label, expanded, given))
+    return tuple(entries)
 
 
 def _check(grid: Grid) -> None:
@@ -206,7 +206,7 @@ def select_cells(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:
     >>> [cell.name for cell in select_cells(grid, ["rise"])]
     ['rise--toy--shapes--0']
     """
-    found = tuple(cell for cell in grid.cells if not only or any(each in cell.name for each in only))
-    if not found:
+    selected = tuple(cell for cell in grid.cells if not only or any(each in cell.name for each in only))
+    if not selected:
         raise UnknownName.of("cell", ", ".join(only), [each.name for each in grid.cells])
-    return found
+    return selected

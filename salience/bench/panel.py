@@ -38,7 +38,7 @@ class Panel:
     box: str
     measures: tuple[str, ...]  # in the order of the grid
     methods: tuple[str, ...]  # the best by the first measure first, controls last
-    found: Mapping[tuple[str, str], Summary]  # by measure and method
+    summaries: Mapping[tuple[str, str], Summary]  # by measure and method
     rows: Sequence[Row]
 
     @property
@@ -49,8 +49,8 @@ class Panel:
     @cached_property
     def controls(self) -> tuple[str, ...]:
         """Name the methods that look at no box."""
-        said = {row["method"]: row["settings"] for row in self.rows}
-        return tuple(each for each in self.methods if json.loads(said[each] or "{}").get("name", each) in CONTROLS)
+        settings = {row["method"]: row["settings"] for row in self.rows}
+        return tuple(each for each in self.methods if json.loads(settings[each] or "{}").get("name", each) in CONTROLS)
 
     @cached_property
     def pictures(self) -> int:
@@ -65,7 +65,7 @@ class Panel:
 
     def of(self, measure: str) -> list[Summary]:
         """Return a column, where it has something."""
-        return [self.found[measure, method] for method in self.methods if (measure, method) in self.found]
+        return [self.summaries[measure, method] for method in self.methods if (measure, method) in self.summaries]
 
     @property
     def hollow(self) -> list[str]:
@@ -87,17 +87,17 @@ def make_panels(table: pa.Table, run: Path) -> tuple[list[Panel], list[Pair]]:
     rows = defaultdict[tuple[str, str], list[Row]](list)
     for row in table.to_pylist():
         rows[row["data"], row["box"]].append(row)
-    found, paired = defaultdict[tuple[str, str], list[Summary]](list), []
+    summaries, pairs = defaultdict[tuple[str, str], list[Summary]](list), []
     for column in statistics.make_columns(table):
-        some = statistics.compare_pairs(column)
-        paired += some
-        found[column.key.data, column.key.box] += statistics.summarise(column, some)
+        comparisons = statistics.compare_pairs(column)
+        pairs += comparisons
+        summaries[column.key.data, column.key.box] += statistics.summarise(column, comparisons)
     order = _list_measures(run)
-    return [_make_panel(place, rows[place], found[place], order) for place in sorted(rows)], paired
+    return [_make_panel(place, rows[place], summaries[place], order) for place in sorted(rows)], pairs
 
 
-def _make_panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Summary], order: Sequence[str]) -> Panel:
-    by = {(each.key.measure, each.method): each for each in found}
+def _make_panel(place: tuple[str, str], rows: Sequence[Row], summaries: Iterable[Summary], order: Sequence[str]) -> Panel:
+    by = {(each.key.measure, each.method): each for each in summaries}
     known = sorted({measure for measure, _ in by})
     measures = tuple(sorted(known, key=lambda each: order.index(each) if each in order else len(order)))
     methods = tuple(sorted({row["method"] for row in rows}))
@@ -115,8 +115,8 @@ def _make_panel(place: tuple[str, str], rows: Sequence[Row], found: Iterable[Sum
 def _list_measures(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
-        said = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
-        return [specs.write_measure(each) for each in make_measures(said)]
+        measures = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
+        return [specs.write_measure(each) for each in make_measures(measures)]
     except (OSError, ValueError, SalienceError):
         return []
 
@@ -151,12 +151,12 @@ def average_costs(panel: Panel) -> list[dict[str, Any]]:
     >>> average_costs(Panel("shapes", "toy", (), ("rise",), {}, [row]))
     [{'method': 'rise', 'n': 1, 'map_passes': 100.0, 'map_seconds': 0.5, 'stability': None}]
     """
-    found = []
+    averages = []
     for method, rows in itertools.groupby(sorted(panel.rows, key=lambda row: row["method"]), lambda row: row["method"]):
         maps = {(row["cell"], row["picture"]): row for row in rows if row["map_passes"] is not None}
         average: dict[str, Any] = {"method": method, "n": len(maps)}
         for key in ("map_passes", "map_seconds", "stability"):
             known = [each[key] for each in maps.values() if each[key] is not None]
             average[key] = sum(known) / len(known) if known else None
-        found.append(average)
-    return sorted(found, key=lambda average: panel.methods.index(average["method"]))
+        averages.append(average)
+    return sorted(averages, key=lambda average: panel.methods.index(average["method"]))

@@ -41,15 +41,15 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     if table is None or not len(table):
         raise GridError(f"expected a run of `salience bench` with rows at {run}, got none: check the folder")
     out = out or run / "report.html"
-    found, pairs = panel.make_panels(table, run)
+    panels, pairs = panel.make_panels(table, run)
     about = _read_header(run)
     heading = "; ".join(
         [*(f"{name} {about[name]}" for name in VERSIONS if name in about), *_list_places(about), *_describe_state(run)]
     )
-    save(out.with_suffix(".csv"), tables.write_summaries(found).encode())
+    save(out.with_suffix(".csv"), tables.write_summaries(panels).encode())
     save(out.with_name("pairs.csv"), tables.write_pairs(pairs).encode())
-    save(out.with_suffix(".md"), tables.write_markdown(found, heading).encode())
-    return save(out, _write_page(run, found, heading).encode())
+    save(out.with_suffix(".md"), tables.write_markdown(panels, heading).encode())
+    return save(out, _write_page(run, panels, heading).encode())
 
 
 VERSIONS = ("salience", "torch", "python")
@@ -61,10 +61,10 @@ def _list_places(about: dict[str, Any]) -> list[str]:
 
 def _read_header(run: Path) -> dict[str, Any]:
     try:
-        said: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        header: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return said
+    return header
 
 
 def _describe_state(run: Path) -> list[str]:
@@ -76,21 +76,21 @@ def _describe_state(run: Path) -> list[str]:
     return [f"not finished: {done:,} of {planned:,} pictures of all cells are there"]
 
 
-def _write_page(run: Path, found: Sequence[Panel], heading: str) -> str:
+def _write_page(run: Path, panels: Sequence[Panel], heading: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     known = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     known.filters |= {"number": tables.format_number}
     grid = run / "grid.toml"
-    measures = dict.fromkeys(measure for one in found for measure in one.measures)
+    measures = dict.fromkeys(measure for one in panels for measure in one.measures)
     return known.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         heading=heading,
         state=_describe_state(run),
         measures=[(each, _find_idea(each)) for each in measures],
-        views=[_make_view(run, one) for one in found],
-        said=_group_notes([row for one in found for row in one.rows]),
+        views=[_make_view(run, one) for one in panels],
+        notes=_group_notes([row for one in panels for row in one.rows]),
         grid=grid.read_text(encoding="utf-8") if grid.exists() else "",
-        wide=max(len(one.methods) for one in found),
+        wide=max(len(one.methods) for one in panels),
         chart=curves,
     )
 
@@ -116,14 +116,14 @@ def _make_view(run: Path, one: Panel) -> dict[str, Any]:
 
 def _make_cell(one: Panel, method: str, column: Sequence[Summary]) -> dict[str, Any]:
     """Write a number of the table, with how good it is among the methods: 0 the worst, 1 the best; controls may be worse."""
-    found = one.found.get((column[0].key.measure, method))
+    summary = one.summaries.get((column[0].key.measure, method))
     means = [each.mean.mean for each in column if each.mean.n and each.method not in one.controls]
-    if found is None or not found.mean.n or not means:
-        return {"found": found, "shade": 0.0, "digits": 3}
+    if summary is None or not summary.mean.n or not means:
+        return {"summary": summary, "shade": 0.0, "digits": 3}
     low, high = min(means), max(means)
-    share = min(max((found.mean.mean - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-    shade = {"higher": share, "lower": 1 - share}.get(found.better, 0.0) if high > low else 0.0
-    return {"found": found, "shade": round(shade, 3), "digits": tables.choose_digits(column)}
+    share = min(max((summary.mean.mean - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    shade = {"higher": share, "lower": 1 - share}.get(summary.better, 0.0) if high > low else 0.0
+    return {"summary": summary, "shade": round(shade, 3), "digits": tables.choose_digits(column)}
 
 
 def _find_idea(measure: str) -> str:
@@ -137,15 +137,17 @@ def _find_idea(measure: str) -> str:
 
 def _group_notes(all_rows: Iterable[Row]) -> list[tuple[str, str, int, str]]:
     """Group what went wrong or was noted by its sentence: what it is, the sentence, how often, and of which methods."""
-    found = defaultdict[tuple[str, str], list[str]](list)
+    methods = defaultdict[tuple[str, str], list[str]](list)
     noted = set()
     for row in all_rows:
         if row["failure"]:
-            found[f"failed: {row['measure'] or 'explaining'}", row["failure"]].append(row["method"])
+            methods[f"failed: {row['measure'] or 'explaining'}", row["failure"]].append(row["method"])
         where = (row["cell"], row["picture"])
         if row["notes"] and where not in noted:
             noted.add(where)
             for note in row["notes"].split("; "):
                 kind = "blank map" if BLANK.match(note) else "note"
-                found[kind, re.sub(r" \(\S+ everywhere\)", "", note) if kind == "blank map" else note].append(row["method"])
-    return [(*key, len(some), ", ".join(sorted(set(some)))) for key, some in sorted(found.items())]
+                methods[kind, re.sub(r" \(\S+ everywhere\)", "", note) if kind == "blank map" else note].append(
+                    row["method"]
+                )
+    return [(*key, len(names), ", ".join(sorted(set(names)))) for key, names in sorted(methods.items())]

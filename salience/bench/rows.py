@@ -38,8 +38,8 @@ def gather_rows(out: Path) -> pa.Table:
         + [(name, pa.float64()) for name in NUMBERS]
         + [("right", pa.bool_())]
     )
-    found: list[dict[str, Any]] = [row for file in sorted((out / "cells").glob("*.jsonl")) for row in lines(file)]
-    return pa.Table.from_pylist(found, schema).sort_by([(name, "ascending") for name in ORDER])
+    rows: list[dict[str, Any]] = [row for file in sorted((out / "cells").glob("*.jsonl")) for row in lines(file)]
+    return pa.Table.from_pylist(rows, schema).sort_by([(name, "ascending") for name in ORDER])
 
 
 def write_parquet(out: Path) -> Path:
@@ -54,9 +54,9 @@ def write_parquet(out: Path) -> Path:
     """
     from pyarrow import parquet
 
-    made = io.BytesIO()
-    parquet.write_table(gather_rows(out), made, compression="zstd")
-    return write_whole(out / FILE, made.getvalue())
+    file = io.BytesIO()
+    parquet.write_table(gather_rows(out), file, compression="zstd")
+    return write_whole(out / FILE, file.getvalue())
 
 
 def read_rows(place: Path) -> pa.Table:

@@ -160,7 +160,7 @@ def estimate_cost(grid: Grid, cell: Cell, out: Path) -> CellCost:
     journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
     left = len(selection.chosen) - len(journal.pictures)
     began = time.perf_counter()
-    ((_, found, _),) = measure_pictures(grid, cell, selection, selection.chosen[:1])
+    ((_, measured, _),) = measure_pictures(grid, cell, selection, selection.chosen[:1])
     seconds = time.perf_counter() - began
-    passes = found[0].get("map_passes") or 0
-    return CellCost(cell, left, passes + sum(row.get("passes") or 0 for row in found), seconds)
+    passes = measured[0].get("map_passes") or 0
+    return CellCost(cell, left, passes + sum(row.get("passes") or 0 for row in measured), seconds)

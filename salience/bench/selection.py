@@ -83,23 +83,25 @@ def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
 
 
 def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
-    made = specs.open_box(box.name, **box.given)
+    black_box = specs.open_box(box.name, **box.given)
     opened = specs.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
     file = find_file(out, box, data)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        said = _decide(grid, made, opened, data, out / "pictures" / file.stem)
-        write_whole(file, json.dumps(said, indent=1).encode())
-    said = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
-    if said["about"] != _describe(grid, made, data):
+        choice = _decide(grid, black_box, opened, data, out / "pictures" / file.stem)
+        write_whole(file, json.dumps(choice, indent=1).encode())
+    choice = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
+    if choice["about"] != _describe(grid, black_box, data):
         raise GridError(
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
             "choose another --out"
         )
-    if isinstance(made, BackendBox):
-        made.backend, made.backend_chosen = said["backend"], True
+    if isinstance(black_box, BackendBox):
+        black_box.backend, black_box.backend_chosen = choice["backend"], True
     return Selection(
-        made, opened, tuple(SelectedPicture(**{**each, "target": _read_target(each["target"])}) for each in said["chosen"])
+        black_box,
+        opened,
+        tuple(SelectedPicture(**{**each, "target": _read_target(each["target"])}) for each in choice["chosen"]),
     )
 
 
@@ -118,8 +120,8 @@ def _describe(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:
     return {"box": box.fingerprint, "data": [data.name, dict(data.given)], "target": grid.target, "right": grid.right}
 
 
-def _read_target(said: Any) -> Any:
-    return tuple(said) if isinstance(said, list) else said
+def _read_target(written: Any) -> Any:
+    return tuple(written) if isinstance(written, list) else written
 
 
 def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path) -> dict[str, Any]:
@@ -166,6 +168,6 @@ def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[
 
 def _encode_jpeg(image: Image) -> bytes:
     pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
-    made = io.BytesIO()
-    pil.fromarray(pixels).save(made, "JPEG", quality=85)
-    return made.getvalue()
+    file = io.BytesIO()
+    pil.fromarray(pixels).save(file, "JPEG", quality=85)
+    return file.getvalue()

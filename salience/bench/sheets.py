@@ -82,8 +82,8 @@ def draw_strips(run: Path, panel: Panel) -> list[Strip]:
     targets = {row["picture"]: row["target"] for row in panel.rows}
     names = sorted(targets)
     drawn = torch.randperm(len(names), generator=seeding.generator(0, "sheet")).tolist()[:PICTURES]
-    found = [Strip(names[at], targets[names[at]], _draw_thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
-    return [each for each in found if len(each.thumbs) > 1]
+    strips = [Strip(names[at], targets[names[at]], _draw_thumbs(run, panel, names[at], first)) for at in sorted(drawn)]
+    return [each for each in strips if len(each.thumbs) > 1]
 
 
 def find_extremes(run: Path, panel: Panel) -> Extremes | None:
@@ -123,22 +123,22 @@ def _draw_thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -
     whole = _read_picture(
         run / "pictures" / f"{make_slug(panel.box)}--{make_slug(panel.data)}" / f"{make_slug(picture)}.jpg"
     )
-    found = [] if whole is None else [Thumb("picture", _encode_uri(whole))]
+    thumbs = [] if whole is None else [Thumb("picture", _encode_uri(whole))]
     for method, cell in cells.items():
-        kept = evidence.read_map(run, cell, picture)
-        if kept is not None:
-            under = np.full((*_fit_size(kept.steps.shape), 3), 0.5, np.float32) if whole is None else whole
-            found.append(Thumb(method, _encode_uri(overlay_map(kept, under))))
-    return tuple(found)
+        stored = evidence.read_map(run, cell, picture)
+        if stored is not None:
+            under = np.full((*_fit_size(stored.steps.shape), 3), 0.5, np.float32) if whole is None else whole
+            thumbs.append(Thumb(method, _encode_uri(overlay_map(stored, under))))
+    return tuple(thumbs)
 
 
-def overlay_map(kept: StoredMap, under: Pixels) -> Pixels:
+def overlay_map(stored: StoredMap, under: Pixels) -> Pixels:
     """Lay a stored map over a picture, in the colours of `draw`; the picture alone where the map is blank.
 
     >>> overlay_map(StoredMap(np.array([[0, 255]], np.uint8), (0.0, 1.0), {}), np.zeros((4, 8, 3), np.float32)).shape
     (4, 8, 3)
     """
-    values = kept.saliency
+    values = stored.saliency
     style = Style().of(values)
     low, high = style.span(values)
     if not high > low:

@@ -57,25 +57,27 @@ def estimate_means(rows: Sequence[Values]) -> list[Mean]:
     >>> estimate_means([np.array([1.0, 2.0, 3.0])])[0].mean
     2.0
     """
-    found = {}
-    for group in _null_distribution_equal(rows, len).values():
-        stacked = np.stack([kept for _, kept in group])
+    means = {}
+    for group in _group_finite(rows, len).values():
+        stacked = np.stack([finite for _, finite in group])
         n = stacked.shape[1]
-        drawn = np.concatenate([_weights(n, begin) @ stacked.T for begin in range(0, DRAWS, _lot(n))]) if n > 1 else None
+        drawn = (
+            np.concatenate([_weights(n, begin) @ stacked.T for begin in range(0, DRAWS, _count_draws(n))]) if n > 1 else None
+        )
         low, high = np.full((2, len(group)), np.nan) if drawn is None else np.percentile(drawn, [2.5, 97.5], axis=0)
-        for at, (number, kept) in enumerate(group):
-            found[number] = Mean(float(kept.mean()) if n else float("nan"), float(low[at]), float(high[at]), n)
-    return [found[number] for number in range(len(rows))]
+        for at, (number, finite) in enumerate(group):
+            means[number] = Mean(float(finite.mean()) if n else float("nan"), float(low[at]), float(high[at]), n)
+    return [means[number] for number in range(len(rows))]
 
 
-def _lot(n: int) -> int:
+def _count_draws(n: int) -> int:
     return max(1, BLOCK // n)
 
 
 @lru_cache(maxsize=8)
 def _weights(n: int, begin: int) -> Float[ndarray, "draws n"]:
     """Draw n of n pictures with replacement; say for each draw how much each counts."""
-    count = min(_lot(n), DRAWS - begin)
+    count = min(_count_draws(n), DRAWS - begin)
     drawn = torch.randint(n, (count, n), generator=seeding.generator(0, "bootstrap", n, begin))
     weights = torch.zeros(count, n, dtype=torch.double).scatter_add_(1, drawn, torch.ones(1).double().expand(count, n))
     return (weights / n).numpy()
@@ -91,28 +93,30 @@ def compare_signed_ranks(gaps: Sequence[Values]) -> Values:
     """
     from scipy import stats
 
-    found = np.full(len(gaps), np.nan)
+    p_values = np.full(len(gaps), np.nan)
     nonzero = [gap[gap != 0] for gap in gaps]
-    for (n, tied), group in _null_distribution_equal(nonzero, lambda kept: (len(kept), _rank_ties(kept))).items():
-        numbers, stacked = [number for number, _ in group], np.stack([kept for _, kept in group])
+    for (n, tied), group in _group_finite(nonzero, lambda gap: (len(gap), _rank_ties(gap))).items():
+        numbers, stacked = [number for number, _ in group], np.stack([gap for _, gap in group])
         if n:
-            found[numbers] = stats.wilcoxon(stacked, axis=1, method="exact" if n <= EXACT and not tied else "approx").pvalue
+            p_values[numbers] = stats.wilcoxon(
+                stacked, axis=1, method="exact" if n <= EXACT and not tied else "approx"
+            ).pvalue
         else:
-            found[numbers] = [1.0 if np.isfinite(gaps[number]).any() else np.nan for number in numbers]
-    return found
+            p_values[numbers] = [1.0 if np.isfinite(gaps[number]).any() else np.nan for number in numbers]
+    return p_values
 
 
 def _rank_ties(gap: Values) -> bool:
     return len(np.unique(np.abs(gap))) < len(gap)
 
 
-def _null_distribution_equal(rows: Sequence[Values], kind: Any) -> dict[Any, list[tuple[int, Values]]]:
+def _group_finite(rows: Sequence[Values], kind: Any) -> dict[Any, list[tuple[int, Values]]]:
     """Drop NaNs and group rows, with their numbers, by kind."""
-    found = defaultdict[Any, list[tuple[int, Values]]](list)
+    groups = defaultdict[Any, list[tuple[int, Values]]](list)
     for number, row in enumerate(rows):
-        kept = row[np.isfinite(row)]
-        found[kind(kept)].append((number, kept))
-    return found
+        finite = row[np.isfinite(row)]
+        groups[kind(finite)].append((number, finite))
+    return groups
 
 
 def correct_p_values(p: Iterable[float]) -> Values:
@@ -121,9 +125,9 @@ def correct_p_values(p: Iterable[float]) -> Values:
     >>> correct_p_values([0.01, 0.04])
     array([0.02, 0.04])
     """
-    found = np.array(list(p), dtype=float)
-    order = np.argsort(found)  # NaN comes last
-    tests = int(np.isfinite(found).sum())
-    rising = np.maximum.accumulate([found[at] * (tests - rank) for rank, at in enumerate(order[:tests])] or [0.0])
-    found[order[:tests]] = np.minimum(rising, 1)[:tests]
-    return found
+    corrected = np.array(list(p), dtype=float)
+    order = np.argsort(corrected)  # NaN comes last
+    tests = int(np.isfinite(corrected).sum())
+    rising = np.maximum.accumulate([corrected[at] * (tests - rank) for rank, at in enumerate(order[:tests])] or [0.0])
+    corrected[order[:tests]] = np.minimum(rising, 1)[:tests]
+    return corrected

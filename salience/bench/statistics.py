@@ -107,7 +107,7 @@ def make_columns(table: pa.Table) -> list[Column]:
 
 def _make_column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
     methods = sorted({row["method"] for row in (*rows, *lost)})
-    found = defaultdict[tuple[str, str], list[float]](list)
+    by_picture = defaultdict[tuple[str, str], list[float]](list)
     undefined, failures = dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
     for row in (*rows, *lost):
         value = row["value"]
@@ -116,10 +116,10 @@ def _make_column(key: Key, rows: Sequence[Row], lost: Sequence[Row]) -> Column:
         elif value is None or not np.isfinite(value):
             undefined[row["method"]] += 1
         else:
-            found[row["method"], row["picture"]].append(value)
+            by_picture[row["method"], row["picture"]].append(value)
     pictures = tuple(sorted({row["picture"] for row in rows}))
     values = {
-        method: np.array([np.mean(found.get((method, picture), np.nan)) for picture in pictures]) for method in methods
+        method: np.array([np.mean(by_picture.get((method, picture), np.nan)) for picture in pictures]) for method in methods
     }
     return Column(key, next(row["better"] for row in rows), pictures, values, undefined, failures)
 
@@ -132,14 +132,14 @@ def summarise(column: Column, paired: Sequence[Pair]) -> list[Summary]:
     >>> [(summary.method, summary.mark) for summary in summarise(column, [])]
     [('rise', 'best'), ('lime', '')]
     """
-    found = dict(zip(column.values, significance.estimate_means(list(column.values.values())), strict=True))
+    means = dict(zip(column.values, significance.estimate_means(list(column.values.values())), strict=True))
     sign = {"higher": 1, "lower": -1}.get(column.better, 0)
-    known = [method for method in found if found[method].n]
-    best = max(known, key=lambda method: sign * found[method].mean) if sign and known else None
+    known = [method for method in means if means[method].n]
+    best = max(known, key=lambda method: sign * means[method].mean) if sign and known else None
     equal = {name for pair in paired if best in (pair.method, pair.other) and pair.holm > LEVEL for name in _both(pair)}
     return [
         Summary(column.key, method, column.better, mean, (column.undefined[method], column.failures[method]), mark)
-        for method, mean in found.items()
+        for method, mean in means.items()
         for mark in ("best" if method == best else "equal" if method in equal else "",)
     ]
 
@@ -159,5 +159,5 @@ def compare_pairs(column: Column) -> list[Pair]:
     names = list(itertools.combinations(column.values, 2))
     gaps = [column.values[one] - column.values[other] for one, other in names]
     p = significance.compare_signed_ranks(gaps)
-    found = zip(names, significance.estimate_means(gaps), p, significance.correct_p_values(p), strict=True)
-    return [Pair(column.key, one, other, gap, float(raw), float(kept)) for (one, other), gap, raw, kept in found]
+    tests = zip(names, significance.estimate_means(gaps), p, significance.correct_p_values(p), strict=True)
+    return [Pair(column.key, one, other, gap, float(raw), float(corrected)) for (one, other), gap, raw, corrected in tests]

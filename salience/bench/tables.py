@@ -57,7 +57,7 @@ def write_markdown(panels: Iterable[Panel], heading: str) -> str:
         decimals = {measure: choose_digits(panel.of(measure)) for measure in panel.measures}
         for method in panel.methods:
             name = f"{_escape(method)} (control)" if method in panel.controls else _escape(method)
-            some = [panel.found.get((measure, method)) for measure in panel.measures]
+            some = [panel.summaries.get((measure, method)) for measure in panel.measures]
             lines.append(_write_line([name, *(_write_cell(one, decimals, panel.pictures) for one in some)]))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -67,8 +67,8 @@ def _write_cell(one: Summary | None, decimals: dict[str, int], pictures: int) ->
     if one is None or not one.mean.n:
         return "–"
     places = decimals[one.key.measure]
-    said = f"{format_number(one.mean.mean, places)} ± {format_number(one.mean.half, places)}"
-    return MARKED[one.mark].format(said) + ("" if one.mean.n == pictures else f" (n {one.mean.n})")
+    text = f"{format_number(one.mean.mean, places)} ± {format_number(one.mean.half, places)}"
+    return MARKED[one.mark].format(text) + ("" if one.mean.n == pictures else f" (n {one.mean.n})")
 
 
 def _write_line(cells: Iterable[str]) -> str:
@@ -119,7 +119,7 @@ def write_summaries(panels: Iterable[Panel]) -> str:
     return _write_csv(head, lines)
 
 
-def write_pairs(found: Iterable[Pair]) -> str:
+def write_pairs(pairs: Iterable[Pair]) -> str:
     """Write all comparisons as CSV.
 
     >>> from salience.bench.statistics import Key, Mean
@@ -129,15 +129,15 @@ def write_pairs(found: Iterable[Pair]) -> str:
     """
     head = ("data", "box", "measure", "method", "other", "n", "difference", "low", "high", "p", "p_holm")
     lines = [
-        [*one.key, one.method, one.other, one.gap.n, one.gap.mean, one.gap.low, one.gap.high, one.p, one.holm]
-        for one in found
+        [*pair.key, pair.method, pair.other, pair.gap.n, pair.gap.mean, pair.gap.low, pair.gap.high, pair.p, pair.holm]
+        for pair in pairs
     ]
     return _write_csv(head, lines)
 
 
 def _write_csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
     writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in line] for line in lines)
-    return made.getvalue()
+    return file.getvalue()

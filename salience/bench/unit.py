@@ -107,9 +107,9 @@ def measure_pictures(
         about |= {"stability": why.stability, "notes": "; ".join(why.notes)}
         sample = selection.sample(one)
         case = assemble_case(selection.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=memory)
-        found = [(each, _measure(case, each, grid.batch)) for each in measures if _is_defined(each, case)]
-        rows = [about | _make_row(each, figure) for each, figure in found] or [about]
-        yield one, rows, _pack_evidence(why.saliency, [each for _, each in found if not isinstance(each, str)])
+        measured = [(each, _measure(case, each, grid.batch)) for each in measures if _is_defined(each, case)]
+        rows = [about | _make_row(each, figure) for each, figure in measured] or [about]
+        yield one, rows, _pack_evidence(why.saliency, [each for _, each in measured if not isinstance(each, str)])
 
 
 def _explain(
@@ -121,8 +121,10 @@ def _explain(
         sources = [selection.sample(one).picture for one in some]
         wanted = [one.target for one in some]
         with track_peak_memory(selection.box.device) as memory:
-            found = explain_pictures(selection.box, sources, method, wanted, budget=budget, batch=batch, progress=None)
-        return [(why, memory()) for why in found]
+            explanations = explain_pictures(
+                selection.box, sources, method, wanted, budget=budget, batch=batch, progress=None
+            )
+        return [(why, memory()) for why in explanations]
 
     try:
         return ask(part)

@@ -52,7 +52,7 @@ def test_draws_in_lots_are_as_many_and_as_wide(monkeypatch: pytest.MonkeyPatch) 
     parts = significance.estimate_means([VALUES[0]])[0]
     significance._weights.cache_clear()
     assert (
-        sum(len(significance._weights(9, begin)) for begin in range(0, significance.DRAWS, significance._lot(9)))
+        sum(len(significance._weights(9, begin)) for begin in range(0, significance.DRAWS, significance._count_draws(9)))
         == significance.DRAWS
     )
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.1)

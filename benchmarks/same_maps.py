@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 METHODS: dict[str, dict[str, Any]] = {
-    "rise": {"masks": 128},
-    "multiscale-rise": {"budget": 128},
-    "occlusion": {"window": 64, "stride": 32},
-    "iassa": {"variant": "plus", "budget": 160},
-    "de-cam": {"budget": 160},
-    "lime": {"masks": 100, "regions": 12},
-    "sobol": {"budget": 264},
-    "sise": {},
+    "rise": {"masks": 64},
+    "multiscale-rise": {"budget": 96},
+    "occlusion": {"window": 64, "stride": 64},
+    "iassa": {"variant": "plus", "budget": 140},
+    "de-cam": {"budget": 80},
+    "lime": {"masks": 40, "regions": 12},
+    "sobol": {"budget": 132},
+    "sise": {"mu": 0.8},
     "grad-cam": {},
     "layer-cam": {},
     "recipro-cam": {},
@@ -32,24 +32,22 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def write(file: Path) -> None:
+def write(file: Path, names: list[str]) -> None:
     """Explain everything in the salience that is found, and keep maps, errors and a measure."""
     import salience
 
     torch.set_num_threads(1)
     found = Path(os.environ["SALIENCE_DATA"])
     exact = {"backend" if "backend" in inspect.signature(_torch_box()).parameters else "lane": "exact"}
-    torch.manual_seed(0)
-    boxes = {
-        "efficientnet-lite0": salience.load("zoo:efficientnet-lite0", **exact),
-        "vit-tiny": salience.load(
-            f"timm:vit_tiny_patch16_224?weights={found}/models/vit_tiny_patch16_224.fp16.safetensors", **exact
-        ),
-        "resnet18": salience.load("timm:resnet18?weights=none", **exact),
-    }
+    vit = f"timm:vit_tiny_patch16_224?weights={found}/models/vit_tiny_patch16_224.fp16.safetensors"
+    boxes = {"efficientnet-lite0": "zoo:efficientnet-lite0", "vit-tiny": vit, "resnet18": "timm:resnet18?weights=none"}
     photographs = sorted((found / "localisation" / "imagenette").glob("*.jpg"))[:2]
     arrays: dict[str, Any] = {}
-    for name, box in boxes.items():
+    for name, spec in boxes.items():
+        if names and name not in names:
+            continue
+        torch.manual_seed(0)  # for weights that are drawn
+        box = salience.load(spec, **exact)
         for method, settings in METHODS.items():
             for number, photograph in enumerate(photographs):
                 why = salience.explain(box, photograph, method, batch=16, seed=0, **settings)
@@ -87,8 +85,9 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser()
     options.add_argument("task", choices=["write", "compare"])
     options.add_argument("files", nargs="+", type=Path)
+    options.add_argument("--boxes", nargs="*", default=[], help="only these; none given: all")
     given = options.parse_args()
     if given.task == "write":
-        write(given.files[0])
+        write(given.files[0], given.boxes)
     else:
         raise SystemExit(compare(*given.files))

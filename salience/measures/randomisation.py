@@ -17,6 +17,7 @@ from salience import specs
 from salience.case import Better, Case, MeasureResult, Need
 from salience.engine import maps, seeding
 from salience.engine.similarity import Kind, compare
+from salience.engine.training.network import preserve_random_state
 from salience.errors import SettingError
 from salience.types import BlackBox, Target, TrainableBox
 
@@ -101,7 +102,8 @@ def plan_cascade(count: int) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _open_box(spec: str) -> BlackBox:
-    return specs.open_box(spec)
+    with preserve_random_state():  # weights are drawn before those of a file take their place
+        return specs.open_box(spec)
 
 
 def _open_other(spec: str, box: BlackBox) -> BlackBox:

@@ -157,7 +157,7 @@ def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
 @every
 def test_the_batch_size_does_not_change_the_map(method: Any) -> None:
     """Batches are a matter of speed."""
-    found = {batch: explained(method, toy.load("colour"), batch=batch) for batch in (1, 7, 64)}
+    found = {batch: explained(method, toy.load("colour"), batch=batch) for batch in (5, 64)}
     assert [batch for batch, saliency in found.items() if not apart(saliency, expected(method)) < 1e-5] == []
 
 

@@ -25,11 +25,11 @@ def shuffle(count: int, seed: int | None) -> list[int]:
     return drawn
 
 
-def draw_samples(data: Data, count: int, seed: int | None = 0) -> Data:
+def take_samples(data: Data, count: int, seed: int | None = 0) -> Data:
     """Take some by seed, in the data's order; a larger draw of the same seed has all of a smaller one.
 
     >>> data = Data("numbers", [Sample(str(number), None) for number in range(10)])
-    >>> len(draw_samples(data, 3))
+    >>> len(take_samples(data, 3))
     3
     """
     if count < 1:

@@ -14,7 +14,7 @@ from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.errors import DataError, SettingError
 from salience.picture import Geometry, Preparation, read
-from salience.tasks.truth import draw_samples, make_truth, shuffle
+from salience.tasks.truth import take_samples, make_truth, shuffle
 
 CLASSES = ("tench, Tinca tinca", "crane", "crane", "7")
 NUMBERED = Data("numbers", tuple(Sample(str(number), None) for number in range(40)))
@@ -29,18 +29,18 @@ def test_a_draw_is_the_same_on_every_machine() -> None:
     """These numbers were drawn once and for all."""
     assert shuffle(8, 0) == [1, 6, 5, 4, 7, 3, 0, 2]
     assert shuffle(3, None) == [0, 1, 2]
-    assert ids(draw_samples(NUMBERED, 3, seed=1)) != ids(draw_samples(NUMBERED, 3, seed=0))
+    assert ids(take_samples(NUMBERED, 3, seed=1)) != ids(take_samples(NUMBERED, 3, seed=0))
 
 
 def test_a_draw_keeps_the_order_and_a_larger_one_has_it_all() -> None:
     """So a run with more pictures repeats none of the fewer."""
-    small, large = (ids(draw_samples(NUMBERED, count)) for count in (5, 20))
+    small, large = (ids(take_samples(NUMBERED, count)) for count in (5, 20))
     assert small == sorted(small)
     assert len(small) == 5
     assert set(small) < set(large)
-    assert ids(draw_samples(NUMBERED, 99)) == list(range(40))
+    assert ids(take_samples(NUMBERED, 99)) == list(range(40))
     with pytest.raises(SettingError, match="expected at least one sample to draw, got 0"):
-        draw_samples(NUMBERED, 0)
+        take_samples(NUMBERED, 0)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,31 @@ def roster(few: bool = True) -> list[Any]:
     return found
 
 
+# One of a kind each: with these the dear tests are quick, with all of them they are slow.
+ONE_OF_A_KIND = {
+    "rise",
+    "occlusion",
+    "iassa-plus",
+    "de-cam-r1",
+    "lime",
+    "sise",
+    "grad-cam",
+    "recipro-cam",
+    "gradient",
+    "p-tame",
+}
+
+
+def with_slow(every: list[Any]) -> list[Any]:
+    """Mark as slow what is of a kind that another one stands for."""
+    return [
+        each if each.id in ONE_OF_A_KIND else pytest.param(*each.values, id=each.id, marks=pytest.mark.slow)
+        for each in every
+    ]
+
+
 every = pytest.mark.parametrize("method", roster())
+one_of_a_kind = pytest.mark.parametrize("method", with_slow(roster()))
 
 
 def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
@@ -120,7 +144,7 @@ def test_images_need_not_be_square(method: Any) -> None:
 
 
 @every
-@pytest.mark.parametrize("colour", [0, 1, 2])
+@pytest.mark.parametrize("colour", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2))])
 def test_the_planted_colour_is_found(method: Any, colour: int) -> None:
     """The box answers to a colour, wherever it is; chance is 0.06 of the top 64 pixels."""
     assert inside(explained(method, toy.load("colour"), toy.picture(SIDE, colour), colour)) >= 0.5
@@ -154,14 +178,14 @@ def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
     assert torch.equal(one, explained(method, toy.load("colour"), batch=16))
 
 
-@every
+@one_of_a_kind
 def test_the_batch_size_does_not_change_the_map(method: Any) -> None:
     """Batches are a matter of speed."""
     found = {batch: explained(method, toy.load("colour"), batch=batch) for batch in (5, 64)}
     assert [batch for batch, saliency in found.items() if not apart(saliency, expected(method)) < 1e-5] == []
 
 
-@every
+@one_of_a_kind
 def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
     """Sums in another order differ in the last digits only."""
     torch.set_num_threads(2)
@@ -180,7 +204,7 @@ def test_another_target_gives_another_map(method: Any) -> None:
     assert maps.rank_agreement(red, green) < 0.5
 
 
-@every
+@one_of_a_kind
 def test_a_contrast_and_a_function_are_targets_too(method: Any) -> None:
     """A pair is the difference of two scores, which a function can say as well."""
     pair = explained(method, toy.load("colour"), target=(0, 1))
@@ -208,7 +232,7 @@ def unchanged(before: list[Any], after: list[Any]) -> bool:
     return before[:3] == after[:3] and weights and torch.equal(before[4], after[4]) and before[5] == after[5]
 
 
-@every
+@one_of_a_kind
 @pytest.mark.parametrize("training", [False, True])
 def test_box_and_image_are_as_before(method: Any, training: bool) -> None:
     """Mode, gradients, hooks, weights, running means, random state, and the pixels, which a first layer may overwrite."""
@@ -243,7 +267,7 @@ def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
     assert unchanged(before, state(box))
 
 
-@every
+@one_of_a_kind
 def test_training_mode_gives_the_map_of_eval_mode(method: Any) -> None:
     """Dropout and batch norms act as they will when the box is used."""
 
@@ -352,7 +376,7 @@ def make_box(kind: str) -> BlackBox:
     return BOXES[kind]()
 
 
-@every
+@one_of_a_kind
 @pytest.mark.parametrize("kind", BOXES)
 def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) -> None:
     """The annotation of `box` is the need, and whatever meets it must do."""
@@ -362,7 +386,7 @@ def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) 
     assert inside(explained(method, box)) >= 0.5
 
 
-@every
+@one_of_a_kind
 def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     """A picture explained alone or among others has one map."""
     pictures = [toy.picture(SIDE, colour) for colour in (0, 1, 2)]

@@ -14,7 +14,7 @@ from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.errors import DataError, SettingError
 from salience.picture import Geometry, Preparation, read
-from salience.tasks.truth import take_samples, make_truth, shuffle
+from salience.tasks.truth import make_truth, shuffle, take_samples
 
 CLASSES = ("tench, Tinca tinca", "crane", "crane", "7")
 NUMBERED = Data("numbers", tuple(Sample(str(number), None) for number in range(40)))

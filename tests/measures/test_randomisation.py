@@ -189,6 +189,7 @@ def test_a_map_of_permuted_labels_is_less_alike_than_one_of_the_same_labels() ->
     assert mean(edges, "permuted") == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("protocol", "most"), [("cascade", 0.2), ("logit", 0.3)])
 def test_guided_backpropagation_hardly_notices_a_network_without_its_head(protocol: str, most: float) -> None:
     """The finding of the papers, on the default box and the sample: its map follows edges, the gradient's the class."""

@@ -60,6 +60,7 @@ def scipys(function: Callable[[Tensor], Tensor], seed: int) -> float:
     return float(found.fun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [sphere, rosenbrock, rastrigin])
 def test_the_classic_search_comes_as_far_as_scipys(function: Callable[[Tensor], Tensor]) -> None:
     """The same algorithm with the same number of values; medians of nine runs lie within a factor of ten."""
@@ -67,6 +68,7 @@ def test_the_classic_search_comes_as_far_as_scipys(function: Callable[[Tensor], 
     assert abs(math.log10(ours / median(scipys(function, seed) for seed in range(9)))) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [sphere, rosenbrock, rastrigin])
 def test_l_shade_comes_to_the_optimum(function: Callable[[Tensor], Tensor]) -> None:
     """Within the same number of values; the classic search is far from it on the last two."""

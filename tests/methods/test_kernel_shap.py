@@ -115,6 +115,7 @@ def test_a_region_that_never_matters_has_no_share_and_twins_have_equal_ones() ->
     assert float(found[others].abs().max()) < 1e-7
 
 
+@pytest.mark.slow
 def test_drawn_values_come_near_the_exact_ones_as_masks_grow() -> None:
     """Eight times the masks, about a third of the error."""
     apart = torch.zeros(2)
@@ -125,6 +126,7 @@ def test_drawn_values_come_near_the_exact_ones_as_masks_grow() -> None:
     assert 0.2 < float((apart[1] / apart[0]).sqrt()) < 0.5
 
 
+@pytest.mark.slow
 def test_ninety_five_per_cent_intervals_cover_the_exact_values() -> None:
     """The exact ones are known where regions are few."""
     covered = []

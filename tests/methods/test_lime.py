@@ -84,6 +84,7 @@ def test_a_ridge_beyond_measure_leaves_nothing() -> None:
     assert float(Lime(masks=100, regions=6, ridge=1e12)(curved(), IMAGE, 1).abs().max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_ninety_five_per_cent_intervals_cover_what_all_choices_would_give() -> None:
     """The limit is the surrogate of all 2^d choices, which a small image allows to count."""
     covered = []

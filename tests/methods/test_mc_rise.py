@@ -83,6 +83,7 @@ def test_a_box_that_never_changes_gives_a_flat_map() -> None:
     assert float(McRise(masks=200, cells=3)(box, IMAGE.float(), 0).abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_between_seeds() -> None:
     """Pixel by pixel, over thirty seeds."""
     runs = [loop.run_to_end(McRise(masks=256, cells=3, seed=seed).watch(curved(), IMAGE, 1)) for seed in range(30)]

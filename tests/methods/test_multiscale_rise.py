@@ -61,6 +61,7 @@ def test_the_root_keeps_the_sign_and_the_unit_a_flat_map() -> None:
     assert float(to_unit(noise(5, 5)).std()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_its_error_is_not_below_the_spread_between_seeds() -> None:
     """Over forty seeds, 95 % intervals around each map hold the mean of all maps; a box that is nearly linear is easy."""
     box, image = toy.load("corner"), toy.picture()

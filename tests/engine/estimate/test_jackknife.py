@@ -72,6 +72,7 @@ def test_too_few_groups_have_no_error() -> None:
     assert found("centred", 7 * 32 + 1, 0, "stratified").error is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(
     "name", [name if name == "centred" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]

@@ -97,6 +97,7 @@ ran(Line(), LOOP, Path(sys.argv[1]), lambda step, steps, row: os.kill(os.getpid(
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
     """Nothing can be tidied up then: the last whole checkpoint must do."""
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "cut")], cwd=ROOT, env=os.environ, check=False)  # noqa: S603  # ourselves

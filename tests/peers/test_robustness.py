@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from salience.boxes.torch import TorchBox
 from salience.case import Case
 from salience.engine import seeding
-from salience.measures.infidelity import Infidelity, squares
+from salience.measures.infidelity import Infidelity, sample_squares
 from salience.measures.max_sensitivity import MaxSensitivity
 from salience.methods.gradient import Gradient
 from salience.picture import Preparation
@@ -27,7 +27,7 @@ def removed(protocol: str) -> tuple[Tensor, Tensor]:
     if protocol == "gaussian":
         drawn = torch.randn(SAMPLES, 3, 8, 8, generator=seeding.generator(0, "infidelity", "gaussian", 0)).double()
         return IMAGE - 0.5 - 0.2 * drawn, 0.5 + 0.2 * drawn
-    hidden = (1 - squares((8, 8), SAMPLES, 0).rasterise(IMAGE))[:, None]
+    hidden = (1 - sample_squares((8, 8), SAMPLES, 0).rasterise(IMAGE))[:, None]
     return hidden.expand(-1, 3, -1, -1) / 3, IMAGE + hidden * (0.5 - IMAGE)  # a third a channel: a pixel counts once
 
 

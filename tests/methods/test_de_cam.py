@@ -206,6 +206,7 @@ def test_errors_shrink_with_the_masks() -> None:
     assert float(few.mean() / many.mean()) == pytest.approx(2, abs=0.2)
 
 
+@pytest.mark.slow
 def test_another_batch_size_gives_the_same_search() -> None:
     """The last digits of the scores decide nothing, so the map is the same after 2,500 passes too."""
     box, found = curved(16, dtype=torch.float32), []

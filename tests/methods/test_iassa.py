@@ -176,6 +176,7 @@ def test_an_empty_or_full_region_adapts_nothing(share: float) -> None:
     assert len(Iassa().select_windows((224, 224), 3, region, 100)) == 100
 
 
+@pytest.mark.slow
 def test_the_cost_is_as_documented() -> None:
     """Official: 1089 + 1089 + 3 · 1369 windows and the clean image; the map K throws away is not made."""
     box = toy.load("corner", size=224)

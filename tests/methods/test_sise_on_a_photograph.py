@@ -13,6 +13,8 @@ from salience.boxes.torch import TorchBox
 from salience.cli.files import SAMPLE
 from salience.engine import maps
 
+pytestmark = pytest.mark.slow  # a minute of passes through real networks
+
 
 @pytest.fixture(scope="module")
 def box() -> TorchBox:

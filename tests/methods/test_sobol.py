@@ -59,6 +59,7 @@ def test_on_an_additive_box_indices_are_the_shares_of_the_variance() -> None:
     assert same(found.saliency, maps.resize(found.evidence["total"] * WEIGHTS.sign().float(), (8, 8)), 1e-6)
 
 
+@pytest.mark.slow
 def test_an_interaction_counts_in_total_and_not_in_first_order() -> None:
     """For u · v the variance is 7/144, of which 3/144 lie in each alone and 1/144 in both together."""
 
@@ -71,6 +72,7 @@ def test_an_interaction_counts_in_total_and_not_in_first_order() -> None:
     assert same(found.evidence["first"], torch.tensor([[3 / 7, 3 / 7], [0, 0]]), 0.02)
 
 
+@pytest.mark.slow
 def test_intervals_of_two_standard_errors_hold_the_answer() -> None:
     """Nineteen in twenty for independent designs; a Sobol sequence does better than its interval."""
     box, held = toy.linear(quarters(WEIGHTS)), []

@@ -178,6 +178,7 @@ class ByCode(nn.Module):
         return self.detect(images[:, :, 8:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", [True, False])
 def test_the_map_shows_what_the_box_goes_by_and_not_what_is_in_the_picture(corner: bool, tmp_path: Path) -> None:
     """A shortcut in the corner and an object below it say the same class: only one of them is the box's reason."""
@@ -233,6 +234,7 @@ def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
         PTame(**TINY, ce=0.5, area=0.5).fit(toy.load("colour"), scenes(), out=tmp_path, loop=replace(SHORT, steps=2))
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_weights_with_the_best_road(tmp_path: Path) -> None:
     """The given weights are the first trial, so a search never does worse on the pictures it looks at."""
     how = PTame(search=2, **TINY)

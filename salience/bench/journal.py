@@ -87,8 +87,8 @@ def read_journal(path: Path) -> Iterator[Row]:
             yield from map(rename_old_keys, entry.get("rows", ()))
 
 
-def _read_lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    file.seek(begin)
+def _read_lines(file: IO[bytes], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    file.seek(start)
     for line in file:
         if not line.endswith(b"\n"):
             return
@@ -96,5 +96,5 @@ def _read_lines(file: IO[bytes], begin: int) -> Iterator[tuple[int, dict[str, An
             entry = json.loads(line)
         except ValueError:
             return
-        begin += len(line)
-        yield begin, entry
+        start += len(line)
+        yield start, entry

@@ -62,7 +62,7 @@ def estimate_means(rows: Sequence[Values]) -> list[Mean]:
         stacked = np.stack([finite for _, finite in group])
         n = stacked.shape[1]
         drawn = (
-            np.concatenate([_weights(n, begin) @ stacked.T for begin in range(0, DRAWS, _count_draws(n))]) if n > 1 else None
+            np.concatenate([_weights(n, start) @ stacked.T for start in range(0, DRAWS, _count_draws(n))]) if n > 1 else None
         )
         low, high = np.full((2, len(group)), np.nan) if drawn is None else np.percentile(drawn, [2.5, 97.5], axis=0)
         for at, (number, finite) in enumerate(group):
@@ -75,10 +75,10 @@ def _count_draws(n: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _weights(n: int, begin: int) -> Float[ndarray, "draws n"]:
+def _weights(n: int, start: int) -> Float[ndarray, "draws n"]:
     """Draw n of n pictures with replacement; say for each draw how much each counts."""
-    count = min(_count_draws(n), DRAWS - begin)
-    drawn = torch.randint(n, (count, n), generator=seeding.generator(0, "bootstrap", n, begin))
+    count = min(_count_draws(n), DRAWS - start)
+    drawn = torch.randint(n, (count, n), generator=seeding.generator(0, "bootstrap", n, start))
     weights = torch.zeros(count, n, dtype=torch.double).scatter_add_(1, drawn, torch.ones(1).double().expand(count, n))
     return (weights / n).numpy()
 

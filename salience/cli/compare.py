@@ -32,13 +32,13 @@ def compare(
     expect_extra("bench", "pyarrow", "scipy")
     if not drift >= 0:
         raise SettingError(f"expected a --drift of 0 or more, got {drift:g}")
-    found = compared.compare(a, b)
-    worse = found.list_worse(drift)
-    for change in found.changes if json else ():
+    comparison = compared.compare(a, b)
+    worse = comparison.list_worse(drift)
+    for change in comparison.changes if json else ():
         sys.stdout.write(notation.dumps(_collect_facts(change, worse=change in worse)) + "\n")
     if not json:
-        _print_table(found, worse)
-    _print_notes(found, worse, drift)
+        _print_table(comparison, worse)
+    _print_notes(comparison, worse, drift)
     return 1 if worse else 0
 
 
@@ -52,7 +52,7 @@ def _collect_facts(change: Change, *, worse: bool) -> dict[str, object]:
     return plain
 
 
-def _print_table(found: Comparison, worse: list[Change]) -> None:
+def _print_table(comparison: Comparison, worse: list[Change]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -63,7 +63,7 @@ def _print_table(found: Comparison, worse: list[Change]) -> None:
         table.add_column(head, no_wrap=True)
     for head in ("n", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", ""):
         table.add_column(head, justify="right", no_wrap=True)
-    for each in found.changes:
+    for each in comparison.changes:
         box, data, measure, method = each.kind
         gap = each.gap
         cells = [f"{value:.4f}" for value in each.means] + [f"{gap.mean:+.4f}", f"{gap.low:+.4f} … {gap.high:+.4f}"]
@@ -72,11 +72,15 @@ def _print_table(found: Comparison, worse: list[Change]) -> None:
     Console(file=sys.stdout, width=1000).print(table, soft_wrap=True)  # a line stays one line, in a pipe too
 
 
-def _print_notes(found: Comparison, worse: list[Change], most: float) -> None:
+def _print_notes(comparison: Comparison, worse: list[Change], most: float) -> None:
     """Say in words what the table does not."""
-    said = [f"{box} is another model: fingerprint {one} in A, {other} in B" for box, (one, other) in found.models.items()]
-    if any(found.unpaired):
-        said.append(f"left out: {found.unpaired[0]:,} rows with a value in A only, {found.unpaired[1]:,} in B only")
+    said = [
+        f"{box} is another model: fingerprint {one} in A, {other} in B" for box, (one, other) in comparison.models.items()
+    ]
+    if any(comparison.unpaired):
+        said.append(
+            f"left out: {comparison.unpaired[0]:,} rows with a value in A only, {comparison.unpaired[1]:,} in B only"
+        )
     if worse:
         names = [f"{each.kind.measure} of {each.kind.method} on {each.kind.box} ({each.gap.mean:+.4f})" for each in worse]
         said.append(f"drift of more than {most:g}: {', '.join(names)}")

@@ -27,11 +27,11 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
         raise DataError("expected the package datasets for hf: data, got none: install salience[datasets]") from problem
     saved = any((Path(name) / each).exists() for each in ("dataset_dict.json", "state.json"))
     try:
-        opened = datasets.load_from_disk(name) if saved else datasets.load_dataset(name, config, split=split)
+        dataset = datasets.load_from_disk(name) if saved else datasets.load_dataset(name, config, split=split)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise DataError(f"expected to load hf:{name}, got {reason}: check the name, or give a saved folder") from problem
-    table = _split(opened, split if saved else None, name)
+    table = _split(dataset, split if saved else None, name)
     pictures = _column(table, image, IMAGES, name, "image")
     answers = _column(table, label, LABELS, name, "label")
     if pictures is None:
@@ -51,18 +51,18 @@ def load(name: str, *, split: Any = None, image: Any = None, label: Any = None, 
     return Data(_options.write_spec("hf", name, **given), Lazy(sample, range(len(table))))
 
 
-def _split(opened: Any, split: Any, name: str) -> Any:
-    if not isinstance(opened, dict):
+def _split(dataset: Any, split: Any, name: str) -> Any:
+    if not isinstance(dataset, dict):
         if split is not None:
             raise SettingError(f"expected no split for hf:{name}, got {split!r}: the folder is one split")
-        return opened
-    if split is None and len(opened) == 1:
-        return next(iter(opened.values()))
+        return dataset
+    if split is None and len(dataset) == 1:
+        return next(iter(dataset.values()))
     if split is None:
-        raise SettingError(f"expected one of the splits of hf:{name}, got none: give split={' or split='.join(opened)}")
-    if split not in opened:
-        raise UnknownName.of(f"split of hf:{name}", str(split), opened)
-    return opened[split]
+        raise SettingError(f"expected one of the splits of hf:{name}, got none: give split={' or split='.join(dataset)}")
+    if split not in dataset:
+        raise UnknownName.of(f"split of hf:{name}", str(split), dataset)
+    return dataset[split]
 
 
 def _column(table: Any, wanted: Any, guesses: tuple[str, ...], name: str, option: str) -> str | None:

@@ -59,7 +59,7 @@ class Preparation:
         else:
             across = self.resize or self.size
         image = self._resample(picture, across)
-        top, left = (_begin(full - wanted) for full, wanted in zip(across, self.size, strict=True))
+        top, left = (_find_crop_start(full - wanted) for full, wanted in zip(across, self.size, strict=True))
         if top or left or across != self.size:
             bottom_room, right_room = across[0] - self.size[0] - top, across[1] - self.size[1] - left
             image = functional.pad(image, (-left, -right_room, -top, -bottom_room))
@@ -93,7 +93,7 @@ class Preparation:
         return f"{how} ({self.filter}){crop}, {scale} ({self.source})"
 
 
-def _begin(room: int) -> int:
+def _find_crop_start(room: int) -> int:
     """Return where a centre crop begins, rounded as torchvision rounds; below zero where it pads."""
     return round(room / 2) if room >= 0 else -(-room // 2)
 

@@ -88,8 +88,8 @@ def _decode(encoded: bytes, name: str) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pil.DecompressionBombWarning)
-            with pil.open(io.BytesIO(encoded)) as opened:
-                pixels = _load(opened, name)
+            with pil.open(io.BytesIO(encoded)) as image:
+                pixels = _load(image, name)
     except PIL.UnidentifiedImageError:
         raise PictureError(f"expected a picture in {name}, got {_kind(encoded)}: give a JPEG, PNG or the like") from None
     except (pil.DecompressionBombError, pil.DecompressionBombWarning):
@@ -100,21 +100,21 @@ def _decode(encoded: bytes, name: str) -> Picture:
     return Picture(pixels, name, encoded)
 
 
-def _load(opened: pil.Image, name: str) -> pil.Image:
+def _load(image: pil.Image, name: str) -> pil.Image:
     try:
-        opened.load()
-        return _upright(opened, name)
+        image.load()
+        return _upright(image, name)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as problem:
         raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
 
 
-def _upright(opened: pil.Image, name: str) -> pil.Image:
-    if 0 in opened.size:
-        raise PictureError(f"expected a picture of at least one pixel in {name}, got {opened.width}×{opened.height}")
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format != "MPO":  # a telephone's MPO is a photograph with a smaller copy or a depth map
+def _upright(image: pil.Image, name: str) -> pil.Image:
+    if 0 in image.size:
+        raise PictureError(f"expected a picture of at least one pixel in {name}, got {image.width}×{image.height}")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a telephone's MPO is a photograph with a smaller copy or a depth map
         raise PictureError(f"expected a still picture in {name}, got {frames} frames: extract one of them")
-    turned = ImageOps.exif_transpose(opened)
+    turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I") or turned.mode == "F":
         return _from_deep(turned, name)
     if turned.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in turned.info:

@@ -39,7 +39,7 @@ class Attack:
             raise SettingError(f"expected norm linf or l2, got {self.norm!r}")
 
     @property
-    def pace(self) -> float:
+    def step_length(self) -> float:
         """The length of one step."""
         usual = self.epsilon if self.steps == 1 else 1.25 * self.epsilon / self.steps
         return usual if self.rate is None else self.rate
@@ -76,9 +76,9 @@ class Attack:
     def take_step(self, change: Batch, gradient: Batch, allowed: Float[Tensor, "n 1 h w"], scale: float) -> Batch:
         """Take one step uphill, and come back to the bounds."""
         if self.norm == "linf":
-            return self.bound(change + scale * self.pace * allowed * gradient.sign(), allowed, self.epsilon * scale)
+            return self.bound(change + scale * self.step_length * allowed * gradient.sign(), allowed, self.epsilon * scale)
         uphill = allowed * gradient
-        return self.bound(change + scale * self.pace * uphill / length(uphill), allowed, self.epsilon * scale)
+        return self.bound(change + scale * self.step_length * uphill / length(uphill), allowed, self.epsilon * scale)
 
     def bound(self, change: Batch, allowed: Float[Tensor, "n 1 h w"], reach: float) -> Batch:
         """Bring a change back to where it may be."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,14 @@ def boxes(folder: Path) -> Path:
     return path
 
 
+@cache
+def draw_bomb() -> bytes:
+    """Make a small file of 400 million pixels, once."""
+    file = io.BytesIO()
+    pil.new("1", (20000, 20000)).save(file, "PNG")
+    return file.getvalue()
+
+
 def pictures(folder: Path) -> None:
     """Write files that are no pictures, or not whole, or too much."""
     whole = patch(folder / "red.png").read_bytes()
@@ -159,7 +169,7 @@ def pictures(folder: Path) -> None:
     (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "void").mkdir()
-    pil.new("1", (20000, 20000)).save(folder / "bomb.png")
+    (folder / "bomb.png").write_bytes(draw_bomb())
     frames = [pil.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
 

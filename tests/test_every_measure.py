@@ -41,7 +41,20 @@ def _made(spec: str) -> Any:
     return specs.make_measure(spec + MORE.get(spec, ""))
 
 
+def with_slow(every: list[Any]) -> list[Any]:
+    """Mark as slow all protocols of a measure but the first."""
+    seen, found = set[type[Any]](), []
+    for each in every:
+        kind = type(each.values[0])
+        found.append(each if kind not in seen else pytest.param(*each.values, id=each.id, marks=pytest.mark.slow))
+        seen.add(kind)
+    return found
+
+
 every = pytest.mark.parametrize("measure", roster())
+first_of_each = pytest.mark.parametrize(
+    "measure", with_slow(roster())
+)  # a measure's other protocols only by `make test-all`
 
 
 def case(saliency: Map | None = None) -> Case:
@@ -143,7 +156,7 @@ def test_a_better_case_has_the_better_value_in_the_declared_direction(measure: M
         assert good > poor if measure.better == "higher" else good < poor
 
 
-@every
+@first_of_each
 def test_measuring_twice_gives_the_same_and_changes_nothing(measure: Measure) -> None:
     """Pure functions: chance is seeded, and box, image and map are as before."""
     one = case()
@@ -157,7 +170,7 @@ def test_measuring_twice_gives_the_same_and_changes_nothing(measure: Measure) ->
     assert all(parameter.grad is None for parameter in one.box.module.parameters())  # type: ignore[attr-defined]
 
 
-@every
+@first_of_each
 def test_the_batch_size_does_not_change_the_value(measure: Measure) -> None:
     """It is the model's business, not the protocol's."""
     one, other = (measure_case(case(), measure, batch=size).value for size in (4, 9))
@@ -192,7 +205,7 @@ def test_its_docstring_says_source_protocols_range_and_cost(measure: Measure) ->
         assert word in text, f"the docstring of {cls.__name__} has no {word}"
 
 
-@every
+@first_of_each
 def test_its_passes_go_through_probe(measure: Measure) -> None:
     """What the box answers is what is counted, so nothing is asked behind the counter."""
     one = case()

@@ -169,7 +169,7 @@ def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
     assert float(found[6:14, 14:22].mean()) > float(found.mean()) > float(found[22:30, 2:10].mean())
 
 
-@every
+@one_of_a_kind
 def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
     """Whatever the process's own random state."""
     torch.manual_seed(1)
@@ -195,7 +195,7 @@ def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
         torch.set_num_threads(1)
 
 
-@every
+@one_of_a_kind
 def test_another_target_gives_another_map(method: Any) -> None:
     """A map that is the same for every class explains none."""
     if registry.find_name(method) in BLIND | RELATIVE:
@@ -408,7 +408,7 @@ def count_alive(box: TorchBox) -> dict[str, int]:
     }
 
 
-@every
+@one_of_a_kind
 def test_nothing_stays_alive_after_a_call(method: Any) -> None:
     """Hooks and graphs that stayed alive once took 441 GB of another library's user."""
     box, image = toy.load("colour", size=16), toy.picture(16)

@@ -119,7 +119,7 @@ def test_what_cannot_be_redrawn_is_said() -> None:
         box.reinitialise([])
 
 
-@pytest.mark.parametrize("name", ["vit_tiny", "mobilenet_v2", "vgg16"])
+@pytest.mark.parametrize("name", ["vit_tiny", "mobilenet_v2", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_a_real_network_drawn_anew_still_sees_the_image(name: str, data: Path) -> None:
     """Or a map of it would say nothing: its logits move with the image, by more than a tenth of their spread."""
     from benchmarks import data as real

@@ -93,7 +93,7 @@ def test_what_queries_tell_is_the_covariance_of_mask_and_score() -> None:
     assert apart(told[1], -told[0]) < 1e-5
 
 
-@pytest.mark.parametrize(("route", "steps"), [("gradient", 40), ("queries", 30)])
+@pytest.mark.parametrize(("route", "steps"), [("gradient", 40), pytest.param("queries", 30, marks=pytest.mark.slow)])
 def test_a_training_finds_the_planted_colour(route: str, steps: int, tmp_path: Path) -> None:
     """Chance is 0.06 of the highest 64 pixels; the explainer is then found by its box, with no further setting."""
     box, aux = toy.load("colour"), f"py:{Path(__file__)}:features"

@@ -2,7 +2,7 @@
 
 Conventions, used everywhere and explained only here:
 
-- An *image* is `(3 h w)` float32 RGB in 0…1 at the box's input size. A box applies its own normalisation.
+- An *image* is `(c h w)` float32 in 0…1 at the box's input size, mostly RGB. A box applies its own normalisation.
 - A *mask* is `(h w)` in 0…1; its 1 keeps the pixel and its 0 shows the fill instead.
 - A *map* (saliency) is `(h w)`, raw; higher is more important. Only `draw` normalises.
 - A *score* is what the target reads off a row of probabilities; by default the probability of one class.
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from salience.picture import Preparation
 
-Image = Float[Tensor, "3 h w"]
-Images = Float[Tensor, "n 3 h w"]
+Image = Float[Tensor, "c h w"]
+Images = Float[Tensor, "n c h w"]
 Masks = Float[Tensor, "n h w"]
-Features = Float[Tensor, "m c y x"]
+Features = Float[Tensor, "m f y x"]
 Map = Float[Tensor, "h w"]
 Region = Bool[Tensor, "h w"]
 Scores = Float[Tensor, " n"]
@@ -48,7 +48,8 @@ class BlackBox(ABC):
     name: str
     classes: Sequence[str]  # the name of each class, in the order of the scores
     size: tuple[int, int]  # height and width of the images that it takes
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # the mean colour of its data, 0…1: what masked-out pixels show
+    channels: int = 3  # that its network takes; of a photograph one that takes 1 sees the grey
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # the mean colour of its data, 0…1: what masked-out pixels show
     backend: str = "exact"  # how the passes run: "exact", or the name of a faster way that agreed with it
     preparation: Preparation | None = None  # what is done to a photograph first; None: it is resized to `size`
 
@@ -182,11 +183,11 @@ class GreyBox(BlackBox):
         """Return the same layers, the last feature maps, and what a reader of a map must know of them."""
 
     @abstractmethod
-    def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n c y x"]]:
+    def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Float[Tensor, "n f y x"]]:
         """Return the activations of the named layers as feature maps."""
 
     @abstractmethod
-    def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+    def forward_from(self, image: Float[Tensor, "1 c h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
 
     @abstractmethod

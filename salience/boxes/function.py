@@ -34,7 +34,7 @@ class FunctionBox(BlackBox):
         *,
         takes: Literal["torch", "numpy", "uint8"] = "numpy",
         name: str = "",
-        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
     ) -> None:
         if takes not in ("torch", "numpy", "uint8"):
             raise SettingError(f"expected takes as 'torch', 'numpy' or 'uint8', got {takes!r}")

@@ -24,7 +24,7 @@ STEPS, ROUNDS = 100, 5  # bounds that are not met: ten steps and two rounds are 
 
 
 @torch.no_grad()
-def impute_linear(image: Image, removed: Bool[Tensor, "n h w"], empty: tuple[float, float, float]) -> Images:
+def impute_linear(image: Image, removed: Bool[Tensor, "n h w"], empty: tuple[float, ...]) -> Images:
     """Fill each set of removed pixels from those that are left; `empty` is the colour where none is left.
 
     Works on the CPU, where float32 is float32, one set after the other, which stays in its cache.

@@ -92,7 +92,7 @@ class TorchRuntime(BlendingBox, BackendBox):
         scale, shift = (each.to(images) for each in self.preparation.scaling)
         return self.to_input(torch.addcmul(shift, images, scale))
 
-    def to_input(self, normal: Float[Tensor, "n 3 h w"]) -> Tensor:
+    def to_input(self, normal: Float[Tensor, "n c h w"]) -> Tensor:
         """Give normalised images the channels and the type that the module wants."""
         return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(find_weight_dtype(self.module))
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from salience.engine.inside.loop import choose_layer, introspect
 from salience.types import Estimate, GreyBox, Images, OpenBox, Target
 
-Features = Float[Tensor, "_ c y x"]
+Features = Float[Tensor, "_ f y x"]
 Weigh = Callable[[Tensor, Tensor], Tensor]
 """Maps activations and gradients (n c y x), either of which may be a batch of one, to weights (n c y x) or (n c 1 1)."""
 

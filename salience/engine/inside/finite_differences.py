@@ -22,7 +22,7 @@ STEP = 0.05  # ε, in standard deviations of the layer
 
 def estimate_gradients(
     box: GreyBox, image: Images, targets: Sequence[Target], maps: Mapping[str, Features]
-) -> dict[str, Float[Tensor, "t c"]]:
+) -> dict[str, Float[Tensor, "t f"]]:
     """Return, for each layer, the mean gradient over places of each target's log-probability along each feature map.
 
     >>> from salience.boxes import toy
@@ -50,7 +50,7 @@ def count_passes(maps: Mapping[str, Features]) -> int:
 
 def _differentiate_layer(
     box: GreyBox, image: Images, log_targets: Sequence[Target], layer: str, maps: Features
-) -> Float[Tensor, "t c"]:
+) -> Float[Tensor, "t f"]:
     channels = maps.shape[1]
     step = STEP * maps.std().clamp(min=1e-6)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,7 @@ class Explanation:
     box: Mapping[str, Any]  # name, fingerprint, backend, the backend's check, preprocessing, device
     geometry: Geometry
     image: str  # the name of the picture
-    encoded: bytes = field(repr=False)  # the picture itself, as it came
+    source: Picture | bytes = field(repr=False)  # the picture itself, or the bytes of its file
     passes: int
     seconds: float
     stability: float | None  # rank agreement of the maps of either half of the passes
@@ -74,11 +74,17 @@ class Explanation:
     notes: tuple[str, ...] = ()  # what a reader of the map must know
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
     versions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    values: tuple[float, float] | None = None  # the least and the largest value of the image, without its border
 
     @cached_property
     def picture(self) -> Picture:
         """The photograph."""
-        return read(self.encoded, self.image)
+        return read(self.source, self.image)
+
+    @property
+    def encoded(self) -> bytes:
+        """The photograph as bytes: those of its file, else what keeps its values; made when they are asked for."""
+        return self.source if isinstance(self.source, bytes) else self.source.encoded
 
     @property
     def called(self) -> str:
@@ -142,7 +148,7 @@ class Explanation:
             box=rename_old_keys(header["box"]),
             geometry=Geometry(tuple(shape["photograph"]), tuple(shape["size"]), tuple(shape["seen"])),
             image=header["image"],
-            encoded=bytes(arrays["picture"].numpy().tobytes()),
+            source=bytes(arrays["picture"].numpy().tobytes()),
             passes=header["passes"],
             seconds=header["seconds"],
             stability=header["stability"],
@@ -151,6 +157,7 @@ class Explanation:
             notes=tuple(header["notes"]),
             evidence=kept | header["evidence"],
             versions=header["versions"],
+            values=_read_pair(header.get("prepared", {}).get("values")),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -168,6 +175,11 @@ class Explanation:
             "stability": self.stability,
             "seed": self.seed,
             "layers": list(self.layers),
+            "prepared": {
+                "share_seen": self.geometry.share_seen,
+                "share_of_border": self.geometry.share_of_border,
+                "values": self.values,
+            },
             "notes": list(self.notes),
         }
 
@@ -179,6 +191,10 @@ class Explanation:
     def __repr__(self) -> str:
         cost = f"{self.passes} pass{'es' * (self.passes != 1)}, {self.seconds:.1f} s"
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
+
+
+def _read_pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (values[0], values[1])
 
 
 def rename_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ LATE = {
     "onnxruntime",
     "openvino",
     "sklearn",
+    "tifffile",
     "joblib",
     "keras",
     "quantus",

@@ -5,7 +5,8 @@ gives an image and the `Geometry` that puts a map back onto the photograph.
 """
 
 from salience.picture.geometry import Geometry
+from salience.picture.picture import Picture
 from salience.picture.preparation import Filter, Preparation
-from salience.picture.reading import SUFFIXES, Picture, read
+from salience.picture.reading import SUFFIXES, read
 
 __all__ = ["SUFFIXES", "Filter", "Geometry", "Picture", "Preparation", "read"]

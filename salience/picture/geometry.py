@@ -27,6 +27,48 @@ class Geometry:
     size: tuple[int, int]  # height, width of the box's input
     seen: tuple[float, float, float, float]
 
+    @property
+    def share_seen(self) -> float:
+        """Say how much of the photograph lies within what the box saw, 0…1.
+
+        >>> Geometry((4, 6), (2, 2), (0, 4, 1, 5)).share_seen
+        0.6666666666666666
+        """
+        return self._shared / (self.photograph[0] * self.photograph[1])
+
+    @property
+    def share_of_border(self) -> float:
+        """Say how much of the image shows no photograph, 0…1.
+
+        >>> Geometry((4, 6), (8, 8), (-1, 5, 0, 6)).share_of_border
+        0.33333333333333337
+        """
+        top, bottom, left, right = self.seen
+        return 1 - self._shared / ((bottom - top) * (right - left))
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """The rows and columns of the image that show the photograph.
+
+        >>> Geometry((4, 6), (6, 6), (-1, 5, 0, 6)).inside
+        (slice(1, 5, None), slice(0, 6, None))
+        """
+        return self._find_inside(0), self._find_inside(1)
+
+    @property
+    def _shared(self) -> float:
+        """The area of the photograph that the box saw, in its pixels."""
+        top, bottom, left, right = self.seen
+        height, width = self.photograph
+        return max(0.0, min(bottom, height) - max(top, 0)) * max(0.0, min(right, width) - max(left, 0))
+
+    def _find_inside(self, axis: int) -> slice:
+        begin, end = self.seen[2 * axis], self.seen[2 * axis + 1]
+        scale = self.size[axis] / (end - begin)
+        full = self.photograph[axis]
+        first, last = round(max(0.0, -begin) * scale), round((min(end, full) - begin) * scale)
+        return slice(first, max(first + 1, last))
+
     def restore(self, saliency: Map) -> Float[Tensor, "y x"]:
         """Put a map onto the photograph; NaN outside what the box saw."""
         top, bottom, left, right = self.seen

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from PIL import Image as pil
 from torch import Tensor
 from torch.nn import functional
 
-from salience.errors import SettingError
+from salience.errors import PictureError, SettingError
 from salience.picture.geometry import Geometry
-from salience.picture.reading import Picture
+from salience.picture.picture import Picture
 from salience.types import Image
 
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -27,7 +27,7 @@ class Preparation:
 
     `resize` is the length of the shorter side (the rest keeps its proportions), or a (height, width) to squeeze into;
     then the centre of `size` is cropped, padded with black where the picture is smaller. `mean` and `std` are the
-    normalisation, applied inside the box.
+    normalisation, applied inside the box: a value for each channel, or one for all.
 
     >>> from salience.picture.reading import read
     >>> image, geometry = Preparation((32, 32), resize=40)(read(np.zeros((80, 120, 3), np.uint8)))
@@ -40,25 +40,64 @@ class Preparation:
     size: tuple[int, int]
     resize: int | tuple[int, int] | None = None  # None: squeeze to `size`
     filter: Filter = "bilinear"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     source: str = "given"  # who says so: the weights, a library's guess, the user
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise SettingError(f"expected size as (height, width) in pixels, got {self.size}: give two lengths above zero")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise SettingError(f"expected three values for mean and for std, std above zero, got {self.mean}, {self.std}")
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise SettingError(
+                f"expected a value of mean and of std for each channel, std above zero, got {self.mean}, {self.std}"
+            )
+        if self.filter not in get_args(Filter):
+            raise SettingError(f"expected filter, one of {', '.join(get_args(Filter))}, got {self.filter!r}")
 
-    def __call__(self, picture: Picture) -> tuple[Image, Geometry]:
-        """Return the image as the box will see it, in 0…1, and the way back."""
+    def with_size(self, size: tuple[int, int]) -> Preparation:
+        """Give the same preparation for another size: the resize that belongs to it grows or shrinks along, rounded down.
+
+        >>> str(Preparation((224, 224), resize=256).with_size((384, 384)))
+        'short side to 438 (bilinear), centre crop 384×384, mean 0, std 1 (given)'
+        """
+        pairs = list(zip(size, self.size, strict=True))
+        resize: int | tuple[int, int] | None = self.resize
+        if isinstance(resize, int):  # of a size of another shape, the longer side decides: a crop reaches over no edge
+            resize = max(resize * new // old for new, old in pairs)
+        elif resize is not None:
+            height, width = (length * new // old for length, (new, old) in zip(resize, pairs, strict=True))
+            resize = height, width
+        return replace(self, size=size, resize=resize)
+
+    def with_channels(self, count: int) -> Preparation:
+        """Give the same preparation for images of so many channels: one mean and one std are spread to all of them.
+
+        >>> Preparation((224, 224), mean=(0.5,), std=(0.5,)).with_channels(4).mean
+        (0.5, 0.5, 0.5, 0.5)
+        """
+        if len(self.mean) == count:
+            return self
+        if len(set(self.mean)) > 1 or len(set(self.std)) > 1:
+            raise SettingError(
+                f"expected a mean and a std for each of {count} channels, got {len(self.mean)}: give mean= and std= with "
+                f"{count} values"
+            )
+        return replace(self, mean=self.mean[:1] * count, std=self.std[:1] * count)
+
+    def __call__(self, picture: Picture, channels: int | None = None) -> tuple[Image, Geometry]:
+        """Return the image as the box will see it, in 0…1, and the way back.
+
+        It has as many channels as there are means, or as are asked for; one is given as three that are equal or coloured,
+        for a box that takes grey makes it itself.
+        """
+        count = channels or len(self.mean)
         height, width = picture.size
         if isinstance(self.resize, int):
             long = self.resize * max(height, width) // min(height, width)  # cut off, as torchvision does
             across = (self.resize, long) if height <= width else (long, self.resize)
         else:
             across = self.resize or self.size
-        image = self._resample(picture, across)
+        image = self._resample(picture, across, 3 if count == 1 else count)
         top, left = (_find_crop_start(full - wanted) for full, wanted in zip(across, self.size, strict=True))
         if top or left or across != self.size:
             bottom_room, right_room = across[0] - self.size[0] - top, across[1] - self.size[1] - left
@@ -68,18 +107,20 @@ class Preparation:
         return image.contiguous(), Geometry((height, width), self.size, seen)
 
     @cached_property
-    def scaling(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    def scaling(self) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
         """What images are multiplied by, and what is added then, to normalise them; in double precision."""
         mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (self.mean, self.std))
         return 1 / std, -mean / std
 
-    def _resample(self, picture: Picture, size: tuple[int, int]) -> Image:
-        if picture.exact is not None:
-            if tuple(picture.exact.shape[-2:]) == size:
-                return picture.exact
+    def _resample(self, picture: Picture, size: tuple[int, int], channels: int) -> Image:
+        exact = _find_values(picture, channels)
+        if exact is not None:
+            if tuple(exact.shape[-2:]) == size:
+                return exact
             mode = self.filter if self.filter in ("bilinear", "bicubic") else "bilinear"
-            batch = picture.exact[None]
-            return functional.interpolate(batch, size=size, mode=mode, antialias=True, align_corners=False)[0].clamp(0, 1)
+            return functional.interpolate(exact[None], size=size, mode=mode, antialias=True, align_corners=False)[0].clamp(
+                0, 1
+            )
         small = picture.pixels
         if picture.size != size:
             small = small.resize((size[1], size[0]), getattr(pil.Resampling, self.filter.upper()))
@@ -89,8 +130,30 @@ class Preparation:
         """Say it in a line."""
         how = f"short side to {self.resize}" if isinstance(self.resize, int) else f"squeezed to {self.resize or self.size}"
         crop = "" if self.resize in (None, self.size) else f", centre crop {self.size[0]}×{self.size[1]}"
+        crop += " with a black border" if self._reaches_over else ""
         scale = f"mean {_short(self.mean)}, std {_short(self.std)}"
         return f"{how} ({self.filter}){crop}, {scale} ({self.source})"
+
+    @property
+    def _reaches_over(self) -> bool:
+        """Whether the crop is larger than any photograph will be."""
+        lengths = (self.resize,) * 2 if isinstance(self.resize, int) else self.resize or self.size
+        return any(length < wanted for length, wanted in zip(lengths, self.size, strict=True))
+
+
+def _find_values(picture: Picture, channels: int) -> Float[Tensor, "c h w"] | None:
+    """Return a picture's values with so many channels; None where its RGB pixels are all that there is to them."""
+    if picture.exact is None and channels == 3:
+        return None
+    if picture.exact is not None and len(picture.exact) in (1, channels):
+        return picture.exact.expand(channels, -1, -1)
+    if picture.whole is not None and channels == 4:
+        return torch.from_numpy(picture.whole.copy()).permute(2, 0, 1).float().div(255)
+    count = 3 if picture.exact is None else len(picture.exact)
+    raise PictureError(
+        f"expected {channels} channels in {picture.name}, got {count}: give a picture that has them, or choose them with "
+        "bands="
+    )
 
 
 def _find_crop_start(room: int) -> int:

@@ -1,171 +1,205 @@
-"""Read whatever people call a picture, upright and in RGB, or refuse it in one sentence."""
+"""Read whatever people call a picture, upright and at its own depth, or refuse it in one sentence."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import PIL
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from PIL import Image as pil
-from PIL import ImageOps
 from torch import Tensor
 
 from salience.errors import PictureError
+from salience.picture.bands import choose_bands, choose_shown, describe_bands, to_bands_last
+from salience.picture.decoding import CLEAR, decode, load, turn_to_page
+from salience.picture.depth import Samples, find_scale
+from salience.picture.picture import KEPT, Picture, draw_bands, open_values
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"})
+WEB = re.compile(r"^(https?|ftp|s3|gs):/", re.IGNORECASE)
+
+
+@runtime_checkable
+class Opened(Protocol):
+    """A file that is open for reading, in bytes."""
+
+    def read(self) -> Any:
+        """Return what is left of it."""
+        ...
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A photograph, upright and in RGB, with the bytes that it came from.
+class How:
+    """What the user says of a picture that its file does not say, or says wrongly; None: nothing.
 
-    >>> read(np.zeros((4, 6, 3), np.uint8)).size
-    (4, 6)
+    >>> How(white=4095).given
+    True
     """
 
-    pixels: pil.Image
-    name: str
-    encoded: bytes = field(repr=False)
-    exact: Float[Tensor, "3 h w"] | None = field(default=None, repr=False)  # floats that need no detour over 8 bits
+    white: Any = None
+    black: Any = None
+    bands: Any = None
+    rgb: Any = None
+    page: int | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.pixels.height, self.pixels.width
+    def given(self) -> bool:
+        """Say whether anything is said: then the file alone does not give the same picture again."""
+        return self != How()
+
+    @property
+    def of_values(self) -> bool:
+        """Say whether values are to be chosen or scaled, which needs all of them."""
+        return self != How(page=self.page)
 
 
-def read(source: Any, name: str | None = None) -> Picture:
-    """Read a picture: a path, bytes, a PIL image, an HWC uint8 array, or a CHW float tensor in 0…1.
+def read(  # noqa: PLR0911  # one for each kind of source
+    source: Any,
+    name: str | None = None,
+    *,
+    white: Any = None,
+    black: Any = None,
+    bands: Any = None,
+    rgb: Any = None,
+    page: int | None = None,
+) -> Picture:
+    """Read a picture: a path, bytes, an open file, a PIL image, an array (h w), (h w c) or (c h w), or a tensor (c h w).
 
-    EXIF orientation is applied; alpha is laid over white; palette, CMYK, grey and 16-bit pictures become RGB.
+    EXIF orientation is applied; alpha is laid over white; palette, CMYK and grey pictures become RGB. More than 8 bits are
+    kept: `white` and `black` are what the user says, else the file, else the range that the values plainly have, and
+    `Picture.seen` tells it. Float tensors are in 0…1. `bands` chooses bands and orders them, counted from 1, and `rgb` which
+    of these are drawn; `page` is one of several pages, counted from 1.
     Raises PictureError, in one sentence, for anything else.
 
     >>> read(np.zeros((4, 6), np.uint8)).pixels.mode
     'RGB'
+    >>> read(np.full((8, 9, 6), 900, np.uint16), bands="4,3,2").seen
+    '10 bits: black 0, white 1023; 3 of 6 bands (4, 3, 2)'
     >>> read("nowhere.jpg")
     Traceback (most recent call last):
         ...
     salience.errors.PictureError: expected a picture at nowhere.jpg, got nothing there: check the path
     """
+    how = How(white, black, bands, rgb, page)
     if isinstance(source, Picture):
-        return source
+        return _expect_no_options(source, how)
     if isinstance(source, (str, Path)):
-        return _from_file(Path(source), name)
+        return _read_file(source, name, how)
     if isinstance(source, (bytes, bytearray)):
-        return _decode(bytes(source), name or "bytes")
+        return _read_bytes(bytes(source), name or "bytes", how)
     if isinstance(source, pil.Image):
-        return _encode(_load(source, name or "picture"), name or "picture")
-    if isinstance(source, torch.Tensor) and source.is_floating_point():
-        return _from_floats(source.detach().cpu(), name or "tensor")
-    if isinstance(source, (np.ndarray, torch.Tensor)):
-        array = source.detach().cpu().numpy() if isinstance(source, torch.Tensor) else source
-        return _from_bytes(array, name or "array")
+        turn_to_page(source, name or "picture", page)
+        return _finish(load(source, name or "picture"), name or "picture", how)
+    if isinstance(source, torch.Tensor):
+        return _read_tensor(source.detach().cpu(), name or "tensor", how)
+    if isinstance(source, np.ndarray):
+        return _read_array(source, name or "array", how)
+    if isinstance(source, Opened):
+        return _read_opened(source, name, how)
     raise PictureError(
-        f"expected a picture (path, bytes, PIL image, HWC uint8 array or CHW float tensor), got {type(source).__name__}"
+        f"expected a picture (path, bytes, open file, PIL image, array or tensor), got {type(source).__name__}: give one"
     )
 
 
-def _from_file(path: Path, name: str | None) -> Picture:
-    if not path.exists():
-        raise PictureError(f"expected a picture at {path}, got nothing there: check the path")
-    if path.is_dir():
-        raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
+def _expect_no_options(picture: Picture, how: How) -> Picture:
+    if how.given:
+        raise PictureError(
+            f"expected no options for {picture.name}, which is read already, got some: read its file with them"
+        )
+    return picture
+
+
+def _read_file(source: str | Path, name: str | None, how: How) -> Picture:
+    path = Path(source)
+    if WEB.match(str(source)):
+        raise PictureError(f"expected a picture on this machine, got the web address {source}: download it first")
     try:
-        return _decode(path.read_bytes(), name or str(path))
+        if not path.exists():
+            raise PictureError(f"expected a picture at {path}, got nothing there: check the path")
+        if path.is_dir():
+            raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
+        return _read_bytes(path.read_bytes(), name or str(path), how)
     except OSError as problem:
         raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: check its permissions") from problem
 
 
-def _decode(encoded: bytes, name: str) -> Picture:
-    if not encoded:
-        raise PictureError(f"expected a picture in {name}, got an empty file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pil.DecompressionBombWarning)
-            with pil.open(io.BytesIO(encoded)) as image:
-                pixels = _load(image, name)
-    except PIL.UnidentifiedImageError:
-        raise PictureError(f"expected a picture in {name}, got {_kind(encoded)}: give a JPEG, PNG or the like") from None
-    except (pil.DecompressionBombError, pil.DecompressionBombWarning):
-        limit = f"{pil.MAX_IMAGE_PIXELS or 0:,}"
-        raise PictureError(f"expected at most {limit} pixels in {name}, got more: scale it down first") from None
-    except (OSError, SyntaxError, ValueError) as problem:
-        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
-    return Picture(pixels, name, encoded)
+def _read_opened(source: Opened, name: str | None, how: How) -> Picture:
+    called = name or str(getattr(source, "name", "file"))
+    encoded = source.read()
+    if not isinstance(encoded, bytes):
+        raise PictureError(f'expected a file of bytes as {called}, got one of {type(encoded).__name__}: open it with "rb"')
+    return _read_bytes(encoded, called, how)
 
 
-def _load(image: pil.Image, name: str) -> pil.Image:
-    try:
-        image.load()
-        return _upright(image, name)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as problem:
-        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
+def _read_bytes(encoded: bytes, name: str, how: How) -> Picture:
+    kept = open_values(encoded, name) if encoded.startswith(KEPT) and not how.given else None
+    if kept is not None:
+        return kept
+    decoded = decode(encoded, name, how.page, stack=how.bands is not None)
+    return _finish(decoded, name, how, None if how.given else encoded)
 
 
-def _upright(image: pil.Image, name: str) -> pil.Image:
-    if 0 in image.size:
-        raise PictureError(f"expected a picture of at least one pixel in {name}, got {image.width}×{image.height}")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a telephone's MPO is a photograph with a smaller copy or a depth map
-        raise PictureError(f"expected a still picture in {name}, got {frames} frames: extract one of them")
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I") or turned.mode == "F":
-        return _from_deep(turned, name)
-    if turned.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in turned.info:
-        above = turned.convert("RGBA")
-        turned = pil.alpha_composite(pil.new("RGBA", above.size, "white"), above)
-    return turned.convert("RGB")
+def _read_array(array: np.ndarray, name: str, how: How) -> Picture:
+    values = to_bands_last(array, name, first=False)
+    return _finish(_find_plain(values, name, how), name, how)
 
 
-def _from_deep(turned: pil.Image, name: str) -> pil.Image:
-    """16-bit and 32-bit grey: the full range of 16 bits, or the values' own range when they exceed it, becomes 0…255."""
-    values = np.asarray(turned).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise PictureError(f"expected finite pixel values in {name}, got NaN or infinity")
-    low = min(0.0, values.min())
-    high = 1.0 if turned.mode == "F" and values.max() <= 1 else 65535.0 if values.max() <= 65535 else values.max()
-    grey = np.clip((values - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
-    return pil.fromarray(grey, "L").convert("RGB")
+def _read_tensor(tensor: Tensor, name: str, how: How) -> Picture:
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    values = to_bands_last(tensor.numpy(), name, first=tensor.is_floating_point() or tensor.shape[:1] in ((1,), (3,)))
+    if tensor.is_floating_point() and how.white is None and how.black is None:
+        _expect_unit(values, name)
+    return _finish(_find_plain(values, name, how), name, how)
 
 
-def _encode(pixels: pil.Image, name: str, exact: Tensor | None = None) -> Picture:
-    file = io.BytesIO()
-    pixels.save(file, "PNG", compress_level=1)
-    return Picture(pixels, name, file.getvalue(), exact)
+def _find_plain(values: Shaped[np.ndarray, "h w c"], name: str, how: How) -> pil.Image | Samples:
+    """Give 8 bits of grey, of colours, or of colours and transparency to Pillow, and samples of anything else."""
+    bands = values.shape[2]
+    normalised = values.dtype.kind == "f" and bands == 3 and values.min() < 0
+    if normalised and how.white is None and how.black is None:
+        _expect_unit(values, name)
+    if values.dtype == np.bool_:
+        values = values * np.uint8(255)
+    if values.dtype != np.uint8 or bands not in (1, 3, 4) or how.of_values:
+        return Samples(values)
+    return pil.fromarray(np.ascontiguousarray(values[:, :, 0] if bands == 1 else values))
 
 
-def _from_bytes(array: Any, name: str) -> Picture:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+def _expect_unit(values: Shaped[np.ndarray, "h w c"], name: str) -> None:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise PictureError(
-            f"expected an HWC uint8 array or a CHW float tensor in 0…1 as {name}, got {array.dtype} of shape {array.shape}"
+            f"expected values from 0 to 1 in {name}, got {values.min():.3g} to {values.max():.3g}: "
+            "give the picture before normalisation, for the box applies its own, or say what is black= and white="
         )
-    if 0 in array.shape:
-        raise PictureError(f"expected a picture of at least one pixel in {name}, got shape {array.shape}")
-    flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    return _encode(_upright(pil.fromarray(np.ascontiguousarray(flat)), name), name)
 
 
-def _from_floats(tensor: Tensor, name: str) -> Picture:
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3) or 0 in tensor.shape:
-        raise PictureError(f"expected a CHW float tensor with 1 or 3 channels as {name}, got shape {tuple(tensor.shape)}")
-    if not bool(torch.isfinite(tensor).all()) or float(tensor.min()) < 0 or float(tensor.max()) > 1:
-        raise PictureError(
-            f"expected values from 0 to 1 in {name}, got {float(tensor.min()):.3g} to {float(tensor.max()):.3g}: "
-            "give the picture before normalisation; the box applies its own"
-        )
-    exact = (tensor if tensor.is_floating_point() and tensor.dtype == torch.float64 else tensor.float()).expand(3, -1, -1)
-    pixels = (exact.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return _encode(pil.fromarray(np.ascontiguousarray(pixels)), name, exact.contiguous())
+def _finish(decoded: pil.Image | Samples, name: str, how: How, file: bytes | None = None) -> Picture:
+    """Make the picture of what was decoded."""
+    if isinstance(decoded, Samples):
+        return _finish_samples(decoded, name, how, file)
+    if how.of_values:
+        kept = decoded if decoded.mode in ("L", "LA", "RGB", "RGBA") else decoded.convert("RGB")
+        return _finish_samples(Samples(to_bands_last(np.asarray(kept), name, first=False)), name, how, file)
+    if decoded.mode not in CLEAR and "transparency" not in decoded.info:
+        return Picture(decoded.convert("RGB"), name, file=file)
+    above = decoded.convert("RGBA")
+    pixels = pil.alpha_composite(pil.new("RGBA", above.size, "white"), above).convert("RGB")
+    return Picture(pixels, name, whole=np.asarray(above), file=file)
 
 
-def _kind(encoded: bytes) -> str:
-    start = encoded[:64].lstrip()
-    if start.startswith((b"<svg", b"<?xml")):
-        return "a drawing in SVG or XML"
-    return "text" if encoded[:512].isascii() and b"\0" not in encoded[:512] else "something else"
+def _finish_samples(samples: Samples, name: str, how: How, file: bytes | None) -> Picture:
+    count = samples.values.shape[2]
+    taken = choose_bands(how.bands, count, name)
+    chosen = samples.values if how.bands is None else samples.values[:, :, taken]
+    scale = find_scale(Samples(chosen, samples.black, samples.white), how.black, how.white, name)
+    exact = scale.apply(chosen)
+    if samples.alpha and how.bands is None:
+        exact, count, taken = exact[:-1] * exact[-1:] + 1 - exact[-1:], count - 1, taken[:-1]
+    shown = choose_shown(how.rgb, len(exact), name)
+    said = (scale.describe(), describe_bands(taken, shown, count), samples.said)
+    return Picture(draw_bands(exact, shown), name, exact, "; ".join(each for each in said if each), shown, file=file)

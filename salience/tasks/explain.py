@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import IO, Any, overload
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.types import BlackBox
 
-Source = Picture | str | Path | bytes | bytearray | pil.Image | Shaped[np.ndarray, "..."]
-"""One picture; a tensor may be one (3 h w) or a batch of them (n 3 h w)."""
+Source = Picture | str | Path | bytes | bytearray | IO[bytes] | pil.Image | Shaped[np.ndarray, "..."]
+"""One picture; a tensor may be one (c h w) or a batch of them (n c h w)."""
 Choice = str | int | tuple[int | str, int | str] | Callable[[Any], Any] | None
 """What is explained: "predicted" (or None), "runner-up", an index, a class name, a contrast, a function of the scores."""
 
@@ -98,10 +98,11 @@ def explain(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Explanation | list[Explanation]:
-    """Explain one picture, or a list of pictures or a batch tensor `(n 3 h w)`, which gives a list.
+    """Explain one picture, or a list of pictures or a batch tensor `(n c h w)`, which gives a list.
 
-    `box` and `image` are whatever `load` and `picture.read` take. `method` is a name or a method object; `settings`
-    are its fields. `target` is None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
+    `box` and `image` are whatever `load` and `picture.read` take; options of a picture are given to the latter, as in
+    `read("scan.tif", white=4095)`. `method` is a name or a method object; `settings` are its fields. `target` is
+    None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
     function of the probabilities. A list of targets is one for each of several pictures, or several for one picture,
     which then share what passes they can. `budget` is 2000, "2000 passes" or "30s", for each map;
     without one, and without a number of masks, a method that samples makes its own number of passes, or as many as there is

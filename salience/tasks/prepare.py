@@ -22,6 +22,8 @@ from salience.explanation import ClassScore, Explanation
 from salience.picture import Geometry, Picture, Preparation, read
 from salience.types import BackendBox, BlackBox, Estimate, GreyBox, Image, OpenBox, Target
 
+BORDER, SEEN, USED = 0.1, 0.5, 0.05  # shares past which a sentence says so
+
 
 @dataclass(frozen=True)
 class PreparedPicture:
@@ -36,6 +38,7 @@ class PreparedPicture:
     image: Image
     target: Target
     known: dict[str, Any]  # what the record says of it beforehand
+    notes: tuple[str, ...] = ()  # what a reader must know of how it was read and prepared
 
     def record(self, estimate: Estimate, passes: int, seconds: float) -> Explanation:
         """Make the record of an estimate."""
@@ -46,7 +49,7 @@ class PreparedPicture:
             passes=passes if estimate.passes is None else estimate.passes,
             seconds=seconds,
             stability=estimate.stability,
-            notes=(*estimate.notes, *maps.find_flaws(estimate.saliency)),
+            notes=(*self.notes, *estimate.notes, *maps.find_flaws(estimate.saliency)),
             evidence=estimate.evidence,
             **self.known,
         )
@@ -80,8 +83,10 @@ def prepare_pictures(
         at = min(number, len(pictures) - 1)
         resolved = targets.resolve(target, rows[at].tolist(), box.classes)
         known = _score_classes(rows[at], resolved, box) | provenance | {"geometry": prepared[at][1]}
-        known |= {"image": pictures[at].name, "encoded": pictures[at].encoded}
-        ready.append(PreparedPicture(box, images[at], resolved, known))
+        known |= {"image": pictures[at].name, "source": pictures[at].file or pictures[at]}
+        known |= {"values": find_values(*prepared[at])}
+        notes = describe_preparation(pictures[at], known["geometry"], known["values"])
+        ready.append(PreparedPicture(box, images[at], resolved, known, notes))
     return ready
 
 
@@ -128,7 +133,35 @@ def fit_picture(box: BlackBox, picture: Picture) -> tuple[Image, Geometry]:
     (torch.Size([3, 32, 32]), (60, 80))
     """
     prepare: Preparation = box.preparation or Preparation(box.size)
-    return prepare(picture)
+    return prepare(picture, box.channels)
+
+
+def find_values(image: Image, geometry: Geometry) -> tuple[float, float]:
+    """Find the least and the largest value of an image, without its border.
+
+    >>> find_values(torch.full((3, 8, 8), 0.5), Geometry((8, 8), (8, 8), (0, 8, 0, 8)))
+    (0.5, 0.5)
+    """
+    rows, columns = geometry.inside
+    least, most = torch.aminmax(image[:, rows, columns])
+    return float(least), float(most)
+
+
+def describe_preparation(picture: Picture, geometry: Geometry, values: tuple[float, float]) -> tuple[str, ...]:
+    """Say what black and white were taken for, and what of the photograph or of the image goes to waste past a bound.
+
+    >>> grey = read(torch.full((3, 8, 16), 0.5))
+    >>> describe_preparation(grey, Geometry((8, 16), (8, 8), (0, 8, 5, 11)), (0.0, 1.0))
+    ('only 38% of the photograph is seen: resize= with a shorter side shows more of it',)
+    """
+    border, seen, used = geometry.share_of_border, geometry.share_seen, values[1] - values[0]
+    sentences = (
+        (picture.seen, picture.seen != ""),
+        (f"{border:.0%} of the image is border without photograph: resize= with a longer side fills it", border > BORDER),
+        (f"only {seen:.0%} of the photograph is seen: resize= with a shorter side shows more of it", seen < SEEN),
+        (f"its values use {used:.1%} of the range from black to white: are white and black right?", used < USED),
+    )
+    return tuple(sentence for sentence, holds in sentences if holds)
 
 
 def _describe_box(box: BlackBox) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options of a box, given as values or as text."""
+"""Options of a box, given as values or as text, over what is published and what the network itself was made for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,66 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 
+FIXED = (  # where a module has the one size that it takes, and what it has only if there is no other
+    ("img_size", "strict_img_size"),
+    ("image_size", "position_embeddings"),
+    ("image_size", "position_embedding"),
+    ("image_size", "class_token"),
+)
+
 
 def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Preparation, dict[str, Any]]:
-    """Split options into a preparation (over what is published) and what is the box's own. Text is read as numbers."""
+    """Split options into a preparation (over what is published) and what is the box's own. Text is read as numbers.
+
+    A changed size takes the published resize along, unless a resize is given too.
+    """
     rest = dict(options)
+    if "channels" in rest:
+        rest["channels"] = int(rest["channels"])
+    count = max(3, rest.get("channels", 3))  # a box that takes grey makes it of colours itself
+    given = _read_given(rest, count)
+    if base is None and "size" not in given:
+        raise BoxError("expected the size of the images that this network takes, got none: give size=224 (and mean, std)")
+    if base is None:
+        return Preparation(**({"mean": (0.0,) * count, "std": (1.0,) * count} | given)), rest
+    fitted = base.with_size(given["size"]) if "size" in given else base
+    changed = replace(fitted, **given, source=f"{base.source}, changed") if given else base
+    return (changed.with_channels(count) if "channels" in rest else changed), rest
+
+
+def fit_to_network(base: Preparation, net: nn.Module) -> Preparation:
+    """Let the size that a network was made for win over what was published for its kind.
+
+    >>> net = nn.Module()
+    >>> net.img_size, net.strict_img_size = 384, True
+    >>> fit_to_network(Preparation((224, 224), resize=256), net).size
+    (384, 384)
+    """
+    own = find_own_size(net)
+    return base if own in (None, base.size) else replace(base.with_size(own), source=f"{base.source}, network of this size")
+
+
+def find_own_size(net: nn.Module) -> tuple[int, int] | None:
+    """Return the one size that a network takes; None where it says none, or takes others too.
+
+    >>> find_own_size(nn.Conv2d(3, 8, 3)) is None
+    True
+    """
+    for module in net.modules():
+        for size, sign in FIXED:
+            sides, fixed = getattr(module, size, None), getattr(module, sign, None)
+            if sides is not None and fixed is not None and fixed is not False:
+                return (sides, sides) if isinstance(sides, int) else (int(sides[0]), int(sides[-1]))
+    return None
+
+
+def _read_given(rest: dict[str, Any], count: int) -> dict[str, Any]:
+    """Take what belongs to the preparation out of options."""
     given: dict[str, Any] = {}
     if "size" in rest:
         lengths = [int(part) for part in _numbers(rest.pop("size"))]
@@ -20,19 +73,12 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
     if "resize" in rest:
         lengths = [int(part) for part in _numbers(rest.pop("resize"))]
         given["resize"] = lengths[0] if len(lengths) == 1 else tuple(lengths)
-    for key in ("mean", "std"):
-        if key in rest:
-            values = _numbers(rest.pop(key))
-            given[key] = tuple(values * 3 if len(values) == 1 else values)
+    for key in {"mean", "std"} & set(rest):
+        values = _numbers(rest.pop(key))
+        given[key] = tuple(values * count if len(values) == 1 else values)
     if "filter" in rest:
         given["filter"] = rest.pop("filter")
-    if "channels" in rest:
-        rest["channels"] = int(rest["channels"])
-    if base is None and "size" not in given:
-        raise BoxError("expected the size of the images that this network takes, got none: give size=224 (and mean, std)")
-    if base is None:
-        return Preparation(**given), rest
-    return (replace(base, **given, source=f"{base.source}, changed") if given else base), rest
+    return given
 
 
 def _numbers(value: Any) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import split_options
+from salience.boxes._options import fit_to_network, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
@@ -27,7 +27,7 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
-    ready, rest = split_options(load_preparation(name), options)
+    ready, rest = split_options(find_preparation(net, name, {"size", "mean", "std"} <= set(options)), options)
     if getattr(net.config, "problem_type", None) == "multi_label_classification":
         rest.setdefault("head", "sigmoid")
     return TorchBox(net, ready, classes or read_class_names(net), name=f"hf:{name}", **rest)
@@ -39,9 +39,9 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 
 def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
-    """Make a box of a network of transformers; with a size its image processor is not loaded."""
+    """Make a box of a network of transformers; with a size its image processor is not needed."""
     place = str(getattr(module.config, "_name_or_path", ""))
-    ready, rest = split_options(None if "size" in options else load_preparation(place), options)
+    ready, rest = split_options(find_preparation(module, place, "size" in options), options)
     return TorchBox(module, ready, classes or read_class_names(module), name=name, **rest)
 
 
@@ -51,12 +51,27 @@ def read_class_names(net: Any) -> tuple[str, ...]:
     return tuple(str(named[index]) for index in range(len(named)))
 
 
-def load_preparation(name: str) -> Preparation:
-    """Read the processor's settings."""
+def find_preparation(net: nn.Module, name: str, suffices: bool) -> Preparation | None:
+    """Read the settings of the processor that lies beside the weights, for the size that the network was made for.
+
+    None where there is no processor on this machine and what is given `suffices`.
+    """
+    if suffices and not name:
+        return None
+    try:
+        return fit_to_network(load_preparation(name, here=suffices), net)
+    except BoxError:
+        if suffices:
+            return None
+        raise
+
+
+def load_preparation(name: str, *, here: bool = False) -> Preparation:
+    """Read the processor's settings, with `here` from this machine alone."""
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(name)
+        processor = AutoImageProcessor.from_pretrained(name, local_files_only=here)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected an image processor for hf:{name}, got {reason}: give size, mean and std") from problem

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import split_options
+from salience.boxes._options import find_own_size, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
@@ -61,11 +61,14 @@ def _plain(value: Any) -> Any:
 
 
 def read_preparation(net: nn.Module) -> Preparation:
-    """Read timm's data configuration: short side to size / crop_pct, centre crop (or as its crop mode says)."""
+    """Read timm's data configuration: short side to size / crop_pct, centre crop (or as its crop mode says).
+
+    A size that the network was made for (`img_size=384`) wins over the one of its weights.
+    """
     from timm.data.config import resolve_model_data_config
 
     config = resolve_model_data_config(net)
-    size = tuple(config["input_size"][1:])
+    size = find_own_size(net) or tuple(config["input_size"][1:])
     across = tuple(int(length / config["crop_pct"]) for length in size)
     if config.get("crop_mode", "center") == "squash":
         resize: Any = across

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import split_options
+from salience.boxes._options import fit_to_network, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError, UnknownName
@@ -51,7 +51,7 @@ def wrap(
     module: nn.Module, *, weights: Any, classes: Sequence[str] | None = None, name: str = "", **options: Any
 ) -> TorchBox:
     """Make a box of a module with the transforms and class names of its weights."""
-    ready, rest = split_options(read_preparation(weights), options)
+    ready, rest = split_options(fit_to_network(read_preparation(weights), module), options)
     return TorchBox(module, ready, classes or weights.meta["categories"], name=name, **rest)
 
 

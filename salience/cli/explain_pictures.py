@@ -18,10 +18,13 @@ from salience.describe.explanation import collect_facts
 from salience.engine import target as targets
 from salience.engine.query.budget import Budget
 from salience.errors import BoxError, SalienceError
+from salience.picture import read
 from salience.tasks.choose_method import choose_method
 from salience.tasks.explain import explain
 from salience.tasks.load import load
 from salience.types import BlackBox
+
+READING = ("white", "black", "bands", "rgb", "page")  # the options of `picture.read`
 
 
 def explain_pictures(image: list[str], options: Options, settings: dict[str, Any]) -> int:
@@ -29,7 +32,8 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     method = choose_method(options.method, options.seed, settings)
     Budget.of(options.budget)
     out = files.check_folder(options.out)
-    pictures = files.gather(image) if image else [files.SAMPLE]
+    how = {name: given for name in READING if (given := vars(options)[name]) is not None}
+    pictures = files.gather(image, **how) if image else [files.SAMPLE]
     box = _load_box(options)
     target = options.target if options.versus is None else (options.target, options.versus)
     targets.resolve(target, [0.0] * len(box.classes), box.classes)
@@ -40,7 +44,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
         with _progress(path.name) as progress:
             why = explain(
                 box,
-                path,
+                read(path, **how),
                 method,
                 target=target,
                 budget=options.budget,

@@ -15,7 +15,7 @@ SAMPLE = Path(__file__).parent.parent / "sample.jpg"
 ABOUT_SAMPLE = "an espresso by Rachel Michetti, CC0, from scikit-image"
 
 
-def gather(named: Sequence[str]) -> list[Path]:
+def gather(named: Sequence[str], **how: Any) -> list[Path]:
     """Open folders, drop doubles, and read every picture once, so that a bad one is found before any work is done."""
     found: dict[Path, Path] = {}
     for name in named:
@@ -23,7 +23,7 @@ def gather(named: Sequence[str]) -> list[Path]:
         for each in _list_pictures(path) if path.is_dir() else [path]:
             found.setdefault(each.resolve(), each)
     for each in found.values():
-        picture.read(each)
+        picture.read(each, **how)
     return list(found.values())
 
 

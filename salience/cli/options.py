@@ -37,6 +37,15 @@ class Options:
         float | None,
         Doc("stop sampling when the halves' maps agree in rank by 1 minus this, as in 0.1"),
     ] = None
+    white: Annotated[
+        str | None, Doc("the value shown as white, or one a band; none given: what the file says or plainly has")
+    ] = None
+    black: Annotated[str | None, Doc("the value shown as black, likewise")] = None
+    bands: Annotated[str | None, Doc("the bands that the classifier takes, in order, counted from 1, as in 4,3,2")] = None
+    rgb: Annotated[str | None, Doc("which of these bands are drawn as red, green and blue; none given: the first three")] = (
+        None
+    )
+    page: Annotated[int | None, Doc("which page of a file with several, counted from 1")] = None
     seed: Annotated[int, Doc("the same seed gives the same map")] = 0
     out: Annotated[str, Doc("the folder for pictures and records; made where it is missing")] = "salience-out"
     json: Annotated[bool, Doc("print one JSON object a picture on standard output, and nothing else")] = False

@@ -86,14 +86,46 @@ def test_sixteen_bits_reach_the_network_whole() -> None:
             assert same(image, torch.from_numpy(bands / 65535).permute(2, 0, 1).expand(3, -1, -1).float(), 1e-7)
 
 
-def test_a_packed_tiff_that_only_pillow_unpacks_keeps_its_depth() -> None:
-    """LZW in 16 bits a colour: Pillow gives the high bytes, and asked again, the low ones."""
-    values = noise(40, 50, 3).mul(65535).round().numpy().astype(np.uint16)
-    file = io.BytesIO()
-    pil.fromarray(values[:, :, 0]).save(file, "TIFF", compression="tiff_lzw")
-    assert same(
-        WHOLE.with_size((40, 50))(read(file.getvalue()))[0][0], torch.from_numpy(values[:, :, 0] / 65535).float(), 1e-7
-    )
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_a_packed_tiff_that_only_pillow_unpacks_keeps_its_depth(
+    bands: int, byteorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without imagecodecs, tifffile refuses LZW; Pillow gives the high bytes of a colour, and asked again, the low."""
+
+    def refuse(page: tifffile.TiffPage) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    values = noise(40, 50, bands).mul(65535).round().numpy().astype(np.uint16)
+    flat = values[:, :, 0] if bands == 1 else values
+    packed = tiff(flat, compression="zlib", predictor=True, byteorder=byteorder)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
+    image, _ = Preparation((40, 50))(read(packed, white=65535))
+    assert same(image, torch.from_numpy(values / 65535).permute(2, 0, 1).expand(3, -1, -1).float(), 1e-7)
+
+
+def test_what_nobody_unpacks_is_said_with_the_package_that_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six bands, packed."""
+
+    def refuse(page: tifffile.TiffPage) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    packed = tiff(np.zeros((8, 9, 6), np.uint16), planarconfig="contig", photometric="minisblack", compression="zlib")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
+    with pytest.raises(
+        PictureError, match="expected to unpack bytes, got a TIFF packed as .*: install imagecodecs, or unpack it"
+    ):
+        read(packed)
+
+
+def test_sixteen_bits_with_transparency_are_laid_over_white() -> None:
+    """In fine steps; chosen as bands, they are as the file has them."""
+    values = noise(20, 30, 4).mul(65535).round().numpy().astype(np.uint16)
+    unit = torch.from_numpy(values / 65535).permute(2, 0, 1).float()
+    for source in (deep_png(values), tiff(values, photometric="rgb", extrasamples=["unassalpha"])):
+        picture = read(source, white=65535)
+        assert same(picture.exact, unit[:3] * unit[3:] + 1 - unit[3:], 1e-6)
+        assert same(read(source, white=65535, bands="1,2,3,4").exact, unit, 1e-7)
 
 
 def test_a_file_that_states_its_white_is_believed() -> None:
@@ -291,3 +323,36 @@ def test_nothing_is_encoded_before_a_record_is_saved(monkeypatch: pytest.MonkeyP
     assert asked == ["array"]
     assert again.picture.pixels.tobytes() == big[:60, :80].tobytes()
     assert picture.size == (3000, 4000)
+
+
+def test_a_deep_file_is_kept_as_it_came_and_with_options_as_its_values() -> None:
+    """Either way what is kept reads as the same picture."""
+    file = tiff((RAMP * 4000).astype(np.uint16))
+    assert read(file).encoded == file
+    for picture in (
+        read(file),
+        read(file, white=5000),
+        read(file, bands="1", rgb="1"),
+        read(RAMP),
+        read(torch.rand(3, 9, 9)),
+    ):
+        again = read(picture.encoded)
+        assert same(again.exact, picture.exact, 0)
+        assert (again.seen, again.pixels.tobytes()) == (picture.seen, picture.pixels.tobytes())
+
+
+def test_a_picture_is_scaled_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what was seen, and what share of the photograph, as data."""
+    import json
+
+    from salience import cli
+
+    (tmp_path / "scan.tif").write_bytes(tiff((RAMP * 900).astype(np.uint16)))
+    words = ["explain", str(tmp_path / "scan.tif"), "--box", "toy:colour", "--method", "occlusion", "--out", str(tmp_path)]
+    assert cli.main([*words, "--white", "4095", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "uint16: black 0, white 4095" in told["notes"]
+    assert (told["prepared"]["share_seen"], told["prepared"]["share_of_border"]) == (1, 0)
+    assert told["prepared"]["values"][1] == pytest.approx(900 / 4095, abs=0.01)
+    assert cli.main([*words, "--page", "2"]) == 2
+    assert "expected a page from 1 to 1 in" in capsys.readouterr().err

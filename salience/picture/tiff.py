@@ -53,7 +53,7 @@ def read(encoded: bytes, name: str, page: int | None, *, stack: bool = False) ->
             if stack and page is None and len(pages) > 1 and _are_alike(pages):
                 return Samples(np.stack([_turn(each.asarray(), each) for each in pages], axis=2), *_find_range(pages[0]))
             index, said = _choose_page(pages, name, page)
-            return _read_page(pages[index], index, said)
+            return _read_page(pages[index], name, index, said)
     except tifffile.TiffFileError as problem:
         raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
 
@@ -82,7 +82,7 @@ def _choose_page(pages: Sequence[Any], name: str, wanted: int | None) -> tuple[i
     return largest[0], f"page {largest[0] + 1} of {len(pages)}, the largest" if len(areas) > 1 else ""
 
 
-def _read_page(page: Any, index: int, said: str) -> Samples | PillowPage:
+def _read_page(page: Any, name: str, index: int, said: str) -> Samples | PillowPage:
     if page.imagewidth * page.imagelength > 2 * (pil.MAX_IMAGE_PIXELS or np.inf):
         raise pil.DecompressionBombError
     bits = page.bitspersample
@@ -93,8 +93,12 @@ def _read_page(page: Any, index: int, said: str) -> Samples | PillowPage:
     try:
         values = page.asarray()
     except ValueError as problem:  # packed in a way that asks for another package
-        if "imagecodecs" not in str(problem) or page.samplesperpixel not in (1, 3, 4):
+        if "imagecodecs" not in str(problem):
             raise
+        if page.samplesperpixel not in (1, 3, 4):
+            raise PictureError(
+                f"expected to unpack {name}, got a TIFF packed as {page.compression.name}: install imagecodecs, or unpack it"
+            ) from problem
         return PillowPage(index, bits, black, white, said)
     clear = page.samplesperpixel == 4 and page.photometric == 2 and bool(set(page.extrasamples) & {1, 2})
     return Samples(_turn(_to_bands_last(values, page), page), black, white, clear, said)

@@ -26,7 +26,7 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
     """
     rest = dict(options)
     if "channels" in rest:
-        rest["channels"] = int(rest["channels"])
+        rest["channels"] = int(_numbers(rest["channels"])[0])
     count = max(3, rest.get("channels", 3))  # a box that takes grey makes it of colours itself
     given = _read_given(rest, count)
     if base is None and "size" not in given:

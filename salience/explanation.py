@@ -91,6 +91,11 @@ class Explanation:
         """The method, and its variant where it has several."""
         return " ".join([self.method, *([str(self.settings["variant"])] if "variant" in self.settings else [])])
 
+    def write_score(self, score: float) -> str:
+        """Write a score: as a percentage, unless some of the scores lie outside 0…1 and so are no probabilities."""
+        share = all(-1e-6 <= each.probability <= 1 + 1e-6 for each in self.top5)
+        return f"{score:.1%}" if share else f"{score:.4g}"
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that the map was made from; none for a method that looks at scores alone."""

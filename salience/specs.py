@@ -10,7 +10,7 @@ from salience import registry
 from salience.case import Data
 from salience.errors import SettingError, UnknownName
 from salience.registry import Setting
-from salience.types import BlackBox
+from salience.types import BlackBox, GreyBox
 
 DEFAULT_BOX = "zoo:efficientnet-lite0"
 
@@ -29,12 +29,19 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
             spec = DEFAULT_BOX
         kind, _, rest = spec.partition(":")
         name, _, query = rest.partition("?")
-        return registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # every kind's `load` returns a box
+        return _meet(registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options)))  # type: ignore[no-any-return]  # every kind's `load` returns a box
     if isinstance(spec, BlackBox):
         if options:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
-    return import_module("salience.boxes._recognise").recognise(spec, options)  # type: ignore[no-any-return]  # a box
+    return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
+
+
+def _meet(box: Any) -> Any:
+    """Meet a box as it is loaded; a function may cost money, and is met before the first question."""
+    if isinstance(box, GreyBox):
+        box.meet()
+    return box
 
 
 def open_data(spec: Any, **options: Any) -> Data:

@@ -35,8 +35,23 @@ Target = int | tuple[int, int] | Callable[[Probabilities], Scores]
 """What is explained: a class index, a pair (a, b) for the contrast a − b, or a function of the probabilities."""
 
 
-Head = Literal["softmax", "sigmoid", "binary", "none"]
-"""What a network puts out: logits of classes or of independent labels, one logit, or scores that are used as they are."""
+Head = Literal["softmax", "sigmoid", "binary", "probabilities", "label-probabilities", "probability", "none"]
+"""What a network puts out: logits of classes, of independent labels, one logit; or the probabilities of these; or scores
+that are used as they are."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found when a box was met.
+
+    >>> Finding("head", "softmax", "softmax: logits of 10 classes").about
+    'head'
+    """
+
+    about: str  # the option that overrides it
+    value: Any
+    said: str  # in words, for whoever reads the map
+
 
 PendingScores = Callable[[], Probabilities]
 """Waits for the scores of a batch that was submitted, and returns them."""
@@ -50,6 +65,9 @@ class BlackBox(ABC):
     size: tuple[int, int]  # height and width of the images that it takes
     channels: int = 3  # that its network takes; of a photograph one that takes 1 sees the grey
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # the mean colour of its data, 0…1: what masked-out pixels show
+    batch: int | None = None  # the most images that it takes at once; None: any number
+    findings: tuple[Finding, ...] = ()  # what was found when it was met
+    met: bool = True  # whether that is known; one that is not is met when it is loaded, or before the first question
     backend: str = "exact"  # how the passes run: "exact", or the name of a faster way that agreed with it
     preparation: Preparation | None = None  # what is done to a photograph first; None: it is resized to `size`
 
@@ -66,6 +84,9 @@ class BlackBox(ABC):
     @abstractmethod
     def __call__(self, images: Images) -> Probabilities:
         """Score a batch of images."""
+
+    def meet(self) -> None:  # noqa: B027  # most are what their authors say
+        """Find out what it takes and puts out, once: when it is loaded, or before the first question."""
 
 
 class AsyncBox(BlackBox):

@@ -199,7 +199,7 @@ BAD = {
     "small budget": ("red.png --method occlusion --window 8 --stride 4 --budget 3", "raise the budget"),
     "backend": ("red.png --backend fastest", "backend"),
     "NaN": ("red.png --box py:bad.py:nan?size=32", "NaN"),
-    "shape": ("red.png --box py:bad.py:shape?size=32", "shape"),
+    "shape": ("red.png --box py:bad.py:shape?size=32", "expected scores (n classes) of 1 picture"),
     "raises": ("red.png --box py:bad.py:raises?size=32", "first line"),
     "out is a file": ("red.png --out text.jpg", "got a file"),
 }

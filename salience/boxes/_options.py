@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError, SettingError, UnknownName
 from salience.picture import Preparation
 
 FIXED = (  # where a module has the one size that it takes, and what it has only if there is no other
@@ -26,12 +26,13 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
     """
     rest = dict(options)
     if "channels" in rest:
-        rest["channels"] = int(_numbers(rest["channels"])[0])
+        rest["channels"] = _read_option("channels", rest["channels"])
     count = max(3, rest.get("channels", 3))  # a box that takes grey makes it of colours itself
     given = _read_given(rest, count)
     if base is None and "size" not in given:
         raise BoxError("expected the size of the images that this network takes, got none: give size=224 (and mean, std)")
     if base is None:
+        count = max(count, *(len(given[key]) for key in ("mean", "std") if key in given), 3)
         return Preparation(**({"mean": (0.0,) * count, "std": (1.0,) * count} | given)), rest
     fitted = base.with_size(given["size"]) if "size" in given else base
     changed = replace(fitted, **given, source=f"{base.source}, changed") if given else base
@@ -79,6 +80,33 @@ def _read_given(rest: dict[str, Any], count: int) -> dict[str, Any]:
     if "filter" in rest:
         given["filter"] = rest.pop("filter")
     return given
+
+
+TYPES: dict[str, Callable[[Any], Any]] = {"channels": int, "batch": int, "scale": float}
+PREPARING = ("size", "resize", "filter", "mean", "std")
+OWN = ("head", "backend", "channels", "output", "batch")
+
+
+def read_options(given: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Give options their types, where they come as text; one that a box does not have is answered with close matches."""
+    for name in given:
+        if name not in known:
+            raise UnknownName.of("option of the box", name, (*PREPARING, "classes", *known))
+    return {name: _read_option(name, value) for name, value in given.items()}
+
+
+def _read_option(name: str, value: Any) -> Any:
+    kind = TYPES.get(name)
+    if kind is None or value is None:
+        return value
+    try:
+        found = kind(value)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found <= 0 or (isinstance(value, float) and found != value):
+        what = "a whole number from 1 on" if kind is int else "a number above 0"
+        raise SettingError(f"expected {what} for {name}, got {value!r}")
+    return found
 
 
 def _numbers(value: Any) -> list[float]:

@@ -9,39 +9,45 @@ from typing import Any
 
 import numpy as np
 
-from salience.boxes._options import split_options
+from salience.boxes._names import read_class_names
+from salience.boxes._options import read_options, split_options
+from salience.boxes._recognise import comes_from
 from salience.boxes.function import FunctionBox
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError
 from salience.picture import Preparation
+
+MOST = 64  # features a pixel
 
 
 class EstimatorBox(FunctionBox):
     """An estimator as a black box.
 
-    Its features are the pixels of an image in rows, colours last, times `scale`; one grey value a pixel where that is
-    what it was fitted on.
+    Its features are the pixels of an image in rows, channels last, times `scale`; one grey value a pixel where that is
+    what it was fitted on. One without `predict_proba` answers with the distances from its borders, used as they are.
     """
 
     def __init__(
         self, estimator: Any, preparation: Preparation, classes: Sequence[str], *, scale: float = 1.0, name: str = ""
     ) -> None:
         self.estimator, self.scale = estimator, scale
-        height, width = preparation.size
-        self.colours = 3
-        fitted = getattr(estimator, "n_features_in_", None)
-        if fitted is not None:
-            self.colours = fitted // (height * width)
-            if self.colours not in (1, 3) or fitted != self.colours * height * width:
-                raise BoxError(
-                    f"expected an estimator fitted on {height}×{width} pixels, grey or in colour, "
-                    f"got one of {fitted} features: give the size that it was fitted on"
-                )
-        super().__init__(self.predict, preparation, classes, name=name or type(estimator).__name__)
+        self.features = _count_features(estimator, preparation.size)
+        super().__init__(
+            self.predict,
+            preparation,
+            classes,
+            name=name or type(estimator).__name__,
+            channels=self.features,
+            mean=(0.5,) * (3 if self.features == 1 else self.features),
+        )
 
     def predict(self, images: Any) -> Any:
-        """Return the probabilities of images (n h w 3)."""
-        pixels = images.mean(3) if self.colours == 1 else images
-        return self.estimator.predict_proba(pixels.reshape(len(images), -1) * np.float32(self.scale))
+        """Return the probabilities, or the distances from the borders, of images (n h w c)."""
+        pixels = images.mean(3) if self.features == 1 else images
+        rows = pixels.reshape(len(images), -1) * np.float32(self.scale)
+        if hasattr(self.estimator, "predict_proba"):
+            return self.estimator.predict_proba(rows)
+        distances = self.estimator.decision_function(rows)
+        return np.stack([-distances, distances], 1) if distances.ndim == 1 else distances
 
     @property
     def fingerprint(self) -> str:
@@ -50,29 +56,40 @@ class EstimatorBox(FunctionBox):
         return hashlib.sha256(pickle.dumps(self.estimator) + seen).hexdigest()[:16]
 
 
-def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
-    """Say whether its class has `predict_proba`; scikit-learn's may refuse to give it, which `wrap` says."""
-    return hasattr(type(thing), "predict_proba")
-
-
-def wrap(estimator: Any, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> EstimatorBox:
-    """Make a box of an estimator. `size` is that of the images that it was fitted on, `scale` their white (255, say)."""
-    if not hasattr(estimator, "predict_proba"):
+def _count_features(estimator: Any, size: tuple[int, int]) -> int:
+    """Return how many features a pixel has; BoxError where they do not come out even."""
+    height, width = size
+    fitted = getattr(estimator, "n_features_in_", None)
+    if fitted is None:
+        return 3
+    each, rest = divmod(int(fitted), height * width)
+    if rest or not 0 < each <= MOST:
         raise BoxError(
-            f"expected an estimator with predict_proba, got {type(estimator).__name__}: "
+            f"expected an estimator fitted on {height}×{width} pixels, grey or in colour, "
+            f"got one of {fitted} features: give the size that it was fitted on"
+        )
+    return each
+
+
+def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
+    """Say whether its class predicts; scikit-learn's may refuse to give probabilities, which `wrap` says."""
+    return any(hasattr(type(thing), each) for each in ("predict_proba", "decision_function")) or (
+        comes_from(thing, "sklearn") and hasattr(type(thing), "predict")
+    )
+
+
+def wrap(estimator: Any, *, classes: Any = None, name: str = "", **options: Any) -> EstimatorBox:
+    """Make a box of an estimator. `size` is that of the images that it was fitted on, `scale` their white (255, say)."""
+    if not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
+        raise BoxError(
+            f"expected an estimator with predict_proba or decision_function, got {type(estimator).__name__}: "
             "give it probabilities, as CalibratedClassifierCV does"
         )
-    known: Any = getattr(estimator, "classes_", None) if classes is None else classes
+    known: Any = getattr(estimator, "classes_", None) if classes is None else read_class_names(classes)
     if known is None:
         raise BoxError(f"expected an estimator that was fitted, got {type(estimator).__name__} as new: call fit first")
-    try:
-        scale = float(options.pop("scale", 1.0))
-    except ValueError:
-        raise SettingError("expected a number for scale, as in scale=255") from None
     ready, rest = split_options(None, options)
-    if rest:
-        raise SettingError(f"expected size, resize, filter, scale or classes for an estimator, got {', '.join(rest)}")
-    return EstimatorBox(estimator, ready, [str(each) for each in known], scale=scale, name=name)
+    return EstimatorBox(estimator, ready, [str(each) for each in known], name=name, **read_options(rest, ("scale",)))
 
 
 def load(name: str, **options: Any) -> EstimatorBox:

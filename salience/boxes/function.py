@@ -12,14 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience.boxes import _inspect
 from salience.boxes._hash import hash_value
-from salience.boxes._options import split_options
+from salience.boxes._names import read_class_names
+from salience.boxes._options import read_options, split_options
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
-from salience.types import BlackBox, Images
+from salience.runtime.outputs import read_output
+from salience.types import Head, Images
+
+OPTIONS = ("takes", "name", "channels", "output", "batch")
 
 
-class FunctionBox(BlackBox):
+class FunctionBox(_inspect.Stranger):
     """A function from a batch of images to scores.
 
     `takes` says which batch: "torch" `(n 3 h w)` float32 in 0…1, "numpy" `(n h w 3)` float32 in 0…1, or "uint8"
@@ -35,18 +40,27 @@ class FunctionBox(BlackBox):
         takes: Literal["torch", "numpy", "uint8"] = "numpy",
         name: str = "",
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        channels: int = 3,
+        output: str | None = None,
+        batch: int | None = None,
     ) -> None:
         if takes not in ("torch", "numpy", "uint8"):
             raise SettingError(f"expected takes as 'torch', 'numpy' or 'uint8', got {takes!r}")
         self.function, self.preparation, self.takes = function, preparation, takes
+        self.module: Any = function
+        self.input_type: torch.dtype | None = None
         self.classes, self.size, self.mean = tuple(classes), preparation.size, mean
         self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.channels, self.output, self.batch, self.met = channels, output, batch, False
+        self.head: Head = "none"
+        self.given = frozenset({"channels", "head"} | ({"output"} if output else set()))
+        self.published: dict[str, str] = {"normalisation": "its own"}
 
     @property
     def fingerprint(self) -> str:
         """A hash of the function, with all that it closes over and reads by name, and of what it takes and answers."""
         about = (self.name, self.takes, self.classes, self.preparation, self._hash)
-        return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((*about, self.output) if self.output else about).encode()).hexdigest()[:16]
 
     @cached_property
     def _hash(self) -> str:
@@ -55,21 +69,67 @@ class FunctionBox(BlackBox):
 
     def __call__(self, images: Images) -> Float[Tensor, "*scores"]:
         """Hand a copy to the function, so that it may write into its argument, and read its scores."""
+        if self.batch and len(images) > self.batch:
+            return torch.cat([self(each) for each in images.split(self.batch)])
+        scores = self._call(images)
+        try:  # a copy, for an array may be read-only
+            rows = read_output(_to_tensors(scores), self.output, len(images))
+            return rows.detach().cpu().to(images.dtype)
+        except (TypeError, ValueError, RuntimeError, BoxError) as problem:
+            raise BoxError(f"expected an array of scores from {self.name}, got {type(scores).__name__}") from problem
+
+    def _call(self, images: Images) -> Any:
         given: Any = images.detach().clone()
         if self.takes != "torch":
             given = np.ascontiguousarray(given.permute(0, 2, 3, 1).float().numpy())
             if self.takes == "uint8":
                 given = (given * 255).round().astype(np.uint8)
         with torch.no_grad():
-            scores = self.function(given)
-        try:  # a copy, for an array may be read-only
-            found = scores if isinstance(scores, torch.Tensor) else torch.from_numpy(np.array(scores))
-            return found.detach().cpu().to(images.dtype)
-        except (TypeError, ValueError, RuntimeError) as problem:
-            raise BoxError(f"expected an array of scores from {self.name}, got {type(scores).__name__}") from problem
+            return self.function(given)
+
+    def put_out(self, images: Images) -> Any:
+        """Return all that the function answers for images in 0…1."""
+        return _to_tensors(self._call(images))
+
+    @property
+    def class_count(self) -> int | None:
+        """How many names of classes there are; None where nobody gave names."""
+        return len(self.classes) or None
+
+    def name_classes(self, count: int) -> str:
+        """Compare the names of the classes with their number."""
+        if self.classes and len(self.classes) != count:
+            raise BoxError(
+                f"expected {len(self.classes)} scores a picture from {self.name}, one for each name, got {count}: "
+                "check the function or its class names"
+            )
+        named = bool(self.classes)
+        self.classes = self.classes or tuple(f"class {index}" for index in range(count))
+        return f"{count}, with names (given)" if named else f"{count}, without names"
+
+    def meet(self) -> None:
+        """Find out what the function answers, once."""
+        if not self.met:
+            _inspect.meet(self)
+            self.met = True
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, takes {self.takes}, {self.preparation}>"
+
+
+def _to_tensors(answer: Any) -> Any:
+    """Make tensors of arrays, lists of numbers and tables, in whatever they are held."""
+    if isinstance(answer, torch.Tensor):
+        return answer
+    if isinstance(answer, Mapping):
+        return {key: _to_tensors(each) for key, each in answer.items()}
+    if isinstance(answer, tuple) and any(hasattr(each, "shape") for each in answer):
+        return tuple(map(_to_tensors, answer))
+    try:
+        found = np.array(answer)
+        return torch.from_numpy(found.astype(np.float64) if found.dtype.kind in "iub" else found)
+    except (TypeError, ValueError):
+        return answer
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
@@ -77,23 +137,21 @@ def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
     return callable(thing)
 
 
-def wrap(function: Any, *, classes: Sequence[str] | None = None, **options: Any) -> FunctionBox:
-    """Make a box of a function. `size` is needed; `classes` too, unless one pass over a grey image may count them."""
+def wrap(function: Any, *, classes: Any = None, **options: Any) -> FunctionBox:
+    """Make a box of a function. `size` is needed; classes are numbered where none are given.
+
+    Options: `size`, `resize`, `filter`, `takes`, `mean` (what hidden pixels show), `channels`, `output`, `batch`.
+    """
     mean = options.pop("mean", None)
     ready, rest = split_options(None, options if mean is None else options | {"mean": mean})
-    colours = ready.mean if mean is not None else (0.5, 0.5, 0.5)
-    box = FunctionBox(function, Preparation(ready.size, ready.resize, ready.filter), classes or (), mean=colours, **rest)
+    colours = ready.mean if mean is not None else (0.5,) * int(options.get("channels", 3))
+    prepared, chosen = Preparation(ready.size, ready.resize, ready.filter), read_options(rest, OPTIONS)
+    if chosen.get("channels", 3) > 3:
+        prepared = prepared.with_channels(chosen["channels"])
+    box = FunctionBox(function, prepared, read_class_names(classes) or (), mean=colours, **chosen)
     _ = box._hash  # noqa: SLF001  # before the function is called for the first time
     if classes is None:
-        try:
-            scores = box(torch.full((1, 3, *ready.size), 0.5))
-        except Exception as problem:
-            raise BoxError(
-                f"expected {box.name} to score a grey image, got {type(problem).__name__}: {problem}"
-            ) from problem
-        if scores.ndim != 2:
-            raise BoxError(f"expected scores of shape (n classes) from {box.name}, got {tuple(scores.shape)}")
-        box.classes = tuple(f"class {index}" for index in range(scores.shape[1]))
+        box.meet()
     return box
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import fit_to_network, split_options
+from salience.boxes._names import read_class_names
+from salience.boxes._options import fit_to_network
 from salience.boxes._recognise import comes_from
-from salience.boxes.torch import TorchBox
+from salience.boxes.torch import TorchBox, make_box
 from salience.errors import BoxError
 from salience.picture import Preparation
+from salience.types import Head
 
+HEADS: dict[str, Head] = {"multi_label_classification": "sigmoid", "regression": "none"}
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
@@ -23,14 +26,12 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     except ImportError as problem:
         raise BoxError("expected the package transformers for hf: boxes, got none: install salience[hf]") from problem
     try:
-        net = AutoModelForImageClassification.from_pretrained(name)
+        net, about = AutoModelForImageClassification.from_pretrained(name, output_loading_info=True)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
-    ready, rest = split_options(find_preparation(net, name, {"size", "mean", "std"} <= set(options)), options)
-    if getattr(net.config, "problem_type", None) == "multi_label_classification":
-        rest.setdefault("head", "sigmoid")
-    return TorchBox(net, ready, classes or read_class_names(net), name=f"hf:{name}", **rest)
+    _expect_head(name, net, about)
+    return _wrap(net, name, classes, f"hf:{name}", options)
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -38,17 +39,36 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
     return comes_from(thing, "transformers") and "weights" not in options
 
 
-def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
-    """Make a box of a network of transformers; with a size its image processor is not needed."""
-    place = str(getattr(module.config, "_name_or_path", ""))
-    ready, rest = split_options(find_preparation(module, place, "size" in options), options)
-    return TorchBox(module, ready, classes or read_class_names(module), name=name, **rest)
+def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
+    """Make a box of a network of transformers; with a size its image processor is not loaded."""
+    return _wrap(module, str(getattr(module.config, "_name_or_path", "")), classes, name, options)
 
 
-def read_class_names(net: Any) -> tuple[str, ...]:
-    """Name the classes as the model's configuration does."""
-    named = net.config.id2label
-    return tuple(str(named[index]) for index in range(len(named)))
+def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any]) -> TorchBox:
+    base = find_preparation(net, place, "size" in options)
+    published = {} if base is None else dict.fromkeys(("size", "normalisation"), "its image processor")
+    head = HEADS.get(getattr(net.config, "problem_type", None) or "")
+    if head is not None and "head" not in options:
+        published["head"] = "its configuration"
+    named = read_class_names(classes)
+    if named is None:
+        published["classes"] = "its configuration"
+        named = read_class_names(net.config.id2label)
+    box = make_box(net, base, options, classes=named, name=name, published=published)
+    if "head" in box.published and head is not None:
+        box.head = head
+    return box
+
+
+def _expect_head(name: str, net: Any, about: Any) -> None:
+    """Refuse a checkpoint whose file holds no classifier: its head would be random, and another one each time."""
+    base = f"{getattr(net, 'base_model_prefix', '')}."
+    missing = sorted(key for key in about.get("missing_keys", ()) if not key.startswith(base))
+    if missing:
+        raise BoxError(
+            f"expected an image classifier in hf:{name}, got one without {', '.join(missing[:3])}: "
+            "it holds no classifier; train one on it, or name a checkpoint that has one"
+        )
 
 
 def find_preparation(net: nn.Module, name: str, suffices: bool) -> Preparation | None:

@@ -4,55 +4,80 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import torch
+from salience.boxes._names import read_class_names
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
-from salience.types import Head
 
-LEAST = 1e-30  # a probability whose logarithm is taken
+CHANNEL_LIMIT = 16  # more are rows of pixels
 
 
 class Keras(nn.Module):
-    """A Keras model as a torch module: channels first, layers known by name, an answer in logits.
-
-    Where the model ends in a softmax or a sigmoid, that is undone: logits are log p, or log p − log (1 − p).
+    """A Keras model as a torch module: channels first, layers known by name.
 
     >>> from types import SimpleNamespace
     >>> layer = nn.Softmax(1)
     >>> layer.name = "answer"
     >>> model = SimpleNamespace(layers=[layer], input_shape=(None, 8, 8, 3), output_shape=(None, 10))
     >>> Keras(model).describe()
-    {'head': 'softmax', 'channels': 3, 'size': (8, 8)}
+    {'channels': 3, 'size': (8, 8)}
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model, self.last = model, model.input_shape[-1] in (1, 3)
+        self.model, self.shape = model, find_shape(model)
+        self.last = _has_channels_last(self.shape)
         for layer in _layers(model):  # Keras does not tell torch of them
             self.add_module(layer.name.replace(".", "_"), layer)
-        end = model.layers[-1]
-        self.end = getattr(getattr(end, "activation", None), "__name__", type(end).__name__).lower()
 
-    def forward(self, images: Float[Tensor, "n _ h w"]) -> Tensor:
-        """Return logits."""
-        found: Tensor = self.model(images.permute(0, 2, 3, 1) if self.last else images, training=False)
-        if self.end == "softmax":
-            return found.clamp(min=LEAST).log()
-        return found.logit(eps=1e-7) if self.end == "sigmoid" else found
+    def forward(self, images: Float[Tensor, "n _ h w"]) -> Any:
+        """Return what the model puts out."""
+        return self.model(images.permute(0, 2, 3, 1) if self.last else images, training=False)
 
     def describe(self) -> dict[str, Any]:
-        """Say what the model says of itself: what its logits are of, and the size and colours of its images."""
-        one = self.model.output_shape[-1] == 1
-        head: Head = "binary" if one else "sigmoid" if self.end == "sigmoid" else "softmax"
-        shape = self.model.input_shape[1:] if self.last else (*self.model.input_shape[2:], self.model.input_shape[1])
-        return {"head": head, "channels": shape[2]} | ({"size": shape[:2]} if all(shape[:2]) else {})
+        """Say what the model says of itself: the size and the channels of its images."""
+        if self.shape is None:
+            return {}
+        *size, channels = self.shape if self.last else (*self.shape[1:], self.shape[0])
+        return ({"channels": channels} if channels else {}) | ({"size": tuple(size)} if all(size) else {})
+
+
+def find_shape(model: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of a model's images; None where it was not built, BoxError where it takes something else.
+
+    >>> from types import SimpleNamespace
+    >>> find_shape(SimpleNamespace(input_shape=(None, 8, 8, 3)))
+    (8, 8, 3)
+    """
+    try:
+        shape = model.input_shape
+    except (AttributeError, ValueError):  # it was not called yet
+        return None
+    if isinstance(shape, (list, dict)) and len(shape) == 1:
+        (shape,) = shape.values() if isinstance(shape, dict) else shape
+    if isinstance(shape, (list, dict)) or (isinstance(shape, tuple) and shape and isinstance(shape[0], tuple)):
+        raise BoxError(
+            f"expected a Keras model with one input, the images, got one with {len(shape)}: "
+            "make a model of the images alone, with the others held fixed"
+        )
+    if shape is not None and len(shape) != 4:
+        raise BoxError(f"expected a Keras model of images (height width channels), got one of shape {tuple(shape[1:])}")
+    return None if shape is None else tuple(shape[1:])
+
+
+def _has_channels_last(shape: tuple[int | None, ...] | None) -> bool:
+    """Say whether images are (h w c): as Keras has it, unless only the first length can be a number of channels."""
+    if shape is None:
+        return True
+    few = [each is not None and each <= CHANNEL_LIMIT for each in (shape[0], shape[-1])]
+    return few != [True, False]
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
@@ -60,10 +85,19 @@ def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
     return comes_from(thing, "keras")
 
 
-def wrap(model: Any, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+def wrap(model: Any, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a model; options are those of a torch module, and win over what the model says of itself."""
     module = Keras(model)
-    return torch.wrap(module, classes=classes, name=name, **module.describe() | options)
+    described = {key: value for key, value in module.describe().items() if key not in options}
+    return torch.make_box(
+        module,
+        None,
+        described | options,
+        given=options,
+        classes=read_class_names(classes),
+        name=name or getattr(model, "name", ""),
+        published=dict.fromkeys(described, "the model"),
+    )
 
 
 def load(name: str, **options: Any) -> TorchBox:

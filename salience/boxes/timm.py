@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import find_own_size, split_options
+from salience.boxes._names import read_class_names as read_own_names
+from salience.boxes._options import OWN, PREPARING, find_own_size
 from salience.boxes._recognise import comes_from
-from salience.boxes.torch import TorchBox
+from salience.boxes.torch import TorchBox, make_box
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 from salience.runtime.module import read_weights
@@ -31,8 +32,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
 
     if name not in timm.list_models() and not name.startswith(("hf_hub:", "hf-hub:")) and not timm.is_model(name):
         raise UnknownName.of("timm model", name, timm.list_models())
-    own = {"size", "resize", "filter", "mean", "std", "head", "backend", "channels"}
-    extra = {key: _plain(options.pop(key)) for key in list(options) if key not in own}
+    extra = {key: _plain(options.pop(key)) for key in list(options) if key not in (*PREPARING, *OWN)}
     try:
         net: nn.Module = timm.create_model(name, pretrained=weights is None, **extra)
     except Exception as problem:
@@ -40,8 +40,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load timm:{name}, got {reason}: give a file as ?weights=FILE.safetensors") from problem
     if weights not in (None, "none"):
         read_weights(net, str(weights))
-    ready, rest = split_options(read_preparation(net), options)
-    return TorchBox(net, ready, classes or read_class_names(net), name=f"timm:{name}", **rest)
+    return wrap(net, classes=classes, name=f"timm:{name}", **options)
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -49,10 +48,14 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
     return comes_from(thing, "timm") and "weights" not in options
 
 
-def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a network of timm, with the preprocessing and class names that timm publishes."""
-    ready, rest = split_options(read_preparation(module), options)
-    return TorchBox(module, ready, classes or read_class_names(module), name=name, **rest)
+    published = dict.fromkeys(("size", "normalisation"), "timm")
+    given = read_own_names(classes)
+    if given is None:
+        published["classes"] = "timm"
+    base, named = read_preparation(module), given or read_class_names(module)
+    return make_box(module, base, options, classes=named, name=name, published=published)
 
 
 def _plain(value: Any) -> Any:

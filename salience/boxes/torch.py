@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.boxes._options import split_options
+from salience.boxes import _inspect
+from salience.boxes._names import read_class_names
+from salience.boxes._options import OWN, read_options, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
 from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
+from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.runtime import backends, heads
-from salience.runtime.module import FromPixels, find_logits, find_weight_dtype, hash_weights, load_saved, run_eagerly
+from salience.runtime.module import (
+    FromPixels,
+    find_weight_dtype,
+    hash_weights,
+    list_plain_tensors,
+    load_saved,
+    run_eagerly,
+)
+from salience.runtime.outputs import read_output
 from salience.runtime.torch import TorchRuntime
 from salience.types import (
     ActivationsAndGradients,
@@ -36,11 +46,14 @@ from salience.types import (
 )
 
 
-class TorchBox(TorchRuntime, OpenBox, TrainableBox):
+class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
-    classes, the second is the logit's), "none" scores that are used as they are. `backend` is "exact", "torch
+    classes, the second is the logit's), "probabilities", "label-probabilities" and "probability" what these become,
+    "none" scores that are used as they are. `output` names the one that has the scores, where there are several. What
+    is not `given`, and not `published` by the library that the module comes from, `meet` finds out. `backend` is "exact",
+    "torch
     channels-last", "torch bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU,
     where the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
     "torch compile", "torch compile bfloat16" (float16), which nobody checks and which take long to make.
@@ -55,14 +68,22 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         preparation: Preparation,
         classes: Sequence[str] | None = None,
         *,
-        head: Head = "softmax",
+        head: Head | None = None,
         name: str = "",
         backend: str = "auto",
-        channels: int = 3,
+        channels: int | None = None,
+        output: str | None = None,
+        batch: int | None = None,
+        given: Iterable[str] = (),
+        published: Mapping[str, str] | None = None,
     ) -> None:
-        heads.expect_head(head)
-        self.module, self.preparation, self.head = module, preparation, head
-        self.name, self.channels = name or type(module).__name__, channels
+        heads.expect_head(head or "softmax")
+        named = {"head": head, "channels": channels, "output": output, "batch": batch}
+        self.given = frozenset((*given, *(key for key, value in named.items() if value is not None)))
+        self.published = {key: value for key, value in (published or {}).items() if key not in given}
+        self.module, self.preparation, self.head = module, preparation, head or "softmax"
+        self.name, self.channels, self.output, self.batch = name or type(module).__name__, channels or 3, output, batch
+        self.met = False
         self.size, self.mean = preparation.size, preparation.mean
         if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
             self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
@@ -72,23 +93,51 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         self._layer_info: LayerInfo | None = None
         self._classes = None if classes is None else tuple(classes)
 
-    @cached_property
+    @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when they are first asked for
         """The name of each class; numbered where nobody gave names."""
-        if self._classes is not None:
-            return self._classes
-        with torch.no_grad():
-            count = self._activate(self._run(torch.zeros(1, 3, *self.size, device=self.device), "exact")).shape[1]
-        return tuple(f"class {index}" for index in range(count))
+        if self._classes is None:
+            channels = 3 if self.channels == 1 else self.channels
+            with torch.no_grad():
+                grey = torch.zeros(1, channels, *self.size, device=self.device)
+                count = self._activate(self._run(grey, "exact")).shape[1]
+            self._classes = tuple(f"class {index}" for index in range(count))
+        return self._classes
+
+    @property
+    def class_count(self) -> int | None:
+        """How many names of classes there are; None where nobody gave names."""
+        return None if self._classes is None else len(self._classes)
+
+    def name_classes(self, count: int) -> str:
+        """Compare the names of the classes with their number; what a library published for another head is dropped."""
+        names, source = self._classes, self.published.get("classes", "given")
+        if names is not None and len(names) == count:
+            return f"{count}, with names ({source})"
+        if names is not None and "classes" not in self.published:
+            raise BoxError(
+                f"expected {count} names of classes, one for each score of {self.name}, got {len(names)}: "
+                "give as many, in the order of the scores"
+            )
+        self._classes = tuple(f"class {index}" for index in range(count))
+        dropped = "" if names is None else f", for {source} names {len(names)}: its head is another now"
+        return f"{count}, without names{dropped}"
+
+    def meet(self) -> None:
+        """Find out what the module takes and puts out, once."""
+        if not self.met:
+            _inspect.meet(self, _inspect.make_key(self))
+            self.met = True
 
     @property
     def fingerprint(self) -> str:
         """A hash of weights, head and preprocessing; computed anew when a weight was written to."""
         state = self.module.state_dict(keep_vars=True)
-        version = tuple((key, value.data_ptr(), value._version) for key, value in state.items())  # noqa: SLF001  # the only sign of a write in place
-        if getattr(self, "_stamp", None) != version:
-            about = repr((self.head, replace(self.preparation, source=""), self.channels))
-            self._stamp, self._fingerprint = version, hash_weights(about, state)
+        version = (self.head, self.channels, self.preparation, self.output, *_stamp(state))
+        if getattr(self, "_stamped", None) != version:
+            said = (self.head, replace(self.preparation, source=""), self.channels)
+            about = repr(said if self.output is None else (*said, self.output))
+            self._stamped, self._fingerprint = version, hash_weights(about, state)
         return self._fingerprint
 
     def logits(self, images: Images) -> Probabilities:
@@ -106,7 +155,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
     def with_logits(self) -> TorchBox:
         """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
         box = copy(self)
-        box.head, box.backend_chosen = "none", True
+        box.answers, box.backend_chosen = "logit", True
         return box
 
     def layers(self) -> tuple[str, ...]:
@@ -147,16 +196,46 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox):
         """Give a box, in a like backend, with new random weights in the named modules; this one stays as it is."""
         box = self.with_logits()
         with run_eagerly(self.module) as inner:
-            box.module, box.head, box.name = reinitialise(inner, names, seed), self.head, f"{self.name}, redrawn"
+            box.module, box.answers, box.name = reinitialise(inner, names, seed), self.answers, f"{self.name}, redrawn"
         box.backend = backends.find_uncompiled(self.backend)  # compiling takes longer than the passes of such a box
         return box
 
     def as_trainable(self, only: Sequence[str] = ()) -> nn.Module:
         """Give the module as one from images in 0…1 to logits, to be trained: all of it, or parts by their names."""
-        return FromPixels(self.module, self.normalise, lambda raw: heads.widen(find_logits(raw), self.head), only)
+        return FromPixels(
+            self.module, self.normalise, lambda raw: heads.widen(read_output(raw, self.output), self.head), only
+        )
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, backend {self.backend}>"
+
+
+def _stamp(state: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield where each weight is stored and how often it was written to."""
+    for key, value in state.items():
+        yield key
+        for each in [value] if isinstance(value, Tensor) and not value.is_quantized else list_plain_tensors(value):
+            yield each.data_ptr() if each.layout == torch.strided else id(each)
+            yield None if each.is_inference() else each._version  # noqa: SLF001  # the only sign of a write in place
+
+
+def make_box(
+    module: nn.Module,
+    base: Preparation | None,
+    options: Mapping[str, Any],
+    *,
+    classes: Any = None,
+    name: str = "",
+    published: Mapping[str, str] | None = None,
+    given: Iterable[str] | None = None,
+) -> TorchBox:
+    """Make a box of a module, of options over what its library publishes: `published` says what that is, and where.
+
+    `given` are the options that its user named, if these are not all.
+    """
+    ready, rest = split_options(base, dict(options))
+    given = options if given is None else given
+    return TorchBox(module, ready, classes, name=name, given=given, published=published, **read_options(rest, OWN))
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
@@ -164,14 +243,14 @@ def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
     return comes_from(thing, "torch.nn")
 
 
-def wrap(module: nn.Module, *, classes: Sequence[str] | None = None, name: str = "", **options: Any) -> TorchBox:
+def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module.
 
-    Options: `size` (a side or height and width; needed), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`.
-    Modules of timm, transformers and torchvision (with `weights=`) are wrapped by their own kinds, which know the rest.
+    Options: `size` (a side or height and width; needed), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`,
+    `output`, `batch`. Modules of timm, transformers and torchvision (with `weights=`) are wrapped by their own kinds,
+    which know the rest.
     """
-    ready, rest = split_options(None, options)
-    return TorchBox(module, ready, classes, name=name, **rest)
+    return make_box(module, None, options, classes=read_class_names(classes), name=name)
 
 
 def load(name: str, **options: Any) -> TorchBox:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from salience.boxes._options import fit_to_network, split_options
+from salience.boxes._names import read_class_names
+from salience.boxes._options import fit_to_network
 from salience.boxes._recognise import comes_from
-from salience.boxes.torch import TorchBox
+from salience.boxes.torch import TorchBox, make_box
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 from salience.runtime.module import read_weights
@@ -38,8 +39,7 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
         raise BoxError(f"expected to load torchvision:{name}, got {reason}: give a file as ?weights=FILE.pth") from problem
     if wanted is None and weights != "none":
         read_weights(net, str(weights))
-    ready, rest = split_options(read_preparation(published), options)
-    return TorchBox(net, ready, classes or published.meta["categories"], name=f"torchvision:{name}", **rest)
+    return wrap(net, weights=published, classes=classes, name=f"torchvision:{name}", **options)
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -47,12 +47,14 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
     return comes_from(thing, "torch.nn") and options.get("weights") is not None
 
 
-def wrap(
-    module: nn.Module, *, weights: Any, classes: Sequence[str] | None = None, name: str = "", **options: Any
-) -> TorchBox:
+def wrap(module: nn.Module, *, weights: Any, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module with the transforms and class names of its weights."""
-    ready, rest = split_options(fit_to_network(read_preparation(weights), module), options)
-    return TorchBox(module, ready, classes or weights.meta["categories"], name=name, **rest)
+    published = dict.fromkeys(("size", "normalisation"), "torchvision")
+    given = read_class_names(classes)
+    if given is None:
+        published["classes"] = "torchvision"
+    base, named = fit_to_network(read_preparation(weights), module), given or tuple(weights.meta["categories"])
+    return make_box(module, base, options, classes=named, name=name, published=published)
 
 
 def read_preparation(weights: Any) -> Preparation:

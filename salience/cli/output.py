@@ -18,6 +18,8 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
 
     console.print(Text(image, "bold"), soft_wrap=True)
     line("box", f"{why.box['name']}, {describe_backend(why.box)}, on {why.box['device']}")
+    for found in why.box.get("found", ()):
+        line(found["about"], found["said"])
     line("it saw", f"{describe_seen(why)}: {why.box['preprocessing']}")
     console.print(_make_table(why))
     if why.target.index is None:
@@ -42,7 +44,7 @@ def _make_table(why: Explanation) -> Table:
     for score in why.top5:
         explained = score.index == why.target.index
         style = "bold" if explained else ""
-        table.add_row("  →" if explained else "", Text(f"{score.probability:.1%}", style), Text(score.name, style))
+        table.add_row("  →" if explained else "", Text(why.write_score(score.probability), style), Text(score.name, style))
     if why.target.index is not None and all(score.index != why.target.index for score in why.top5):
-        table.add_row("  →", Text(f"{why.target.probability:.1%}", "bold"), Text(why.target.name, "bold"))
+        table.add_row("  →", Text(why.write_score(why.target.probability), "bold"), Text(why.target.name, "bold"))
     return table

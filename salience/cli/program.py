@@ -16,6 +16,7 @@ def make_app(words: Sequence[str] = ()) -> App:
     from salience import __version__
     from salience.cli import listing
     from salience.cli.bench import bench
+    from salience.cli.check import check
     from salience.cli.compare import compare
     from salience.cli.export import export
     from salience.cli.measure import measure
@@ -41,7 +42,7 @@ def make_app(words: Sequence[str] = ()) -> App:
     else:
         made.command(_train, name="train")
     made.command(listing.make_app(), name="list")
-    for each in (measure, bench, report, compare, export):
+    for each in (check, measure, bench, report, compare, export):
         made.command(each)
     return made
 

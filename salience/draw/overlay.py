@@ -162,7 +162,7 @@ class _Layout(Generic[P]):
     def write_texts(self, explanation: Explanation, style: Style, *, side_by_side: bool) -> None:
         """Write title, captions, colour bar and notes."""
         answer, room = explanation.target, self.width - 2 * self.gap
-        share = f"{answer.probability:.1%}" if answer.index is not None else f"{answer.probability:.3f}"
+        share = explanation.write_score(answer.probability) if answer.index is not None else f"{answer.probability:.3f}"
         names = answer.name.split(",")[0] if answer.index is not None else answer.name
         self.say(f"{names}  {share}", self.gap, self.gap, room, 1.45, bold=True)
         rate = f"{explanation.passes:,} pass{'es' * (explanation.passes != 1)}, {explanation.seconds:.1f} s"

@@ -15,6 +15,7 @@ from torch import nn
 
 from salience.engine import maps
 from salience.engine.query import allocator, torch_threads
+from salience.engine.query.run import current
 from salience.errors import BoxError, UnknownName
 from salience.runtime import disk_cache
 from salience.runtime.compiled import is_fresh
@@ -173,7 +174,9 @@ def _check(race: _Race, backend: str, exact: Probabilities) -> dict[str, Any]:
         return {"backend": backend, "refused": NO_BFLOAT16}
     try:
         scores = race.take_turn(backend)
-    except RuntimeError as problem:  # an operator without a kernel of that type
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as problem:  # noqa: BLE001  # whatever a library raises: an operator without a kernel of that type, say
         return {"backend": backend, "refused": f"it does not run: {problem}"}
     top = exact.mean(0).topk(min(5, exact.shape[1])).indices
     difference = float((scores - exact)[:, top].abs().mean())
@@ -187,7 +190,9 @@ class _Race:
     """Backends that take turns on the same images until it is clear which one is the fastest."""
 
     def __init__(self, score: Score, images: Images) -> None:
-        parts = images.split(PART) if images.device.type == "cpu" else (images,)
+        run = current.get()
+        most = (run.batch if run else None) or (PART if images.device.type == "cpu" else len(images))
+        parts = images.split(min(most, PART) if images.device.type == "cpu" else most)
         self.score, self.count = score, len(images)
         self.parts = parts if len(parts) > 1 else parts * 2
         self.seconds: dict[str, list[float]] = {}  # a pass, turn by turn

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from salience.engine.training.modes import evaluating
 from salience.runtime import disk_cache
 from salience.runtime.blending import Scaling, to_planes, with_scaling
-from salience.runtime.module import find_logits, run_eagerly
+from salience.runtime.module import run_eagerly
 from salience.runtime.openvino import Compiled, convert, has_bfloat16, to_rows
+from salience.runtime.outputs import read_output
 from salience.types import Images
 
 FORM = 4  # of the networks that are kept; those of another are made anew
@@ -35,11 +36,11 @@ class Whole(nn.Module):
 
     def __init__(self, box: Any) -> None:
         super().__init__()
-        self.inner, self.to_input = box.module, box.to_input
+        self.inner, self.to_input, self.output = box.module, box.to_input, box.output
 
     def forward(self, normal: Images) -> Tensor:
         """Run."""
-        return find_logits(self.inner(self.to_input(normal)))
+        return read_output(self.inner(self.to_input(normal)), self.output)
 
 
 def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Scaling) -> Callable[[], Tensor]:
@@ -54,7 +55,7 @@ def submit(box: Any, backend: str, images: Float[Tensor, "n _ h w"], scaling: Sc
     if box.module not in _compiled_of:
         _compiled_of[box.module] = snapshot(box.module), {}
     networks = _compiled_of[box.module][1]
-    about = backend, box.preparation, box.channels
+    about = backend, box.preparation, box.channels, box.output
     scale, shift = scaling
     if about not in networks:
         normal = (images[:1] * scale + shift)[:1].expand(2, -1, -1, -1)

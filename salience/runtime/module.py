@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -36,8 +39,47 @@ def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(about.encode())
     for key, value in state.items():
         found.update(key.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for part in list_plain_tensors(value):
+            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        if not isinstance(value, Tensor) or value.is_quantized:
+            found.update(describe_rest(value).encode())
     return found.hexdigest()[:16]
+
+
+def list_plain_tensors(value: Any) -> Iterator[Tensor]:
+    """List what can be read byte by byte of an entry of a module's state: of quantised weights the whole numbers.
+
+    >>> len(list(list_plain_tensors((torch.ones(2), {"bias": torch.ones(2)}))))
+    2
+    """
+    if isinstance(value, (tuple, list)):
+        for each in value:
+            yield from list_plain_tensors(each)
+    elif isinstance(value, Mapping):
+        yield from list_plain_tensors(list(value.values()))
+    elif isinstance(value, Tensor) and value.is_quantized:
+        yield value.int_repr()
+    elif isinstance(value, Tensor) and hasattr(value, "__tensor_flatten__"):  # of torchao and the like
+        names, about = value.__tensor_flatten__()
+        yield from list_plain_tensors([getattr(value, name) for name in names])
+        yield torch.tensor(list(repr(about).encode()), dtype=torch.uint8)
+    elif isinstance(value, Tensor):
+        yield value.to_dense() if value.layout != torch.strided else value
+
+
+def describe_rest(value: Any) -> str:
+    """Say what an entry of a module's state holds beside numbers: types, scales and the like.
+
+    >>> describe_rest((torch.ones(2), torch.qint8))
+    '[None, torch.qint8]'
+    """
+    if isinstance(value, Tensor) and value.is_quantized:
+        per_channel = value.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams)
+        scales = [value.q_per_channel_scales().tolist()] if per_channel else [value.q_scale(), value.q_zero_point()]
+        return repr((value.dtype, *scales))
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(describe_rest, value))}]"
+    return "None" if isinstance(value, Tensor) else repr(value)
 
 
 def find_weight_dtype(module: nn.Module) -> torch.dtype:
@@ -47,24 +89,6 @@ def find_weight_dtype(module: nn.Module) -> torch.dtype:
     torch.float16
     """
     return next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
-
-
-def find_logits(output: Any) -> Tensor:
-    """Find the logits in what a module returns: a tensor, a tuple, a dictionary, an object with `.logits`.
-
-    >>> find_logits({"logits": torch.zeros(2, 10)}).shape
-    torch.Size([2, 10])
-    """
-    for _ in range(3):
-        if isinstance(output, torch.Tensor):
-            return output.flatten(1) if output.ndim > 2 else output
-        if hasattr(output, "logits"):
-            output = output.logits
-        elif isinstance(output, dict):
-            output = output.get("logits", next(iter(output.values())))
-        elif isinstance(output, (tuple, list)) and output:
-            output = output[0]
-    raise BoxError(f"expected logits from the module, got {type(output).__name__}: wrap it to return a tensor (n classes)")
 
 
 class FromPixels(nn.Module):
@@ -130,15 +154,36 @@ def read_weights(module: nn.Module, path: str) -> None:
 
 
 def load_saved(path: str) -> Any:
-    """Open a network that was saved with `torch.export.save` (.pt2) or `torch.jit.save`.
+    """Open a network that was saved with `torch.export.save` (.pt2) or `torch.jit.save`; what would run code is not.
 
     >>> load_saved("none.pt")
     Traceback (most recent call last):
         ...
-    salience.errors.BoxError: expected a saved network in none.pt, got ...: save it with torch.export.save
+    salience.errors.BoxError: expected a saved network in none.pt, got nothing there: check the path
     """
+    if not Path(path).is_file():
+        raise BoxError(f"expected a saved network in {path}, got nothing there: check the path")
     try:
-        return torch.export.load(path).module() if path.endswith(".pt2") else torch.jit.load(path, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit's of its own age
+            return torch.export.load(path).module() if path.endswith(".pt2") else torch.jit.load(path, map_location="cpu")
     except Exception as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise BoxError(f"expected a saved network in {path}, got {reason}: save it with torch.export.save") from problem
+        raise BoxError(f"expected a saved network in {path}, got {_find_out(path, problem)}") from problem
+
+
+def _find_out(path: str, problem: Exception) -> str:
+    """Say what a file is that holds no network that can be opened, and what to do; nothing in it is run."""
+    try:
+        inside = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        return (
+            "a pickle of a whole module, which runs code as it is read: "
+            "save it with torch.export.save, or load it yourself and give the module"
+        )
+    except Exception:  # noqa: BLE001  # whatever torch raises: it is no file of torch
+        return f"{' '.join(str(problem).split())[:200]}: save it with torch.export.save"
+    what = "weights without a network" if isinstance(inside, Mapping) else f"a {type(inside).__name__} without a network"
+    return (
+        f"{what}: make the module, load them into it and give it, "
+        f"or name the architecture, as in timm:resnet18?weights={Path(path).name}"
+    )

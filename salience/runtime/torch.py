@@ -15,8 +15,9 @@ from salience.picture import Preparation
 from salience.runtime import backends, heads
 from salience.runtime.blending import Scaling, make_blending
 from salience.runtime.compiled import identify, submit
-from salience.runtime.module import find_logits, find_weight_dtype
-from salience.types import BackendBox, BlendingBox, Head, Image, Images, PendingScores, Probabilities
+from salience.runtime.module import find_weight_dtype, run_eagerly
+from salience.runtime.outputs import read_output
+from salience.types import BackendBox, BlendingBox, Head, Image, Images, PendingScores, Probabilities, Scale
 
 
 class TorchRuntime(BlendingBox, BackendBox):
@@ -31,7 +32,9 @@ class TorchRuntime(BlendingBox, BackendBox):
     module: nn.Module
     preparation: Preparation
     head: Head
-    channels: int
+    output: str | None = None  # the one that has the scores; None: where they usually are
+    answers: Scale = "probability"  # what it gives for what the module puts out
+    input_type: torch.dtype | None = None  # of what the module takes; None: that of its first weights
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +58,7 @@ class TorchRuntime(BlendingBox, BackendBox):
     def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
         """Return what submits masks for `baseline + mask · (image − baseline)`, where the network itself blends."""
         backend = self.backend
-        if backend not in backends.OPENVINO or tuple(image.shape[-2:]) != self.size:
+        if backend not in backends.OPENVINO or tuple(image.shape[-2:]) != self.size or self.batch:
             return None
         return make_blending(image, baseline, self.preparation.scaling, partial(self._submit_compiled, backend))
 
@@ -77,6 +80,9 @@ class TorchRuntime(BlendingBox, BackendBox):
         return self._submit(images, backend)()
 
     def _submit(self, images: Images, backend: str) -> PendingScores:
+        if self.batch and len(images) > self.batch:
+            pending = [self._submit(each, backend) for each in images.split(self.batch)]
+            return lambda: torch.cat([each() for each in pending])
         if backend in backends.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
             return self._submit_compiled(backend, images, self.preparation.scaling)
         with torch.no_grad():
@@ -94,19 +100,33 @@ class TorchRuntime(BlendingBox, BackendBox):
 
     def to_input(self, normal: Float[Tensor, "n c h w"]) -> Tensor:
         """Give normalised images the channels and the type that the module wants."""
-        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(find_weight_dtype(self.module))
+        return (normal.mean(1, keepdim=True) if self.channels == 1 else normal).to(
+            self.input_type or find_weight_dtype(self.module)
+        )
+
+    def put_out(self, images: Images) -> Any:
+        """Run the module on images in 0…1 and return all that it puts out, with gradients where it has some."""
+        with evaluating(self.module), run_eagerly(self.module):
+            try:
+                with torch.inference_mode(False), torch.enable_grad():
+                    return self.module(self.normalise(images.to(self.device).detach().clone().requires_grad_()))
+            except Exception:  # noqa: BLE001  # whatever it raises: without gradients it may do
+                with torch.no_grad():
+                    return self.module(self.normalise(images.to(self.device)))
 
     def _run(self, images: Images, backend: str) -> Tensor:
+        if self.batch and len(images) > self.batch:
+            return torch.cat([self._run(each, backend) for each in images.split(self.batch)])
         ready = self.normalise(images)
         if backend != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)
         run = self._compiled_by_torch if backend.startswith(backends.TORCH_COMPILE) else self.module
         with evaluating(self.module), backends.autocast(backend, self.device):
-            return find_logits(run(ready))
+            return read_output(run(ready), self.output, len(images))
 
     @cached_property
     def _compiled_by_torch(self) -> Callable[[Tensor], Any]:
         return torch.compile(self.module)
 
     def _activate(self, raw: Tensor) -> Probabilities:
-        return heads.apply_head(heads.widen(raw, self.head), self.head, "probability")
+        return heads.apply_head(heads.widen(raw, self.head), self.head, self.answers)

@@ -21,7 +21,7 @@ from salience.engine.training.explainer import Explainer, stretch
 from salience.errors import BoxError
 from salience.explanation import write_whole
 from salience.runtime import heads
-from salience.runtime.module import find_logits
+from salience.runtime.outputs import read_output
 
 INPUTS, OUTPUTS = ("images", "target"), ("scores", "explained", "map")
 
@@ -38,6 +38,7 @@ class NormalisedClassifier(nn.Module):
     def __init__(self, box: TorchBox, layers: Sequence[str] = ()) -> None:
         super().__init__()
         self.inner, self.layers, self.size, self.channels = box.module, tuple(layers), box.size, box.channels
+        self.output = box.output
         mean, std = (torch.tensor(each)[:, None, None] for each in (box.preparation.mean, box.preparation.std))
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -47,7 +48,7 @@ class NormalisedClassifier(nn.Module):
         ready = (images - self.mean) / self.std  # type: ignore[operator]  # buffers are tensors
         ready = ready.mean(1, keepdim=True) if self.channels == 1 else ready
         with record_activations(self.inner, self.layers) as seen:
-            logits = find_logits(self.inner(ready))
+            logits = read_output(self.inner(ready), self.output)
         return logits, [expect_maps(layer, seen.get(layer), self.size) for layer in self.layers]
 
 

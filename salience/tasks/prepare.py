@@ -69,6 +69,7 @@ def prepare_pictures(
     (2, 'occlusion')
     """
     _expect_access(box, method)
+    box.meet()
     pictures = [read(source) for source in sources]
     prepared = [fit_picture(box, picture) for picture in pictures]
     with resume_run(run):
@@ -171,6 +172,7 @@ def _describe_box(box: BlackBox) -> dict[str, Any]:
         "backend": box.backend,
         "check": dict(box.check) if isinstance(box, BackendBox) else {},
         "preprocessing": str(box.preparation or "none"),
+        "found": [asdict(each) for each in box.findings],
         "device": str(box.device),
         "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
     }

@@ -98,7 +98,7 @@ def test_estimators_that_are_no_boxes_are_refused(digits: tuple[Any, Any]) -> No
         ),
         (digits[0], {"size": 9}, BoxError, "expected an estimator fitted on 9×9 pixels, grey or in colour, got one of 64"),
         (digits[0], {}, BoxError, "expected the size of the images"),
-        (digits[0], {"size": 8, "scale": "x"}, SettingError, "expected a number for scale"),
+        (digits[0], {"size": 8, "scale": "x"}, SettingError, "expected a number above 0 for scale"),
         (digits[0], {"size": 8, "backend": "auto"}, SettingError, "expected size, resize, filter, scale or classes"),
     ):
         with pytest.raises(error, match=text):

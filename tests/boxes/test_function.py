@@ -83,7 +83,7 @@ def test_read_only_arrays_are_scores_too() -> None:
 
 def test_a_functions_fingerprint_follows_its_code() -> None:
     """The same code twice is the same box; another constant is another."""
-    made = [specs.open_box(eval(f"lambda batch: [[{k}, 1]] * len(batch)"), size=8, classes="ab") for k in (0, 0, 1)]  # noqa: S307  # our own text
+    made = [specs.open_box(eval(f"lambda batch: [[{k}, 1]] * len(batch)"), size=8, classes=["a", "b"]) for k in (0, 0, 1)]  # noqa: S307  # our own text
     assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
 
 
@@ -140,16 +140,19 @@ def test_methods_partials_and_objects_have_the_fingerprint_of_what_they_hold() -
     one, like, other = Scorer(0.25), Scorer(0.25), Scorer(0.5)
     one.me, like.me = one, like
     for of in (lambda scorer: scorer, lambda scorer: scorer.score, lambda scorer: partial(Scorer.score, scorer)):
-        prints = [specs.open_box(of(each), size=8, classes="ab").fingerprint for each in (one, like, other)]
+        prints = [specs.open_box(of(each), size=8, classes=["a", "b"]).fingerprint for each in (one, like, other)]
         assert prints[0] == prints[1] != prints[2]
 
 
 def test_a_fingerprint_is_that_of_another_process() -> None:
     """Or no record could be measured tomorrow."""
     ask = "from tests.boxes.test_function import *; print(specs.open_box(make(1), size=8).fingerprint, end=' ');"
-    ask += "print(specs.open_box(Scorer(0.25), size=8, classes='ab').fingerprint)"
+    ask += "print(specs.open_box(Scorer(0.25), size=8, classes=list('ab')).fingerprint)"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)  # noqa: S603  # our own words
-    known = [specs.open_box(make(1), size=8).fingerprint, specs.open_box(Scorer(0.25), size=8, classes="ab").fingerprint]
+    known = [
+        specs.open_box(make(1), size=8).fingerprint,
+        specs.open_box(Scorer(0.25), size=8, classes=["a", "b"]).fingerprint,
+    ]
     assert done.stdout.split() == known
 
 
@@ -194,8 +197,13 @@ def test_a_list_of_pictures_is_explained_by_a_black_box(pictures: int) -> None:
     [
         (lambda batch: batch, {"takes": "jpeg"}, SettingError, "expected takes as 'torch', 'numpy' or 'uint8', got 'jpeg'"),
         (lambda batch: "cat", {}, BoxError, "got str"),
-        (lambda batch: 1 / 0, {}, BoxError, "to score a grey image, got ZeroDivisionError"),
-        (lambda batch: np.zeros(len(batch)), {}, BoxError, r"expected scores of shape \(n classes\) from .*, got \(1,\)"),
+        (lambda batch: 1 / 0, {}, BoxError, r"to take images of shape \(1, 3, 8, 8\), got ZeroDivisionError"),
+        (
+            lambda batch: np.zeros((len(batch), 4, 4)),
+            {},
+            BoxError,
+            r"expected scores \(n classes\) of 3 .*, got a tensor \(3, 4, 4\)",
+        ),
         (lambda batch: batch, {"size": None}, SettingError, "expected a number"),
     ],
 )
@@ -239,7 +247,7 @@ def test_a_file_gives_a_box_a_module_a_maker_or_a_function(tmp_path: Path) -> No
     assert specs.open_box(f"{spec}:ready").name == "toy:corner"
     assert specs.open_box(f"{spec}:make").name == "toy:colour"
     assert specs.open_box(f"{spec}:net?size=8").classes == ("class 0", "class 1", "class 2")
-    assert specs.open_box(f"{spec}:Net", size=8, classes="abc").classes == ("a", "b", "c")
+    assert specs.open_box(f"{spec}:Net", size=8, classes=["a", "b", "c"]).classes == ("a", "b", "c")
     assert specs.open_box(f"{spec}:score?size=8")(IMAGES).tolist() == [[0.5, 0.5]] * 4
     assert specs.open_box(f"{spec}:choose?what=corner").name == "toy:corner"
     with pytest.raises(SettingError, match="expected no options for a box that is made already, got backend"):

@@ -81,7 +81,7 @@ def test_a_keras_model_may_come_from_a_file(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras's own deprecations
         net.save(tmp_path / "net.keras")
-    box = specs.open_box(f"keras:{tmp_path / 'net.keras'}?backend=exact&classes=abc")
+    box = specs.open_box(f"keras:{tmp_path / 'net.keras'}?backend=exact", classes=["a", "b", "c"])
     assert apart(box(IMAGES), salience.load(net, backend="exact")(IMAGES)) < 1e-6
     (tmp_path / "mine_of_keras.py").write_text("from tests.boxes.test_keras import model\nnet = model()\n")
     assert apart(specs.open_box(f"py:{tmp_path / 'mine_of_keras.py'}:net?size=32&backend=exact")(IMAGES), box(IMAGES)) < 1e-6

@@ -22,7 +22,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     >>> module.training
     True
     """
-    training = [inner for inner in module.modules() if inner.training]
+    training = [inner for inner in module.modules() if getattr(inner, "training", False)]  # a frozen script has no modes
     state = torch.get_rng_state()
     try:
         for inner in training:

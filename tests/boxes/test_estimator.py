@@ -11,7 +11,7 @@ import torch
 
 import salience
 from salience import specs
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError, SettingError, UnknownName
 from salience.types import BlackBox, GreyBox
 from tests.helpers import apart, noise
 
@@ -99,7 +99,7 @@ def test_estimators_that_are_no_boxes_are_refused(digits: tuple[Any, Any]) -> No
         (digits[0], {"size": 9}, BoxError, "expected an estimator fitted on 9×9 pixels, grey or in colour, got one of 64"),
         (digits[0], {}, BoxError, "expected the size of the images"),
         (digits[0], {"size": 8, "scale": "x"}, SettingError, "expected a number above 0 for scale"),
-        (digits[0], {"size": 8, "backend": "auto"}, SettingError, "expected size, resize, filter, scale or classes"),
+        (digits[0], {"size": 8, "backend": "auto"}, UnknownName, "expected the name of an option of the box, got 'backend'"),
     ):
         with pytest.raises(error, match=text):
             salience.load(estimator, **options)

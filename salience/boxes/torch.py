@@ -97,9 +97,8 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when they are first asked for
         """The name of each class; numbered where nobody gave names."""
         if self._classes is None:
-            channels = 3 if self.channels == 1 else self.channels
             with torch.no_grad():
-                grey = torch.zeros(1, channels, *self.size, device=self.device)
+                grey = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
                 count = self._activate(self._run(grey, "exact")).shape[1]
             self._classes = tuple(f"class {index}" for index in range(count))
         return self._classes
@@ -147,7 +146,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     def layer_info(self) -> LayerInfo:
         """Find the end of each block, and the last feature maps."""
         if self._layer_info is None:
-            image = torch.zeros(1, 3, *self.size, device=self.device)
+            image = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
             with torch.no_grad(), run_eagerly(self.module) as inner:
                 self._layer_info = find_layers(inner, lambda: self._run(image, "exact"), self.size)
         return self._layer_info
@@ -188,7 +187,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
 
     def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""
-        image = torch.zeros(1, 3, *self.size, device=self.device)
+        image = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
         with torch.no_grad(), run_eagerly(self.module) as inner:
             return list_weighted(inner, lambda: self._run(image, "exact"))
 

@@ -13,7 +13,7 @@ from salience.types import Image, Images, Masks
 
 T = TypeVar("T")
 Scaling = tuple[Tensor, Tensor]
-"""What images, or masks, are multiplied by, and what is added then: for all (3 ± ±) or, the second, for each (n 3 h w)."""
+"""What images, or masks, are multiplied by, and what is added then: for all (c ± ±) or, the second, for each (n c h w)."""
 
 
 def to_planes(scaling: Scaling) -> list[Rows]:

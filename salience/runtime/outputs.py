@@ -39,6 +39,7 @@ USUAL = (
 class Output:
     """One tensor that a network puts out, by its name there: `logits`, `1`, `heads.age`; "" where it is the only one.
 
+    >>> import torch
     >>> Output("1", torch.zeros(2, 10)).columns(2)
     10
     """
@@ -71,6 +72,7 @@ class Output:
 def list_outputs(raw: Any) -> list[Output]:
     """List the tensors in what a network returns: a tensor, a tuple, a dictionary, an object, and these in each other.
 
+    >>> import torch
     >>> [str(each) for each in list_outputs({"loss": torch.tensor(1.0), "heads": (torch.zeros(2, 10),)})]
     ['loss ()', 'heads.0 (2, 10)']
     """
@@ -104,6 +106,7 @@ def choose_output(raw: Any, count: int, *, wanted: str | None = None, classes: i
     everybody uses wins, then the one with as many columns as there are classes. BoxError lists names and shapes where
     that does not decide.
 
+    >>> import torch
     >>> choose_output({"features": torch.zeros(2, 512), "logits": torch.zeros(2, 10)}, 2).name
     'logits'
     >>> choose_output((torch.zeros(2, 512), torch.zeros(2, 10)), 2)
@@ -158,6 +161,7 @@ def read_output(raw: Any, name: str | None = None, count: int = 0) -> Tensor:
 
     `count` is how many pictures they are of: those of one may come without the first axis.
 
+    >>> import torch
     >>> read_output({"logits": torch.zeros(2, 10, 1, 1)}).shape
     torch.Size([2, 10])
     """
@@ -183,6 +187,7 @@ def _lay_out(scores: Tensor, count: int) -> Tensor:
 def find_last_operation(scores: Tensor) -> str:
     """Name the operation that made the scores, what only changes their form apart; "" where that was not recorded.
 
+    >>> import torch
     >>> find_last_operation(torch.zeros(2, 3, requires_grad=True).softmax(1)[:, :])
     'Softmax'
     """

@@ -36,7 +36,7 @@ def expect_choice(name: str, value: str, choices: object) -> None:
         raise SettingError(f"expected {name}, one of {', '.join(names)}, got {value!r}")
 
 
-def fold_channels(values: Float[Tensor, "n 3 h w"], channels: Channels) -> Float[Tensor, "n h w"]:
+def fold_channels(values: Float[Tensor, "n c h w"], channels: Channels) -> Float[Tensor, "n h w"]:
     """Reduce the three channels to one map.
 
     >>> fold_channels(torch.tensor([1.0, -3.0, 0.5]).reshape(1, 3, 1, 1), "max-abs")
@@ -47,7 +47,7 @@ def fold_channels(values: Float[Tensor, "n 3 h w"], channels: Channels) -> Float
     return values.abs().amax(1) if channels == "max-abs" else values.abs().sum(1)
 
 
-def make_estimates(values: Float[Tensor, "n 3 h w"], channels: Channels, passes: int | None = None) -> list[Estimate]:
+def make_estimates(values: Float[Tensor, "n c h w"], channels: Channels, passes: int | None = None) -> list[Estimate]:
     """Make an estimate of each, with a note where the map is blank.
 
     >>> make_estimates(torch.zeros(1, 3, 4, 4), "sum")[0].notes
@@ -58,7 +58,7 @@ def make_estimates(values: Float[Tensor, "n 3 h w"], channels: Channels, passes:
     return [Estimate(each, notes=(BLANK,) if bool(empty) else (), passes=passes) for each, empty in pairs]
 
 
-def find_zero(box: OpenBox, images: Images) -> Float[Tensor, "3 1 1"]:
+def find_zero(box: OpenBox, images: Images) -> Float[Tensor, "c 1 1"]:
     """Return the colour that is 0 at the network's input: the mean of its normalisation; black where it has none.
 
     >>> from salience.boxes import toy

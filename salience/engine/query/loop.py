@@ -125,7 +125,7 @@ class _Blender:
     def __init__(self, box: BlackBox, image: Image, baseline: Image, batches: Batches, buffers: int) -> None:
         self.box, self.image, self.baseline, self.batches = box, image, baseline, batches
         self.find_ways()
-        self.plain = image.new_ones(3, 1, 1), image.new_zeros(3, 1, 1)
+        self.plain = image.new_ones(len(image), 1, 1), image.new_zeros(len(image), 1, 1)
         self.buffers = deque([image.new_empty(0)] * buffers)
 
     def find_ways(self) -> None:

@@ -36,7 +36,7 @@ class FeatureSource:
     @classmethod
     def of(cls, box: GreyBox) -> FeatureSource:
         """Choose the layers, the finest first: not those that would only cost (see `FINE`)."""
-        images = torch.zeros(1, 3, *box.size)
+        images = torch.zeros(1, len(box.mean), *box.size)
         seen = read_activations(box, images, list_layers(box, images))
         most = max(FINE, max(box.size) // 4)
         fine = {name: max(each.shape[-2:]) for name, each in seen.items() if max(each.shape[-2:]) <= most}

@@ -16,6 +16,7 @@ from salience.boxes._names import read_class_names
 from salience.boxes._options import OWN, read_options, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
+from salience.engine import seeding
 from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
@@ -146,9 +147,12 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     def layer_info(self) -> LayerInfo:
         """Find the end of each block, and the last feature maps."""
         if self._layer_info is None:
-            image = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
-            with torch.no_grad(), run_eagerly(self.module) as inner:
-                self._layer_info = find_layers(inner, lambda: self._run(image, "exact"), self.size)
+            with torch.inference_mode(False), torch.no_grad(), run_eagerly(self.module) as inner:
+                black = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
+                noise = torch.rand(black.shape, generator=seeding.generator(0, "layers")).to(black)
+                self._layer_info = find_layers(
+                    inner, lambda: self._run(black, "exact"), self.size, lambda: self._run(noise, "exact")
+                )
         return self._layer_info
 
     def with_logits(self) -> TorchBox:

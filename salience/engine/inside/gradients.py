@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from salience.engine.inside.hooks import expect_maps, expect_ran, record_activations
+from salience.engine.inside.hooks import NO_GRADIENTS, expect_maps, expect_ran, record_activations
 from salience.engine.target import pick
-from salience.errors import SettingError
+from salience.errors import BoxError, SettingError
 from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities, Target
 
 
@@ -38,6 +40,7 @@ def differentiate(
     with (
         torch.inference_mode(False),
         torch.set_grad_enabled(IMAGE in layers),
+        replace_inference_weights(module),
         record_activations(module, inner, gradients=True) as recorded,
     ):
         leaf = images.detach().clone().requires_grad_(IMAGE in layers)
@@ -52,13 +55,65 @@ def differentiate(
         scaled = scale(raw)
         scores = _pick_scores(chosen, scaled)
         sums = [scores.sum()] if len(images) == len(chosen) else list(scores)
-        rows = [torch.autograd.grad(score, tensors, retain_graph=score is not sums[-1], allow_unused=True) for score in sums]
+        if not raw.requires_grad:
+            expect_gradients(logits, images)
+        rows = [_differentiate_score(score, tensors, last=score is sums[-1]) for score in sums]
     gradients = [_fill_missing(x, each) for x, each in zip(tensors, zip(*rows, strict=True), strict=True)]
     views = (
         {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
         for group in ([x.detach() for x in tensors], gradients)
     )
     return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), *views)
+
+
+@contextmanager
+def replace_inference_weights(module: nn.Module) -> Iterator[None]:
+    """Give a module that was made in inference mode ordinary weights meanwhile: autograd does not keep the others.
+
+    >>> with torch.inference_mode():
+    ...     module = nn.Linear(2, 1)
+    >>> with replace_inference_weights(module):
+    ...     print(module.weight.is_inference())
+    False
+    """
+    lent: list[tuple[dict[str, Any], str, Tensor]] = [
+        (values, name, each)
+        for inner in module.modules()
+        for values in (inner._parameters, inner._buffers)  # noqa: SLF001  # setting an attribute would register
+        for name, each in values.items()
+        if each is not None and each.is_inference()
+    ]
+    copies = {id(each): _copy_weight(each) for _, _, each in lent}  # tied weights stay tied
+    try:
+        for values, name, each in lent:
+            values[name] = copies[id(each)]
+        yield
+    finally:
+        for values, name, each in lent:
+            values[name] = each
+
+
+def _copy_weight(value: Tensor) -> Tensor:
+    with torch.inference_mode(False):
+        return nn.Parameter(value.clone(), requires_grad=False) if isinstance(value, nn.Parameter) else value.clone()
+
+
+def expect_gradients(logits: Callable[[Images], Probabilities], images: Images) -> None:
+    """Refuse a network that gives no gradients.
+
+    >>> expect_gradients(lambda images: images.detach().mean((2, 3)), torch.ones(1, 3, 8, 8))
+    Traceback (most recent call last):
+    salience.errors.BoxError: expected a network that gives gradients, got scores that torch cannot differentiate ...
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        if not logits(images[:1].detach().clone().requires_grad_()).requires_grad:
+            raise BoxError(NO_GRADIENTS)
+
+
+def _differentiate_score(score: Tensor, tensors: Sequence[Tensor], *, last: bool) -> Sequence[Tensor | None]:
+    if not score.requires_grad:  # none of the layers has to do with it
+        return [None] * len(tensors)
+    return torch.autograd.grad(score, tensors, retain_graph=not last, allow_unused=True)
 
 
 def _fill_missing(tensor: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:

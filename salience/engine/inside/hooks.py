@@ -19,6 +19,10 @@ from salience.errors import BoxError, UnknownName
 
 Change = Callable[[Tensor], Tensor]
 INPUT = ":in"
+NO_GRADIENTS = (
+    "expected a network that gives gradients, got scores that torch cannot differentiate (it computes in inference mode or "
+    "without gradients, or is quantised): choose a method that needs only scores, such as rise, occlusion or recipro-cam"
+)
 
 
 @contextmanager
@@ -60,6 +64,8 @@ def record_activations(
 
 def _make_hook(recorded: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
     def replace(value: Tensor) -> Tensor:
+        if gradients and (value.is_inference() or not (value.is_floating_point() or value.is_complex())):
+            raise BoxError(NO_GRADIENTS)
         if gradients:
             torch.set_grad_enabled(True)  # the caller of the module restores the mode
             value = value if value.requires_grad else value.detach().requires_grad_()

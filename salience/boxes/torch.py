@@ -172,13 +172,27 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
         return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
 
     def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
-        """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
+        """Score one image whose activations at the layer were replaced, m times: what is before it runs once.
 
+        Where what comes after the layer also takes from before it, and does not fit one image to m, all m run whole.
+        """
+        with torch.no_grad(), run_eagerly(self.module) as inner:
+            try:
+                scores = self._run_changed(inner, image, layer, features)
+            except RuntimeError as problem:
+                if len(features) == 1 or isinstance(problem, torch.OutOfMemoryError):
+                    raise
+                scores = None
+            if scores is None or len(scores) != len(features):
+                scores = self._run_changed(inner, image.expand(len(features), -1, -1, -1), layer, features)
+            return self._activate(scores)
+
+    def _run_changed(self, inner: nn.Module, images: Images, layer: str, features: Features) -> Tensor:
         def change(value: Tensor) -> Tensor:
             return from_feature_maps(features.to(value), value, self.size)
 
-        with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, [layer], {layer: change}):
-            return self._activate(self._run(image, "exact"))
+        with record_activations(inner, [layer], {layer: change}):
+            return self._run(images, "exact")
 
     def differentiate(
         self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -80,10 +81,28 @@ def _choose_again(trace: Trace, test: InfluenceTest) -> LayerInfo:
         if not names:
             break
         _drop_tensors(trace.root, set(keys) - set(names))
-        info = _choose_layers(trace, names)
+        info = _leave_block(trace, _choose_layers(trace, names), test)
         if all(test.stands(name) for name in _list_needed(info)):
             break
     return info
+
+
+def _leave_block(trace: Trace, info: LayerInfo, test: InfluenceTest) -> LayerInfo:
+    """Where the last layer lies inside a block whose end has no influence, take what goes into the block, if that has."""
+    block = next((call for call in _find_calls_around(trace.root, info.top) if call.lost), None)
+    entry = _find_entry(block) if block else info.top
+    if block is None or test.choose_names([[entry]]) != [entry]:
+        return info
+    before = (name for name in info.blocks if not name.startswith(f"{block.name}."))
+    return replace(info, blocks=(*before, entry), top=entry)
+
+
+def _find_calls_around(call: Call, name: str) -> list[Call]:
+    """List the calls that lead to the one of that name, the outermost first; none where there is no such call."""
+    if call.name == name:
+        return [call]
+    inner = next((calls for each in call.inner if (calls := _find_calls_around(each, name))), [])
+    return [call, *inner] if inner else []
 
 
 def _list_needed(info: LayerInfo) -> list[str]:
@@ -95,6 +114,7 @@ def _drop_tensors(call: Call, dropped: Collection[Key]) -> bool:
     left = any([_drop_tensors(each, dropped) for each in call.inner])  # noqa: C419  # all of them
     gives = call.output_key not in dropped
     takes = call.input_key not in dropped and (gives or left)
+    call.lost |= not gives and call.side[0] < REDUCTION * call.side[1]
     call.side = (call.side[0] if takes else 1, call.side[1] if gives else 1)
     return left or call.side[1] > 1
 

@@ -38,6 +38,7 @@ class Call:
     side: tuple[int, int] = (1, 1)  # of input and output; 1 without places
     before: int = 0  # layers with weights that had run when this one started, and when it ended
     after: int = 0
+    lost: bool = False  # a block of one resolution whose output has no influence at its places
     inner: list[Call] = field(default_factory=list)
 
 

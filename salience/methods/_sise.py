@@ -12,7 +12,7 @@ from torch import Tensor
 
 from salience.engine import maps
 from salience.engine.inside import cams, finite_differences
-from salience.engine.inside.loop import introspect, iterate_images, list_layers, read_activations, share_scores_of_targets
+from salience.engine.inside.loop import choose_layers, introspect, iterate_images, read_activations, share_scores_of_targets
 from salience.engine.perturb import feature_masks, fill
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
@@ -35,7 +35,7 @@ class SemanticSampling:
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Read the layers of a few images at a time, then score the masks of each."""
-        names = list_layers(box, images) if self.layers is None else tuple(each.strip() for each in self.layers.split(","))
+        names = choose_layers(box, images, self.layers)
         estimates: list[Estimate] = []
         with share_scores_of_targets(images, targets):
             for part, batch, activations, alphas, passes_before in self.read_layers(box, images, targets, names):

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from salience.engine.inside import cams
-from salience.engine.inside.loop import introspect, iterate_images, read_activations, score_replaced
+from salience.engine.inside.loop import choose_layer, introspect, iterate_images, read_activations, score_replaced
 from salience.engine.query.ask import guard
 from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, OpenBox, Target
 
@@ -54,7 +54,7 @@ class Cam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image for its target; one image may have several targets."""
-        layer = self.layer or find_pooled_layer(box, images)
+        layer = choose_layer(box, images, self.layer or find_pooled_layer(box, images))
         if not isinstance(box, OpenBox):
             return [
                 each

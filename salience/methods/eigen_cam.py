@@ -42,7 +42,7 @@ class EigenCam(BatchedMethod):
 
     def many(self, box: GreyBox, images: Images, targets: Sequence[Target]) -> list[Estimate]:
         """Explain each image, whatever its target; one image may have several targets, all with one map."""
-        layer = self.layer or find_default_layer(box, images)
+        layer = choose_layer(box, images, self.layer or find_default_layer(box, images))
         expect_targets(box, images, targets)
         plan_passes(len(images), default=0, least=len(images), what=f"{len(images)} images")
         parts = (read_activations(box, part, [layer])[layer] for part in images.split(MOST))

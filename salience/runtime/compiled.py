@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salience.engine.inside.trace import count_writes
 from salience.engine.training.modes import evaluating
 from salience.runtime import disk_cache
 from salience.runtime.blending import Scaling, to_planes, with_scaling
@@ -105,7 +106,7 @@ def snapshot(module: nn.Module) -> list[int]:
         found += (len(own["_forward_hooks"]), len(own["_forward_pre_hooks"]))
         for each in chain(own["_parameters"].values(), own["_buffers"].values()):
             if each is not None:
-                found += (each.data_ptr(), each._version)  # noqa: SLF001  # the only sign of a write in place
+                found += (each.data_ptr(), count_writes(each))
                 if each.is_cpu and each.nbytes >= 4:
                     found.append(ctypes.c_int32.from_address(found[-2]).value)
     return found

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from salience.errors import BoxError, UnknownName
 
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
 
 @contextmanager
 def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
@@ -27,7 +29,8 @@ def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
     """
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-        yield getattr(module, "_orig_mod", module)
+        inner = getattr(module, "_orig_mod", module)
+        yield inner.module if isinstance(inner, PARALLEL) else inner
 
 
 def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:

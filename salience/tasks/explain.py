@@ -18,7 +18,7 @@ from salience.engine.query.run import Progress
 from salience.errors import SettingError
 from salience.explanation import Explanation
 from salience.picture import Picture
-from salience.tasks.choose_method import choose_method
+from salience.tasks.choose_method import choose_method, name_layers
 from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.types import BlackBox
@@ -119,7 +119,8 @@ def explain(
     >>> [why.target.name for why in explain("toy:colour", red, "gradient", target=["red", "blue"])]
     ['red', 'blue']
     """
-    box, chosen = specs.open_box(box), choose_method(method, seed, settings)
+    box = specs.open_box(box)
+    chosen = choose_method(method, seed, name_layers(settings, box))
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     explained = _explain(box, image, chosen, target, how)
     allocator.release_memory()
@@ -157,6 +158,7 @@ def watch(
     >>> [why.passes for why in watch("toy:colour", image, "rise", budget=128, batch=64)]
     [128]
     """
-    box, chosen = specs.open_box(box), choose_method(method, seed, settings)
+    box = specs.open_box(box)
+    chosen = choose_method(method, seed, name_layers(settings, box))
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
     return explain_steps(box, image, chosen, target=target, **how)

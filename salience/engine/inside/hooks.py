@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.errors import BoxError, UnknownName
+from salience.errors import BoxError, SettingError, UnknownName
 
 Change = Callable[[Tensor], Tensor]
 INPUT = ":in"
@@ -60,6 +60,23 @@ def record_activations(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def find_layer_name(module: nn.Module, layer: str | nn.Module) -> str:
+    """Find the name of a layer that is given as a module; a name is returned as it is.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    >>> find_layer_name(net, net[1])
+    '1'
+    """
+    if isinstance(layer, str):
+        return layer
+    name = next((name for name, each in module.named_modules() if each is layer), "")
+    if not name:
+        raise SettingError(
+            f"expected a layer inside {type(module).__name__}, got {type(layer).__name__} from elsewhere: give its name"
+        )
+    return name
 
 
 def _make_hook(recorded: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -180,11 +180,24 @@ def list_layers(box: GreyBox, images: Images) -> tuple[str, ...]:
         return box.layers()
 
 
-def choose_layer(box: GreyBox, images: Images, name: str | None) -> str:
-    """Return the layer of that name; without a name, the end of the last block.
+def choose_layers(box: GreyBox, images: Images, given: Any) -> tuple[str, ...]:
+    """Return the layers of those names, in a text with commas between or in a list; without, the end of each block.
+
+    >>> from salience.boxes import toy
+    >>> choose_layers(toy.load("colour"), toy.picture()[None], "detect, act")
+    ('detect', 'act')
+    """
+    if given is None:
+        return list_layers(box, images)
+    names = given.split(",") if isinstance(given, str) else given if isinstance(given, (list, tuple)) else [given]
+    return tuple(box.name_layer(each.strip() if isinstance(each, str) else each) for each in names)
+
+
+def choose_layer(box: GreyBox, images: Images, name: Any) -> str:
+    """Return the layer of that name, or that is that module; without, the end of the last block.
 
     >>> from salience.boxes import toy
     >>> choose_layer(toy.load("colour"), toy.picture()[None], None)
     'act'
     """
-    return name or list_layers(box, images)[-1]
+    return list_layers(box, images)[-1] if name in (None, "") else box.name_layer(name)

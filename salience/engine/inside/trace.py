@@ -150,10 +150,17 @@ def iterate_calls(call: Call) -> Iterator[Call]:
         yield from iterate_calls(each)
 
 
+def count_writes(value: Tensor) -> int:
+    """Count how often a tensor was written in place: the only sign of it; 0 for one of inference mode, which keeps no count.
+
+    >>> count_writes(torch.zeros(2).add_(1))
+    1
+    """
+    return 0 if value.is_inference() else value._version  # noqa: SLF001  # torch has no other name for it
+
+
 def _make_key(value: Tensor | None) -> Key:
-    if value is None or value.is_inference():
-        return (id(value), 0)
-    return (id(value), value._version)  # noqa: SLF001  # a ReLU in place makes another tensor of it
+    return (0, 0) if value is None else (id(value), count_writes(value))  # a ReLU in place makes another tensor of it
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from salience import explain
 from salience.boxes.torch import TorchBox
 from salience.engine.inside import trace as tracing
 from salience.engine.inside.influence import InfluenceTest
+from salience.errors import BoxError, SettingError
 from salience.methods.grad_cam import GradCam
 from salience.methods.recipro_cam import ReciproCam
 from salience.picture import Preparation
@@ -284,3 +286,63 @@ def test_of_a_tensors_names_the_outermost_with_all_of_its_influence_is_chosen() 
     ones = torch.ones(1, 8, 14, 14)
     test.influence |= {"0": None, "0.2": ones / 2, "1:in": ones, "1": ones}
     assert test.choose_names([["0", "0.2", "1"], ["0"], ["1:in"], ["0.2"]]) == ["1", None, "1:in", "0.2"]
+
+
+def test_a_module_given_as_layer_is_found_by_its_name() -> None:
+    """The record says its name; one from elsewhere is refused."""
+    net = Reshaped()
+    box, image = wrap(net), noise(3, *SIZE, dtype=torch.float32)
+    assert explain(box, image, "grad-cam", layer=net.stem[1]).settings["layer"] == "stem.1"
+    assert explain(box, image, "sise", layers=[net.stem[1], net.stem], budget=20).layers == ("stem.1", "stem")
+    with pytest.raises(SettingError, match="expected a layer inside Reshaped, got ReLU from elsewhere: give its name"):
+        explain(box, image, "grad-cam", layer=nn.ReLU())
+
+
+def test_layers_are_named_inside_a_parallel_wrapper() -> None:
+    """The wrapper's own name is no part of theirs."""
+    box, image = wrap(nn.DataParallel(Reshaped())), noise(3, *SIZE, dtype=torch.float32)
+    assert box.layers() == wrap(Reshaped()).layers()
+    assert torch.equal(GradCam()(box, image, 0), GradCam()(wrap(Reshaped()), image, 0))
+
+
+def test_weights_made_in_inference_mode_give_gradients() -> None:
+    """They are replaced by ordinary ones for the time of the call, and come back."""
+    with torch.inference_mode():
+        net, ordinary = Reshaped(), Reshaped()
+    image = noise(3, *SIZE, dtype=torch.float32)
+    ordinary.load_state_dict({key: value.clone() for key, value in net.state_dict().items()}, assign=True)
+    for method in ("grad-cam", "gradient", "integrated-gradients"):
+        made = explain(wrap(net), image, method, target=0, **({"steps": 4} if "integrated" in method else {}))
+        known = explain(wrap(ordinary), image, method, target=0, **({"steps": 4} if "integrated" in method else {}))
+        assert torch.equal(made.saliency, known.saliency)
+    assert all(each.is_inference() for each in net.parameters())
+
+
+def test_frozen_weights_give_gradients() -> None:
+    """It is the picture, or a layer, that they are taken of."""
+    image, frozen = noise(3, *SIZE, dtype=torch.float32), Reshaped().requires_grad_(requires_grad=False)
+    for method in ("grad-cam", "gradient"):
+        made, known = (explain(wrap(net), image, method, target=0) for net in (frozen, Reshaped()))
+        assert torch.equal(made.saliency, known.saliency)
+
+
+@pytest.mark.parametrize("method", ["gradient", "grad-cam", "sise"])
+def test_a_network_without_gradients_is_said_with_what_to_do(method: str) -> None:
+    """One sentence, not torch's."""
+
+    class Closed(Reshaped):
+        @torch.inference_mode()
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    box, image = wrap(Closed()), noise(3, *SIZE, dtype=torch.float32)
+    with pytest.raises(BoxError, match=r"^expected a network that gives gradients, got .*: choose a method that needs only"):
+        explain(box, image, method)
+    assert float(explain(box, image, "recipro-cam").saliency.std()) > 0
+
+
+def test_a_layer_beside_the_way_to_the_answer_gives_a_blank_map_and_a_note() -> None:
+    """Of a network that gives gradients: it is the choice of the layer that is at fault."""
+    box = wrap(Unused().requires_grad_(requires_grad=False))
+    why = explain(box, noise(3, *SIZE, dtype=torch.float32), "grad-cam", layer="coarse")
+    assert "the layer gets no gradient from the target" in why.notes[0]

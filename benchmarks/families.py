@@ -40,6 +40,10 @@ SECONDS = 150  # for one network, then it counts as not built
 SIZES = "atto femto pico nano xxt xxs xs tiny mini xx_small x_small small little s t 050 b0 0".split()  # noqa: SIM905  # a line
 NOT_SMALL = {"shieldgemma2", "timm_wrapper"}  # 4 billion weights, and what timm has already
 AT_224 = {"vit_h_14", "regnet_y_128gf"}  # published for larger pictures only with weights of their own
+OTHERWISE: dict[str, dict[str, Any]] = {  # where the default is no network that works, or a large one
+    "efficientnet": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280},
+    "perceiver": {"num_cross_attention_heads": 1},
+}
 Row = dict[str, str]
 
 
@@ -130,7 +134,7 @@ def build(library: str, network: str) -> TorchBox:
     except Exception:  # noqa: BLE001  # some have lists that must be as long as they are deep
         net, config = build_transformer(getattr(transformers, name), shallow=False)
     size = getattr(getattr(config, "vision_config", config), "image_size", None)
-    side = size if isinstance(size, int) and size >= 128 else 256 if kind.startswith("mobilevit") else 224
+    side = size if isinstance(size, int) and 56 <= size <= 384 else 256 if kind.startswith("mobilevit") else 224
     return salience.load(net, size=side, mean=0.5, std=0.5, backend="exact")
 
 
@@ -138,6 +142,8 @@ def build_transformer(cls: Any, *, shallow: bool) -> tuple[nn.Module, Any]:
     """Make a network of transformers as its configuration is by default."""
     config = cls.config_class()
     config.num_labels = 10
+    for key, value in OTHERWISE.get(config.model_type, {}).items():
+        setattr(config, key, value)
     if shallow:
         make_shallow(config)
         make_shallow(getattr(config, "vision_config", None))
@@ -153,12 +159,23 @@ def make_shallow(config: Any) -> None:
         setattr(config, "depths" if hasattr(config, "depths") else "depth", [min(each, 2) for each in depths])
 
 
-def fill_zeros(net: nn.Module) -> None:
-    """Give matrices of zeros, as some heads have before training, random values: nothing passes through a zero."""
+def train_a_little(net: nn.Module, size: tuple[int, int]) -> None:
+    """Give a network what it has as soon as it is trained: no zeros, no tiny scales, and statistics in its normalisations.
+
+    Without, some start as a function that does not depend on the picture, or hardly.
+    """
     with torch.no_grad():
-        for weight in net.parameters():
-            if weight.ndim > 1 and weight.is_floating_point() and not bool(weight.any()):
-                weight.normal_(0, 0.02)
+        for name, weight in net.named_parameters():
+            constant = weight.is_floating_point() and weight.numel() > 1 and bool((weight == weight.flatten()[0]).all())
+            if constant and float(weight.abs().max()) < 0.02 and "bias" not in name:
+                weight.fill_(1) if bool(weight.any()) or weight.ndim == 1 else weight.normal_(0, 0.02)
+        averages = [each for each in net.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001  # the base of all
+        for each in averages:
+            each.train()
+            each.momentum = None  # the mean over all pictures
+        if averages:
+            net(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(3)))
+    net.eval()
 
 
 def make_row(library: str, network: str) -> Row:
@@ -170,8 +187,9 @@ def make_row(library: str, network: str) -> Row:
     signal.alarm(SECONDS)
     try:
         box = build(library, network)
-        fill_zeros(box.module)
-        row["size"] = f"{box.size[0]}"
+        box(torch.zeros(1, 3, *box.size))
+        row["size"] = f"{box.size[0]}"  # it is built, and takes pictures
+        train_a_little(box.module, box.size)
         measure_box(box, row)
     except Exception as problem:  # noqa: BLE001  # a failure is a figure of this table
         row["reason"] = row["reason"] or f"{type(problem).__name__}: {' '.join(str(problem).split())[:160]}"

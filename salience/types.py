@@ -195,10 +195,6 @@ class GreyBox(BlackBox):
     torch.Size([1, 3, 32, 32])
     """
 
-    def name_layer(self, layer: Any) -> str:
-        """Return the name of a layer; a box of a torch module takes the module at it too."""
-        return str(layer)
-
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Name the layers worth explaining, from the input to the output: the end of each block."""

@@ -18,7 +18,7 @@ from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
 from salience.engine import seeding
 from salience.engine.inside.gradients import differentiate
-from salience.engine.inside.hooks import expect_maps, find_layer_name, from_feature_maps, record_activations
+from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
 from salience.engine.inside.trace import count_writes
 from salience.errors import BoxError
@@ -161,11 +161,6 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
         box = copy(self)
         box.answers, box.backend_chosen = "logit", True
         return box
-
-    def name_layer(self, layer: str | nn.Module) -> str:
-        """Return the name of a layer that is given by its name, or as a module of the network."""
-        with run_eagerly(self.module) as inner:
-            return find_layer_name(inner, layer)
 
     def layers(self) -> tuple[str, ...]:
         """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""

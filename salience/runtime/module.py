@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salience.engine.inside.hooks import unwrap
 from salience.errors import BoxError, UnknownName
-
-PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 @contextmanager
@@ -29,8 +28,7 @@ def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
     """
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-        inner = getattr(module, "_orig_mod", module)
-        yield inner.module if isinstance(inner, PARALLEL) else inner
+        yield unwrap(module)
 
 
 def hash_weights(about: str, state: Mapping[str, Tensor]) -> str:

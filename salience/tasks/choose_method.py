@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from salience import registry
+from salience.engine.inside.loop import name_layer
 from salience.types import BlackBox, GreyBox
 
 # Within ten seconds it and centred RISE are the most faithful, and it localises better (docs/results/iassa.md).
@@ -42,7 +43,8 @@ def name_layers(settings: dict[str, Any], box: BlackBox) -> dict[str, Any]:
     if not isinstance(box, GreyBox):
         return settings
     lists = {key: [value] if isinstance(value, nn.Module) else value for key, value in settings.items()}
-    return settings | {key: ", ".join(map(box.name_layer, each)) for key, each in lists.items() if _holds_modules(each)}
+    given = {key: value for key, value in lists.items() if _holds_modules(value)}
+    return settings | {key: ", ".join(name_layer(box, each) for each in value) for key, value in given.items()}
 
 
 def _holds_modules(value: Any) -> bool:

@@ -46,12 +46,7 @@ def differentiate(
         leaf = images.detach().clone().requires_grad_(IMAGE in layers)
         raw = logits(leaf)
         tensors = [expect_ran(layer, leaf if layer == IMAGE else recorded.get(layer)) for layer in layers]
-        likeliest: list[Target] = [int(k) for k in raw.detach().argmax(1)]
-        chosen = likeliest if wanted is None else list(wanted)
-        if len(chosen) != len(images) and len(images) != 1:
-            raise SettingError(
-                f"expected one target an image, or several for one image, got {len(chosen)} for {len(images)}"
-            )
+        chosen = _choose_targets(raw, wanted, len(images))
         scaled = scale(raw)
         scores = _pick_scores(chosen, scaled)
         sums = [scores.sum()] if len(images) == len(chosen) else list(scores)
@@ -64,6 +59,13 @@ def differentiate(
         for group in ([x.detach() for x in tensors], gradients)
     )
     return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), *views)
+
+
+def _choose_targets(raw: Probabilities, wanted: Sequence[Target] | None, count: int) -> list[Target]:
+    chosen: list[Target] = [int(k) for k in raw.detach().argmax(1)] if wanted is None else list(wanted)
+    if len(chosen) != count and count != 1:
+        raise SettingError(f"expected one target an image, or several for one image, got {len(chosen)} for {count}")
+    return chosen
 
 
 @contextmanager

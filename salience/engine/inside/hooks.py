@@ -19,6 +19,7 @@ from salience.errors import BoxError, SettingError, UnknownName
 
 Change = Callable[[Tensor], Tensor]
 INPUT = ":in"
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 NO_GRADIENTS = (
     "expected a network that gives gradients, got scores that torch cannot differentiate (it computes in inference mode or "
     "without gradients, or is quantised): choose a method that needs only scores, such as rise, occlusion or recipro-cam"
@@ -62,19 +63,28 @@ def record_activations(
             handle.remove()
 
 
-def find_layer_name(module: nn.Module, layer: str | nn.Module) -> str:
-    """Find the name of a layer that is given as a module; a name is returned as it is.
+def unwrap(module: nn.Module) -> nn.Module:
+    """Take what `torch.compile` or a parallel wrapper was put around.
+
+    >>> unwrap(nn.DataParallel(nn.ReLU()))
+    ReLU()
+    """
+    inner = getattr(module, "_orig_mod", module)
+    return inner.module if isinstance(inner, PARALLEL) else inner
+
+
+def find_layer_name(module: nn.Module, layer: nn.Module) -> str:
+    """Find the name of a layer that is given as a module.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     >>> find_layer_name(net, net[1])
     '1'
     """
-    if isinstance(layer, str):
-        return layer
-    name = next((name for name, each in module.named_modules() if each is layer), "")
+    inner = unwrap(module)
+    name = next((name for name, each in inner.named_modules() if each is layer), "")
     if not name:
         raise SettingError(
-            f"expected a layer inside {type(module).__name__}, got {type(layer).__name__} from elsewhere: give its name"
+            f"expected a layer inside {type(inner).__name__}, got {type(layer).__name__} from elsewhere: give its name"
         )
     return name
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from salience.engine.inside.hooks import find_layer_name
 from salience.engine.query.ask import expect_finite, guard
 from salience.engine.query.batches import Batches
 from salience.engine.query.run import Run, current, plan_passes
@@ -28,6 +29,7 @@ from salience.types import (
     OpenBox,
     Scale,
     Target,
+    TrainableBox,
 )
 
 MOST = 64  # images that are differentiated at a time: all their activations are in memory
@@ -180,6 +182,21 @@ def list_layers(box: GreyBox, images: Images) -> tuple[str, ...]:
         return box.layers()
 
 
+def name_layer(box: GreyBox, layer: str | nn.Module) -> str:
+    """Return the name of a layer that is given by its name, or as a module of the box's network.
+
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour")
+    >>> name_layer(box, box.module.act)
+    'act'
+    """
+    if isinstance(layer, str):
+        return layer.strip()
+    if not isinstance(box, TrainableBox):
+        raise SettingError(f"expected the name of a layer of {box.name}, got {type(layer).__name__}: give its name")
+    return find_layer_name(box.module, layer)
+
+
 def choose_layers(box: GreyBox, images: Images, given: Any) -> tuple[str, ...]:
     """Return the layers of those names, in a text with commas between or in a list; without, the end of each block.
 
@@ -190,7 +207,7 @@ def choose_layers(box: GreyBox, images: Images, given: Any) -> tuple[str, ...]:
     if given is None:
         return list_layers(box, images)
     names = given.split(",") if isinstance(given, str) else given if isinstance(given, (list, tuple)) else [given]
-    return tuple(box.name_layer(each.strip() if isinstance(each, str) else each) for each in names)
+    return tuple(name_layer(box, each) for each in names)
 
 
 def choose_layer(box: GreyBox, images: Images, name: Any) -> str:
@@ -200,4 +217,4 @@ def choose_layer(box: GreyBox, images: Images, name: Any) -> str:
     >>> choose_layer(toy.load("colour"), toy.picture()[None], None)
     'act'
     """
-    return list_layers(box, images)[-1] if name in (None, "") else box.name_layer(name)
+    return list_layers(box, images)[-1] if name in (None, "") else name_layer(box, name)

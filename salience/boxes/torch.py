@@ -20,7 +20,6 @@ from salience.engine import seeding
 from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
-from salience.engine.inside.trace import count_writes
 from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.runtime import backends, heads

@@ -87,7 +87,8 @@ def wrap(estimator: Any, *, classes: Any = None, name: str = "", **options: Any)
         )
     known: Any = getattr(estimator, "classes_", None) if classes is None else read_class_names(classes)
     if known is None:
-        raise BoxError(f"expected an estimator that was fitted, got {type(estimator).__name__} as new: call fit first")
+        how = "" if hasattr(estimator, "predict_proba") else ", within CalibratedClassifierCV for probabilities"
+        raise BoxError(f"expected an estimator that was fitted, got {type(estimator).__name__} as new: call fit first{how}")
     ready, rest = split_options(None, options)
     return EstimatorBox(estimator, ready, [str(each) for each in known], name=name, **read_options(rest, ("scale",)))
 

@@ -16,8 +16,6 @@ from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 
-CHANNEL_LIMIT = 16  # more are rows of pixels
-
 
 class Keras(nn.Module):
     """A Keras model as a torch module: channels first, layers known by name.
@@ -33,7 +31,7 @@ class Keras(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model, self.shape = model, find_shape(model)
-        self.last = _has_channels_last(self.shape)
+        self.last = _has_channels_last(model)
         for layer in _layers(model):  # Keras does not tell torch of them
             self.add_module(layer.name.replace(".", "_"), layer)
 
@@ -72,12 +70,10 @@ def find_shape(model: Any) -> tuple[int | None, ...] | None:
     return None if shape is None else tuple(shape[1:])
 
 
-def _has_channels_last(shape: tuple[int | None, ...] | None) -> bool:
-    """Say whether images are (h w c): as Keras has it, unless only the first length can be a number of channels."""
-    if shape is None:
-        return True
-    few = [each is not None and each <= CHANNEL_LIMIT for each in (shape[0], shape[-1])]
-    return few != [True, False]
+def _has_channels_last(model: Any) -> bool:
+    """Say whether images are (h w c): as the first layer that says so has it, else as Keras has it by default."""
+    said = next((each.data_format for each in _layers(model) if getattr(each, "data_format", None)), "channels_last")
+    return bool(said != "channels_first")
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:

@@ -256,17 +256,19 @@ def make_box(
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
-    """Say whether it is a torch module."""
-    return comes_from(thing, "torch.nn")
+    """Say whether it is a torch module, or a program that torch exported."""
+    return comes_from(thing, "torch.nn") or comes_from(thing, "torch.export")
 
 
-def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
+def wrap(module: Any, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module.
 
     Options: `size` (a side or height and width; needed), `resize`, `filter`, `mean`, `std`, `head`, `backend`, `channels`,
     `output`, `batch`. Modules of timm, transformers and torchvision (with `weights=`) are wrapped by their own kinds,
     which know the rest.
     """
+    if not isinstance(module, nn.Module):  # an exported program
+        module, name = module.module(), name or "exported"
     return make_box(module, None, options, classes=read_class_names(classes), name=name)
 
 

@@ -103,3 +103,50 @@ def test_a_function_of_jax_is_a_box(tmp_path: Path) -> None:
     known = salience.explain(toy.load("colour"), toy.picture(32), "rise", masks=100, target=0).saliency
     assert apart(salience.explain(box, toy.picture(32), "rise", masks=100, target=0).saliency, known) < 1e-5
     assert np.asarray(known).shape == (32, 32)
+
+
+@pytest.mark.parametrize("end", ["softmax", "sigmoid", None])
+@pytest.mark.parametrize("build", ["sequential", "functional", "nested", "own class", "four channels", "channels first"])
+def test_models_of_any_build_answer_as_by_themselves(build: str, end: str | None) -> None:
+    """However deep the last activation lies."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    channels = 4 if build == "four channels" else 3
+    first = build == "channels first"
+    shape = (channels, 16, 16) if first else (16, 16, channels)
+    conv = layers.Conv2D(4, 3, data_format="channels_first" if first else "channels_last")
+    pool = layers.GlobalAveragePooling2D(data_format="channels_first" if first else "channels_last")
+    dense = layers.Dense(3, activation=end)
+
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.dense = conv, pool, dense
+
+        def call(self, images: Any, training: bool = False) -> Any:  # as Keras calls it
+            return self.dense(self.pool(self.conv(images)))
+
+    start = keras.Input(shape)
+    net: Any = {
+        "functional": lambda: keras.Model(start, dense(pool(conv(start)))),
+        "nested": lambda: keras.Sequential([start, conv, pool, keras.Sequential([dense])]),
+        "own class": Own,
+    }.get(build, lambda: keras.Sequential([start, conv, pool, dense]))()
+    images = noise(2, channels, 16, 16, dtype=torch.float32)
+    box = salience.load(net, backend="exact", **({"size": 16} if build == "own class" else {}))
+    raw = torch.as_tensor(net(images if first else images.permute(0, 2, 3, 1), training=False)).detach()
+    assert apart(box(images), raw if end else raw.softmax(1)) < 1e-5
+    assert box.channels == channels
+
+
+def test_a_keras_model_of_two_inputs_is_refused() -> None:
+    """With what to do."""
+    import keras
+    from keras import layers
+
+    one, other = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
+    net = keras.Model([one, other], layers.GlobalAveragePooling2D()(layers.Add()([one, other])))
+    with pytest.raises(BoxError, match="expected a Keras model with one input, the images, got one with 2"):
+        salience.load(net)

@@ -354,6 +354,65 @@ def test_quantised_frozen_scripted_and_wrapped_networks_are_boxes(tmp_path: Path
         assert salience.explain(box, IMAGES[0], "rise", budget=20).passes == 20, name
 
 
+def test_a_module_of_lightning_is_a_box() -> None:
+    """Its trainer is not asked for, and its own forward is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lightning's of its own imports
+        import lightning
+
+    class Lit(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = network()
+
+        def forward(self, images: Tensor) -> Any:
+            return self.net(images)
+
+        def training_step(self, batch: Any) -> Tensor:
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    net = Lit()
+    box = salience.load(net, size=32)
+    assert apart(box(IMAGES), network()(IMAGES).softmax(1).detach()) < 1e-5
+    assert float(salience.explain(box, IMAGES[0], "grad-cam").saliency.abs().max()) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_quantised_by_torchao_are_a_box() -> None:
+    """Its tensors are no plain ones, and its fingerprint follows them."""
+    torchao = pytest.importorskip("torchao.quantization")
+    nets = [network(), network()]
+    with torch.no_grad():
+        nets[1][4].weight.mul_(2)
+    for net in nets:
+        torchao.quantize_(net, torchao.Int8WeightOnlyConfig())
+    one, other = (salience.load(net, size=32, backend="exact") for net in nets)
+    with torch.no_grad():
+        assert apart(one(IMAGES), nets[0](IMAGES).softmax(1)) < 1e-5
+    assert one.fingerprint != other.fingerprint
+    assert salience.explain(one, IMAGES[0], "rise", budget=20).passes == 20
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_is_a_box() -> None:
+    """The object itself too; one that was exported for one picture is asked one by one."""
+    program = torch.export.export(network(), (IMAGES[:1],))
+    box = salience.load(program, size=32, backend="exact")
+    assert box.batch == 1
+    assert apart(box(IMAGES), network()(IMAGES).softmax(1).detach()) < 1e-5
+
+
+def test_a_file_of_weights_and_a_pickle_are_told_apart(tmp_path: Path) -> None:
+    """Weights without a network, and what would run code as it is read."""
+    torch.save(network().state_dict(), tmp_path / "state.pt")
+    torch.save(network(), tmp_path / "whole.pt")
+    with pytest.raises(BoxError, match="got weights without a network: make the module, load them into it"):
+        salience.load(f"torch:{tmp_path / 'state.pt'}", size=32)
+    with pytest.raises(BoxError, match="got a pickle of a whole module, which runs code as it is read"):
+        salience.load(f"torch:{tmp_path / 'whole.pt'}", size=32)
+
+
 # --- names of classes ---
 
 

@@ -31,6 +31,28 @@ def read_class_names(classes: Any) -> tuple[str, ...] | None:
     return tuple(str(each) for each in classes) or None
 
 
+def match_class_names(
+    names: Sequence[str] | None, count: int, box: str, published: str | None
+) -> tuple[tuple[str, ...], str]:
+    """Return the names of the classes, numbered where there are none, and say where they come from.
+
+    Names that were given have to be as many as there are classes; names that were `published` by somebody, for another
+    head, are dropped.
+
+    >>> match_class_names(None, 2, "net.onnx", None)
+    (('class 0', 'class 1'), '2, without names')
+    """
+    if names is not None and len(names) == count:
+        return tuple(names), f"{count}, with names ({published or 'given'})"
+    if names is not None and not published:
+        raise BoxError(
+            f"expected {count} names of classes, one for each score of {box}, got {len(names)}: "
+            "give as many, in the order of the scores"
+        )
+    dropped = "" if names is None else f", for {published} names {len(names)}: its head is another now"
+    return tuple(f"class {index}" for index in range(count)), f"{count}, without names{dropped}"
+
+
 def _read_file(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -10,11 +10,12 @@ from salience.boxes._graph.normalisation import make_file_box
 from salience.boxes._graph.onnx import OnnxNetwork
 
 
-def load(name: str, *, classes: Any = None, providers: str = "", output: str | None = None, **options: Any) -> FileBox:
-    """`onnx:net.onnx?mean=0.5&std=0.5`; size and head are read from the file, other options are as for `torch:`.
+def load(name: str, *, classes: Any = None, providers: str = "", **options: Any) -> FileBox:
+    """`onnx:net.onnx?mean=0.5&std=0.5`; size, channels and head are read from the file, options are as for `torch:`.
 
     `classes` is a file with a name a line, or names. `providers` are those of ONNX Runtime, with commas between and
-    the first that can taken, as in `cuda,cpu`; none given: cpu. `output` is the one to explain, where there are several.
+    the first that can taken, as in `cuda,cpu`; none given: cpu. `output` is the one to explain, where there are several
+    that may be scores.
     """
     asked = [each.strip() for each in providers.split(",") if each.strip()]
-    return make_file_box(OnnxNetwork(name, asked, output), Path(name).name, classes, options)
+    return make_file_box(OnnxNetwork(name, asked), Path(name).name, classes, options)

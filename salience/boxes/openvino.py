@@ -10,6 +10,6 @@ from salience.boxes._graph.normalisation import make_file_box
 from salience.boxes._graph.openvino import OpenvinoNetwork
 
 
-def load(name: str, *, classes: Any = None, output: str | None = None, **options: Any) -> FileBox:
+def load(name: str, *, classes: Any = None, **options: Any) -> FileBox:
     """`openvino:net.xml?mean=0.5&std=0.5`; .onnx, .tflite and .pb do too. Options are as for `onnx:`."""
-    return make_file_box(OpenvinoNetwork(name, output), Path(name).name, classes, options)
+    return make_file_box(OpenvinoNetwork(name), Path(name).name, classes, options)

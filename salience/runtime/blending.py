@@ -48,12 +48,12 @@ def make_blending(
     return submit_masks
 
 
-def with_scaling(network: Any, *, last: bool = False) -> Any:
+def with_scaling(network: Any, *, last: bool = False, channels: int | None = None) -> Any:
     """Let a network that takes normalised images take images, a scale and a shift: `images · scale + shift` goes in.
 
     So one network normalises images, with numbers of (1 3 1 1), and blends two by masks of (n 1 h w), with those of
     `blending`; the shift may have a row an image. What it wants besides is done after it: the mean colour, colours `last`,
-    another type.
+    another type. `channels` are those of a network that leaves them open.
 
     >>> from salience.runtime.openvino import convert
     >>> network = convert(torch.nn.Identity(), torch.rand(1, 3, 8, 8))
@@ -64,8 +64,10 @@ def with_scaling(network: Any, *, last: bool = False) -> Any:
     ops, image = openvino.opset13, network.get_parameters()[0]
     lengths = [each.get_length() if each.is_static else -1 for each in image.get_partial_shape()]
     n, colours, h, w = (lengths[axis] for axis in (0, 3, 1, 2)) if last else lengths
+    colours = channels if channels and colours == -1 else colours
     uses, kind = image.output(0).get_target_inputs(), image.get_element_type()
-    shapes = [n, -1, h, w], [1, 3, -1, -1], [1 if n == 1 else -1, 3, -1, -1]
+    given_colours = 3 if colours == 1 else colours
+    shapes = [n, -1, h, w], [1, given_colours, -1, -1], [1 if n == 1 else -1, given_colours, -1, -1]
     given = [ops.parameter(openvino.PartialShape(shape), openvino.Type.f32) for shape in shapes]
     made = ops.add(ops.multiply(given[0], given[1]), given[2])
     if colours == 1:

@@ -136,8 +136,8 @@ class Compiled:
     (5, 3, 8, 8)
     """
 
-    def __init__(self, network: Any, precision: str | None = None) -> None:
-        self.threads, self.lock = torch_threads.count(), Lock()
+    def __init__(self, network: Any, precision: str | None = None, *, whole: bool = False) -> None:
+        self.threads, self.lock, self.whole = torch_threads.count(), Lock(), whole  # whole: a batch is not dealt out
         self.how = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
         if isinstance(network, bytes):
             self.returned = 1  # whole networks alone are kept
@@ -148,11 +148,11 @@ class Compiled:
             keep_sums_precise(network)
         self._load(get_core().compile_model(network, "CPU", self._settings()))
 
-    def __call__(self, *inputs: Rows) -> list[Rows]:
+    def __call__(self, *inputs: Array) -> list[Rows]:
         """Return all outputs."""
         return self.submit(*inputs)()
 
-    def submit(self, *inputs: Rows, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
+    def submit(self, *inputs: Array, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
         """Submit a batch, and return what waits for all outputs; `inputs` must stay as they are until then.
 
         One input, with a row an image, is dealt out; what is `beside` it goes with each share, dealt out too where it has a
@@ -163,7 +163,7 @@ class Compiled:
             if self.threads != torch_threads.count():
                 self.threads = torch_threads.count()
                 self._load(get_core().import_model(self.export(), "CPU", self._settings()))
-            free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 else 1
+            free, parts = self.free, min(self.streams, len(inputs[0])) if len(inputs) == 1 and not self.whole else 1
             dealt = deal_out(inputs[0], (*inputs[1:], *beside), parts)
             requests = [free.pop() if free else self.network.create_infer_request() for _ in dealt]
         for request, share in zip(requests, dealt, strict=True):
@@ -174,7 +174,7 @@ class Compiled:
             for request in requests:
                 request.wait()
                 found.append([each.data for each in request.output_tensors[: self.returned]])
-            copied = [np.concatenate(rows) for rows in zip(*found, strict=True)]
+            copied = [rows[0].copy() if len(rows) == 1 else np.concatenate(rows) for rows in zip(*found, strict=True)]
             free.extend(requests)  # one that failed is not used again
             return copied
 

@@ -137,8 +137,9 @@ def test_probabilities_that_no_softmax_made_are_taken_as_they_are(tmp_path: Path
         ("Div", "e s", "y", {}),
     ]
     box = box_of(written(tmp_path / "net.onnx", nodes, {"one": np.array([1])}))
-    assert box.head == "none"
+    assert box.head == "probabilities"
     assert apart(box(IMAGES), IMAGES.mean((2, 3)).softmax(1)) < 1e-6
+    assert apart(box.with_logits()(IMAGES), IMAGES.mean((2, 3)).log_softmax(1)) < 1e-5
 
 
 @pytest.mark.parametrize("end", ["", "Sigmoid"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -12,35 +12,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience.boxes._graph import layers
-from salience.boxes._graph.network import Array, Network, Parts
+from salience.boxes import _inspect
+from salience.boxes._graph.layers import find_tested_layers
+from salience.boxes._graph.lots import find_layout, is_features
+from salience.boxes._graph.network import Network, Parts
+from salience.boxes._graph.quantised import Array
+from salience.boxes._graph.runtime import FileRuntime
+from salience.boxes._names import match_class_names
 from salience.engine.inside.hooks import INPUT, expect_maps, from_feature_maps
 from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.runtime import backends, disk_cache, heads
-from salience.runtime.blending import Scaling, make_blending
-from salience.types import (
-    BackendBox,
-    BlendingBox,
-    Features,
-    GreyBox,
-    Head,
-    Image,
-    Images,
-    LayerInfo,
-    PendingScores,
-    Probabilities,
-)
+from salience.types import Features, Finding, GreyBox, Head, Images, LayerInfo, Probabilities
+
+NEAR = 5e-3  # how far from the file's own answer probabilities may be: it may be rounded to eight bits
+
+UNSURE = ("probability", "label-probabilities")  # heads whose numbers logits may have by chance
 
 
-class FileBox(GreyBox, BlendingBox, BackendBox):
+class FileBox(FileRuntime, GreyBox):
     """A network in a file.
 
-    `head` says what the answer is, as for a torch box; none given, it is read from the graph: a last softmax or sigmoid
-    is cut off and applied here, so that logits are at hand.
+    `head`, `output`, `channels` and `batch` say what it takes and puts out, as for a torch box; what is not given, and not
+    written in the file, `meet` finds out. A last softmax or sigmoid is cut off and applied here, so that logits are at hand.
     """
-
-    preparation: Preparation
 
     def __init__(
         self,
@@ -51,53 +46,136 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         head: Head | None = None,
         name: str = "",
         backend: str = "auto",
+        channels: int | None = None,
+        output: str | None = None,
+        batch: int | None = None,
+        published: Mapping[str, str] | None = None,
     ) -> None:
+        heads.expect_head(head or "softmax")
+        named = {"head": head, "channels": channels, "output": output, "batch": batch}
+        self.given = frozenset(key for key, value in named.items() if value is not None)
+        self.published = {key: value for key, value in (published or {}).items() if key not in self.given}
         self.backend = backends.resolve_backend(backend, (*network.backends, "exact"))
         self.backend_chosen = backend != "auto" or not network.backends
-        self.network, self.preparation, self.name = network, preparation, name
-        self.size, self.mean = preparation.size, preparation.mean
-        if preparation.mean == (0.0, 0.0, 0.0):
-            self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
-        self.parts = Parts(network, preparation)
-        self.check: dict[str, Any] = {}  # what `choose_backend` found
-        self.answer, self.head = self._find_answer(head)
+        self.network, self.name, self.size, self.output = network, name, preparation.size, output
+        self.parts = Parts(network, preparation, channels or find_layout(network.shape).channels or 3)
+        self.batch, self.met = batch, False
+        self.module: Any = network
+        self.input_type: torch.dtype | None = None  # the file says which
+        self.check = {}
+        self.answer, self.head = network.graph.answer, head or "softmax"
         self._layer_info: tuple[LayerInfo, dict[str, str]] | None = None
         self._before: tuple[str, Tensor, list[Array]] | None = (
             None  # what `forward_from` ran last: layer, image, values there
         )
-        count = self._score(torch.full((1, 3, *self.size), 0.5), "exact").shape[1]
-        self.classes = tuple(classes or (f"class {index}" for index in range(count)))
+        self._classes = None if classes is None else tuple(classes)
+
+    @property
+    def preparation(self) -> Preparation:  # type: ignore[override]  # its parts normalise
+        """What is done to a photograph first."""
+        return self.parts.preparation
+
+    @preparation.setter
+    def preparation(self, preparation: Preparation) -> None:
+        self.parts.preparation = preparation
+
+    @property
+    def channels(self) -> int:  # type: ignore[override]  # as above
+        """How many channels its network takes."""
+        return self.parts.channels
+
+    @channels.setter
+    def channels(self, channels: int) -> None:
+        self.parts.take_channels(channels)
+
+    @property
+    def batch(self) -> int | None:  # type: ignore[override]  # as above
+        """The most images that it takes at once; None: any number."""
+        return self.parts.batch
+
+    @batch.setter
+    def batch(self, batch: int | None) -> None:
+        self.parts.batch = batch
+
+    @property
+    def mean(self) -> tuple[float, ...]:  # type: ignore[override]  # as above
+        """The mean colour of its data; without a normalisation black is not the mean."""
+        mean = self.preparation.mean
+        return mean if any(mean) else (0.5,) * len(mean)
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when it is met
+        """The name of each class; numbered where nobody gave names."""
+        if self._classes is None:
+            self.meet()
+        return self._classes or ()
+
+    @property
+    def class_count(self) -> int | None:
+        """How many names of classes there are; None where nobody gave names."""
+        return None if self._classes is None else len(self._classes)
+
+    def name_classes(self, count: int) -> str:
+        """Compare the names of the classes with their number."""
+        self._classes, said = match_class_names(self._classes, count, self.name, self.published.get("classes"))
+        return said
+
+    def name_published(self, names: Sequence[str], source: str) -> None:
+        """Take names of classes from somebody who published them."""
+        self._classes, self.published = tuple(names), self.published | {"classes": source}
+
+    def put_out(self, images: Images, _dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Run the file on images in 0…1 and return all that it puts out, by name."""
+        return dict(zip(self.network.outputs, self.parts.show(images, list(self.network.outputs.values())), strict=True))
+
+    def meet(self) -> None:
+        """Find out what the file takes and puts out, once."""
+        if self.met:
+            return
+        self.met = True
+        try:
+            _inspect.meet(self, self._make_key())
+            outputs = self.network.outputs
+            self.answer = outputs[self.output or next(iter(outputs))]
+            self.network.graph = replace(self.network.graph, answer=self.answer)
+            self._read_head()
+        except BaseException:
+            self.met = False
+            raise
+
+    def _make_key(self) -> str:
+        about = (self.network.digest, self.preparation, self.channels, self.head, self.output, self.batch, self.class_count)
+        return disk_cache.make_key(about, sorted(self.given), sorted(self.published.items()))
+
+    def _read_head(self) -> None:
+        """Read off the graph what the answer is, where its numbers agree with that: what goes into a last activation, say."""
+        graph = self.network.graph
+        found = None if "head" in self.given else graph.find_activation()
+        if found is not None:
+            whole, before = self.parts.show(_inspect.make_pictures(self.size, self._colours)[:1], (self.answer, found[0]))
+            head: Head = "binary" if whole.numel() == 1 else found[1]
+            if before.numel() == whole.numel() and _agree(self._activate_as(before, head), self._activate(whole)):
+                self.answer = found[0]
+                self._take_head(head, whole.numel(), "before the last activation of the graph")
+        elif "head" not in self.given and self.head in UNSURE and graph.ends_in_logits():
+            one = self.head == "probability"
+            self._take_head("binary" if one else "softmax", 1 if one else len(self.classes), "as its last operation says")
+
+    def _take_head(self, head: Head, columns: int, why: str) -> None:
+        self.head = head
+        said = Finding("head", head, f"{head}: {heads.describe_head(head, columns)}, {why}")
+        self.findings = tuple(said if each.about == "head" else each for each in self.findings)
+
+    def _activate_as(self, raw: Tensor, head: Head) -> Probabilities:
+        return heads.apply_head(self._lay_out(raw, head, 1), head, "probability")
 
     @property
     def fingerprint(self) -> str:
         """A hash of the file, the head and the preprocessing."""
-        about = (self.network.digest, self.head, self.answer, replace(self.preparation, source=""))
+        self.meet()
+        head = self.head if self.answers == "probability" else "none"
+        about = (self.network.digest, head, self.answer, replace(self.preparation, source=""))
         return disk_cache.make_key(about)[:16]
-
-    def __call__(self, images: Images) -> Probabilities:
-        """Score a batch in the box's backend."""
-        return self.submit(images)()
-
-    def submit(self, images: Images) -> PendingScores:
-        """Submit a batch; what is returned waits for the scores."""
-        pending = self.parts.submit(images, self.answer, self.backend)
-        return lambda: self._activate(pending())
-
-    def submit_blended(self, image: Image, baseline: Image) -> Callable[..., PendingScores] | None:
-        """Return what submits masks for `baseline + mask · (image − baseline)`, where the network itself blends."""
-        if self.in_flight == 1:
-            return None
-
-        def submit_masks(masks: Tensor, scaling: Scaling) -> PendingScores:
-            pending = self.parts.submit_scaled(masks, scaling, self.answer, self.backend)
-            return lambda: self._activate(pending())
-
-        return make_blending(image, baseline, self.parts.scaling, submit_masks)
-
-    @property
-    def in_flight(self) -> int:
-        """How many batches to have under way: two where it computes outside Python, so the next is made meanwhile."""
-        return 2 if self.backend in self.network.blending else 1
 
     def layer_info(self) -> LayerInfo:
         """Find the end of each block, and the last feature maps."""
@@ -109,69 +187,50 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
 
     def with_logits(self) -> FileBox:
         """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
+        self.meet()
         box = copy(self)
-        box.head, box.backend_chosen = "none", True
+        box.answers, box.backend_chosen = "logit", True
         return box
 
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers (tensors of the file, or nodes) as feature maps (n c y x)."""
         tensors = list(dict.fromkeys(self._tensor(layer) for layer in layers))
-        found = dict(zip(tensors, map(torch.from_numpy, self.parts.ask(tensors, [self.parts.prepare(images)])), strict=True))
+        with self._speaking():
+            found = dict(zip(tensors, self.parts.look(images, tensors), strict=True))
         return {layer: expect_maps(layer, found[self._tensor(layer)], self.size).float() for layer in layers}
 
-    def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+    def forward_from(self, image: Float[Tensor, "1 _ h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once."""
-        at, count = self._tensor(layer), len(features)
-        if self.parts.single and count > 1:
-            return torch.cat([self.forward_from(image, layer, each[None]) for each in features])
+        at, most = self._tensor(layer), self.parts.most
+        if most and len(features) > most:
+            return torch.cat([self.forward_from(image, layer, each) for each in features.split(most)])
+        with self._speaking():
+            return self._activate(torch.from_numpy(self._run_from(image, at, features)), len(features))
+
+    def _run_from(self, image: Float[Tensor, "1 _ h w"], at: str, features: Features) -> Array:
         beside = self.network.graph.list_beside(at)
         if self._before is None or self._before[0] != at or not torch.equal(self._before[1], image):
             self._before = at, image.clone(), self.parts.ask((at, *beside), [self.parts.prepare(image)])
-        whole, *carried = map(torch.from_numpy, self._before[2])
+        held = self._before[2][0]
+        whole = torch.from_numpy(self.parts.read(at, held))
         changed = from_feature_maps(features, whole, self.size).to(whole).contiguous().numpy()
-        of_one = [each.is_floating_point() and each.ndim > 1 and len(each) == 1 for each in carried]
-        passed = [np.repeat(each, count, 0) if one else each for each, one in zip(self._before[2][1:], of_one, strict=True)]
-        if count > 1 and not all(of_one):  # shapes and the like speak of the number of images
+        passed = self._repeat(image, beside, self._before[2][1:], len(features))
+        return self.parts.ask([self.answer], [self.parts.write(at, changed, held), *passed], (at, *beside))[0]
+
+    def _repeat(self, image: Images, beside: Sequence[str], carried: Sequence[Array], count: int) -> list[Array]:
+        """Give what goes past a layer for one image to as many as replace it."""
+        of_one = [is_features(each) and len(each) == 1 for each in carried]
+        passed = [np.repeat(each, count, 0) if one else each for each, one in zip(carried, of_one, strict=True)]
+        if count > 1 and not all(of_one) and not self.parts.lot:  # shapes and the like speak of the number of images
             many = self.parts.ask(beside, [self.parts.prepare(image.expand(count, -1, -1, -1))])
             passed = [mine if one else other for mine, other, one in zip(passed, many, of_one, strict=True)]
-        (raw,) = self.parts.ask([self.answer], [changed, *passed], (at, *beside))
-        return self._activate(torch.from_numpy(raw))
-
-    def choose_backend(self, images: Images, *, anew: bool = False) -> None:
-        """Choose the fastest backend that agrees with exact on `images`, once; `check` says what was found."""
-        if self.backend_chosen and not anew:
-            return
-        self.backend_chosen = True
-        about = disk_cache.make_key(self.fingerprint, self.network.backends, disk_cache.describe_machine(self.device))
-        self.backend, self.check = backends.choose_remembered(self._score, images, about, self.network.backends, anew=anew)
-
-    def _score(self, images: Images, backend: str) -> Probabilities:
-        return self._activate(self.parts.run(images, self.answer, backend))
-
-    def _activate(self, raw: Tensor) -> Probabilities:
-        return heads.apply_head(heads.widen(raw.flatten(1) if raw.ndim > 2 else raw, self.head), self.head, "probability")
-
-    def _find_answer(self, head: Head | None) -> tuple[str, Head]:
-        """Find the tensor that the answer is read from, and what it is."""
-        graph = self.network.graph
-        if head is not None:
-            heads.expect_head(head)
-            return graph.answer, head
-        grey = self.parts.run(torch.full((1, 3, *self.size), 0.5), graph.answer).flatten(1)
-        found = graph.find_activation()
-        if found is not None:
-            kind: Any = "binary" if grey.shape[1] == 1 else found[1]
-            return found[0], kind
-        if grey.shape[1] == 1:
-            return graph.answer, "binary"
-        return graph.answer, "none" if bool((grey >= 0).all()) and abs(float(grey.sum()) - 1) < 1e-3 else "softmax"
+        return passed
 
     def _find_layers(self) -> tuple[LayerInfo, dict[str, str]]:
         if self._layer_info is None:
-            graph = self.network.graph
-            seen = self.parts.ask(graph.necks, [self.parts.prepare(torch.zeros(1, 3, *self.size))])
-            values = dict(zip(graph.necks, map(torch.from_numpy, seen), strict=True))
-            self._layer_info = layers.find_layers(graph, values, self.size)
+            self.meet()
+            with self._speaking():
+                self._layer_info = find_tested_layers(self, self.parts)
         return self._layer_info
 
     def _tensor(self, layer: str) -> str:
@@ -186,4 +245,8 @@ class FileBox(GreyBox, BlendingBox, BackendBox):
         return before
 
     def __repr__(self) -> str:
-        return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, backend {self.backend}>"
+        return f"<box {self.name}: {len(self._classes or ())} classes, {self.preparation}, backend {self.backend}>"
+
+
+def _agree(one: Probabilities, other: Probabilities) -> bool:
+    return one.shape == other.shape and bool((one - other).abs().max() <= NEAR)

@@ -13,7 +13,12 @@ from functools import cached_property
 from salience.errors import UnknownName
 
 SHAPE = frozenset({"Shape", "ShapeOf", "Size"})  # they do not depend on the pixels
-SAME = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Convert", "Result"})
+SAME = frozenset(
+    "Identity Reshape Flatten Squeeze Unsqueeze Cast Convert Result Transpose QuantizeLinear DequantizeLinear".split()
+)
+LINEAR = frozenset(
+    "Gemm MatMul Conv Convolution QGemm QLinearMatMul QLinearConv BatchNormalization GlobalAveragePool ReduceMean".split()
+)
 LAST = {"Softmax": "softmax", "SoftMax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
@@ -115,10 +120,20 @@ class Graph:
 
     def find_activation(self) -> tuple[str, str] | None:
         """Find the last activation, if nothing but a change of shape follows: what goes into it, and its head."""
+        node = self._find_last()
+        return None if node is None or node.op not in LAST else (node.inputs[0], LAST[node.op])
+
+    def ends_in_logits(self) -> bool:
+        """Say whether the last operation is none that makes probabilities: a layer with weights, its bias, or pooling."""
+        node = self._find_last()
+        bias = node is not None and node.op == "Add" and len(self.data.get(node.outputs[0], ())) == 1
+        return node is not None and (node.op in LINEAR or bias)
+
+    def _find_last(self) -> Node | None:
         at = self.answer
         while (node := self.maker.get(at)) is not None and node.op in SAME:
             at = node.inputs[0]
-        return None if node is None or node.op not in LAST else (node.inputs[0], LAST[node.op])
+        return node
 
     def find_tensor(self, name: str) -> str:
         """Return the tensor of that name, or what the node of that name makes."""

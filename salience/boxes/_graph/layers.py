@@ -10,16 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from salience.boxes._graph.graph import Graph, Node
+from salience.boxes._graph.network import Parts
+from salience.boxes._inspect import make_pictures
 from salience.engine.inside.hooks import as_feature_maps
 from salience.engine.inside.layers import REDUCTION
 from salience.errors import BoxError
-from salience.types import LayerInfo
+from salience.types import GreyBox, Images, LayerInfo
 
 PASSING = frozenset({"Identity", "Dropout", "Cast", "Convert", "Pad", "QuantizeLinear", "DequantizeLinear", "FakeQuantize"})
 NORMAL = frozenset({"LayerNormalization", "MVN", "Transpose", "Sub", "Subtract", "Div", "Divide"})
+LEAST = 1e-3  # of the way from one picture's answer to another's that a layer has to move it
 SCALING = frozenset({"Mul", "Multiply", "Add"})
 ATTENTION = frozenset({"Softmax", "SoftMax", "Attention", "MultiHeadAttention", "ScaledDotProductAttention"})
 
@@ -27,7 +31,7 @@ ATTENTION = frozenset({"Softmax", "SoftMax", "Attention", "MultiHeadAttention", 
 def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[LayerInfo, dict[str, str]]:
     """Return the layers, and what goes into each of a transformer's layers before it is normalised.
 
-    `seen` is what the necks hold for one image.
+    `seen` is what the necks hold for one image; those that are missing are passed over.
     """
     sides = {name: _side(seen[name], size) for name in graph.necks if name in seen}
     spatial = [name for name, side in sides.items() if side > 1 and _op(graph, name) not in PASSING]
@@ -49,6 +53,36 @@ def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int])
         return _choose_token_layers(graph, [name for name in groups[-1] if seen[name].ndim == 3], top)
     large = [name for name, side in ends if side >= 4]
     return LayerInfo(tuple(large if len(large) > 1 else [name for name, _ in ends]), top), {}
+
+
+def find_tested_layers(box: GreyBox, parts: Parts) -> tuple[LayerInfo, dict[str, str]]:
+    """Find layers among the necks that change with the picture; one that does not move the answer gives way to others."""
+    graph, channels = parts.network.graph, 3 if box.channels == 1 else box.channels
+    one, other = make_pictures(box.size, channels)[:2].split(1)
+    seen = dict(zip(graph.necks, parts.look(one, graph.necks), strict=True))
+    there = parts.look(other, graph.necks)
+    moving = {name: seen[name] for name, each in zip(graph.necks, there, strict=True) if not torch.equal(seen[name], each)}
+    logits = box.with_logits()
+    answers = logits(torch.cat([one, other]))
+    while True:
+        found = find_layers(graph, moving, box.size)
+        if torch.equal(answers[0], answers[1]):
+            return found  # nothing moves that answer
+        needed = dict.fromkeys(found[0].blocks if found[0].note else (*found[0].blocks, found[0].top))
+        idle = {name for name in needed if not _moves(logits, name, one, other, answers)}
+        if not idle.intersection(moving):
+            return found
+        moving = {name: each for name, each in moving.items() if name not in idle}
+
+
+def _moves(logits: GreyBox, layer: str, one: Images, other: Images, answers: Tensor) -> bool:
+    """Say whether the answer to a picture moves where the layer holds what it holds for another."""
+    try:
+        features = logits.activations(other, [layer])[layer]
+        changed = logits.forward_from(one, layer, features)
+    except Exception:  # noqa: BLE001  # what cannot be replaced is no layer, whatever the library raises
+        return False
+    return bool((changed[0] - answers[0]).abs().max() > LEAST * (answers[1] - answers[0]).abs().max())
 
 
 def _side(value: Tensor, size: tuple[int, int]) -> int:

@@ -125,10 +125,18 @@ class OnnxNetwork:
         part.graph.initializer.extend(each for name, each in self.constants.items() if name in used and name not in inputs)
         whole = {each.name: each for each in self.model.graph.input}
         for name in inputs:
-            plain = onnx.helper.make_tensor_value_info(name, self.types.get(name, onnx.TensorProto.FLOAT), None)
+            plain = onnx.helper.make_tensor_value_info(name, self._find_type(name), None)
             part.graph.input.append(whole.get(name, plain))
         part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
         return bytes(part.SerializeToString())
+
+    def _find_type(self, tensor: str) -> int:
+        """Return ONNX's number of the type of a tensor; what follows an operator that `onnx` does not know is not inferred."""
+        import onnx
+
+        held = None if self.types.get(tensor) else self.find_quantisation(tensor)
+        known = self.types.get(tensor) or onnx.TensorProto.FLOAT
+        return known if held is None else int(onnx.helper.np_dtype_to_tensor_dtype(np.asarray(held.zero).dtype))
 
     @cached_property
     def digest(self) -> str:

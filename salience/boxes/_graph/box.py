@@ -27,10 +27,8 @@ from salience.types import Features, Finding, GreyBox, Head, Images, LayerInfo, 
 
 NEAR = 5e-3  # how far from the file's own answer probabilities may be: it may be rounded to eight bits
 
-UNSURE = ("probability", "label-probabilities")  # heads whose numbers logits may have by chance
 
-
-class FileBox(FileRuntime, GreyBox):
+class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
     """A network in a file.
 
     `head`, `output`, `channels` and `batch` say what it takes and puts out, as for a torch box; what is not given, and not
@@ -71,7 +69,7 @@ class FileBox(FileRuntime, GreyBox):
         self._classes = None if classes is None else tuple(classes)
 
     @property
-    def preparation(self) -> Preparation:  # type: ignore[override]  # its parts normalise
+    def preparation(self) -> Preparation:
         """What is done to a photograph first."""
         return self.parts.preparation
 
@@ -80,7 +78,7 @@ class FileBox(FileRuntime, GreyBox):
         self.parts.preparation = preparation
 
     @property
-    def channels(self) -> int:  # type: ignore[override]  # as above
+    def channels(self) -> int:
         """How many channels its network takes."""
         return self.parts.channels
 
@@ -89,7 +87,7 @@ class FileBox(FileRuntime, GreyBox):
         self.parts.take_channels(channels)
 
     @property
-    def batch(self) -> int | None:  # type: ignore[override]  # as above
+    def batch(self) -> int | None:
         """The most images that it takes at once; None: any number."""
         return self.parts.batch
 
@@ -98,7 +96,7 @@ class FileBox(FileRuntime, GreyBox):
         self.parts.batch = batch
 
     @property
-    def mean(self) -> tuple[float, ...]:  # type: ignore[override]  # as above
+    def mean(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows the preparation
         """The mean colour of its data; without a normalisation black is not the mean."""
         mean = self.preparation.mean
         return mean if any(mean) else (0.5,) * len(mean)
@@ -124,7 +122,7 @@ class FileBox(FileRuntime, GreyBox):
         """Take names of classes from somebody who published them."""
         self._classes, self.published = tuple(names), self.published | {"classes": source}
 
-    def put_out(self, images: Images, _dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    def put_out(self, images: Images) -> dict[str, Tensor]:
         """Run the file on images in 0…1 and return all that it puts out, by name."""
         return dict(zip(self.network.outputs, self.parts.show(images, list(self.network.outputs.values())), strict=True))
 
@@ -148,23 +146,18 @@ class FileBox(FileRuntime, GreyBox):
         return disk_cache.make_key(about, sorted(self.given), sorted(self.published.items()))
 
     def _read_head(self) -> None:
-        """Read off the graph what the answer is, where its numbers agree with that: what goes into a last activation, say."""
+        """Take what goes into a last activation as the answer, where that activation makes the same numbers of it here."""
         graph = self.network.graph
         found = None if "head" in self.given else graph.find_activation()
         if found is not None:
-            whole, before = self.parts.show(_inspect.make_pictures(self.size, self._colours)[:1], (self.answer, found[0]))
+            picture = _inspect.make_pictures(self.size, _inspect.count_shown(self))[:1]
+            whole, before = self.parts.show(picture, (self.answer, found[0]))
             head: Head = "binary" if whole.numel() == 1 else found[1]
             if before.numel() == whole.numel() and _agree(self._activate_as(before, head), self._activate(whole)):
-                self.answer = found[0]
-                self._take_head(head, whole.numel(), "before the last activation of the graph")
-        elif "head" not in self.given and self.head in UNSURE and graph.ends_in_logits():
-            one = self.head == "probability"
-            self._take_head("binary" if one else "softmax", 1 if one else len(self.classes), "as its last operation says")
-
-    def _take_head(self, head: Head, columns: int, why: str) -> None:
-        self.head = head
-        said = Finding("head", head, f"{head}: {heads.describe_head(head, columns)}, {why}")
-        self.findings = tuple(said if each.about == "head" else each for each in self.findings)
+                self.answer, self.head = found[0], head
+                what = heads.describe_head(head, whole.numel())
+                said = Finding("head", head, f"{head}: {what}, before the last activation of the graph")
+                self.findings = tuple(said if each.about == "head" else each for each in self.findings)
 
     def _activate_as(self, raw: Tensor, head: Head) -> Probabilities:
         return heads.apply_head(self._lay_out(raw, head, 1), head, "probability")

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from salience.errors import UnknownName
+from salience.types import Head
 
 SHAPE = frozenset({"Shape", "ShapeOf", "Size"})  # they do not depend on the pixels
-SAME = frozenset(
-    "Identity Reshape Flatten Squeeze Unsqueeze Cast Convert Result Transpose QuantizeLinear DequantizeLinear".split()
+SAME = (
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Convert", "Result"),
+    *("QuantizeLinear", "DequantizeLinear"),
 )
-LINEAR = frozenset(
-    "Gemm MatMul Conv Convolution QGemm QLinearMatMul QLinearConv BatchNormalization GlobalAveragePool ReduceMean".split()
-)
-LAST = {"Softmax": "softmax", "SoftMax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
+LAST: dict[str, Head] = {"Softmax": "softmax", "SoftMax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -118,16 +117,10 @@ class Graph:
         made = {tensor}.union(*(node.outputs for node in rest))
         return tuple(dict.fromkeys(each for node in rest for each in node.inputs if each in of_image and each not in made))
 
-    def find_activation(self) -> tuple[str, str] | None:
+    def find_activation(self) -> tuple[str, Head] | None:
         """Find the last activation, if nothing but a change of shape follows: what goes into it, and its head."""
         node = self._find_last()
         return None if node is None or node.op not in LAST else (node.inputs[0], LAST[node.op])
-
-    def ends_in_logits(self) -> bool:
-        """Say whether the last operation is none that makes probabilities: a layer with weights, its bias, or pooling."""
-        node = self._find_last()
-        bias = node is not None and node.op == "Add" and len(self.data.get(node.outputs[0], ())) == 1
-        return node is not None and (node.op in LINEAR or bias)
 
     def _find_last(self) -> Node | None:
         at = self.answer

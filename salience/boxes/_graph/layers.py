@@ -15,7 +15,7 @@ from torch import Tensor
 
 from salience.boxes._graph.graph import Graph, Node
 from salience.boxes._graph.network import Parts
-from salience.boxes._inspect import make_pictures
+from salience.boxes._inspect import count_shown, make_pictures
 from salience.engine.inside.hooks import as_feature_maps
 from salience.engine.inside.layers import REDUCTION
 from salience.errors import BoxError
@@ -57,8 +57,8 @@ def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int])
 
 def find_tested_layers(box: GreyBox, parts: Parts) -> tuple[LayerInfo, dict[str, str]]:
     """Find layers among the necks that change with the picture; one that does not move the answer gives way to others."""
-    graph, channels = parts.network.graph, 3 if box.channels == 1 else box.channels
-    one, other = make_pictures(box.size, channels)[:2].split(1)
+    graph = parts.network.graph
+    one, other = make_pictures(box.size, count_shown(box))[:2].split(1)
     seen = dict(zip(graph.necks, parts.look(one, graph.necks), strict=True))
     there = parts.look(other, graph.necks)
     moving = {name: seen[name] for name, each in zip(graph.necks, there, strict=True) if not torch.equal(seen[name], each)}

@@ -21,8 +21,9 @@ from salience.errors import BoxError, UnknownName
 from salience.runtime.backends import OPENVINO
 
 CPU = ("CPUExecutionProvider",)
-WEIGHTED = frozenset(
-    "Conv ConvTranspose Gemm MatMul QLinearConv QLinearMatMul QGemm ConvInteger MatMulInteger FusedConv FusedGemm".split()
+WEIGHTED = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm"),
+    *("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"),
 )
 
 
@@ -45,7 +46,7 @@ class OnnxNetwork:
         if len(images) != 1:
             said = ", ".join(each.name for each in images)
             raise BoxError(
-                f"expected a network with one input, the images, got {len(images)}: {said}: hold the others fixed in the file"
+                f"expected a network with one input, the images, got {len(images)}: {said}: hold the others fixed"
             )
         self.shape, self.kind = _read_input(path, images[0])
         lengths = images[0].type.tensor_type.shape.dim
@@ -131,7 +132,7 @@ class OnnxNetwork:
         return bytes(part.SerializeToString())
 
     def _find_type(self, tensor: str) -> int:
-        """Return ONNX's number of the type of a tensor; what follows an operator that `onnx` does not know is not inferred."""
+        """Return ONNX's number of a tensor's type; behind an operator that `onnx` does not know its scale says it."""
         import onnx
 
         held = None if self.types.get(tensor) else self.find_quantisation(tensor)

@@ -29,9 +29,9 @@ SCALES = {
     "QLinearSoftmax": 3,
 }
 # What leaves numbers as they are, or picks some of them.
-PASSING = frozenset(
-    "MaxPool Reshape Transpose Flatten Squeeze Unsqueeze Identity Slice Gather Split Pad Expand Resize Clip Relu Concat "
-    "DepthToSpace SpaceToDepth".split()
+PASSING = (
+    *("MaxPool", "Relu", "Clip", "Resize", "Pad", "Concat", "Expand", "Slice", "Gather", "Split"),
+    *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "DepthToSpace", "SpaceToDepth"),
 )
 
 
@@ -80,4 +80,4 @@ def find_quantisation(makers: Mapping[str, Any], constants: Mapping[str, Array],
     if node is None or at is None or len(node.input) <= at or node.input[at] not in constants:
         return None
     zero = node.input[at + 1] if len(node.input) > at + 1 else ""
-    return Quantisation(constants[node.input[at]], constants.get(zero, np.uint8(0)))
+    return Quantisation(constants[node.input[at]], constants.get(zero, np.zeros((), np.uint8)))

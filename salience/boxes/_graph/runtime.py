@@ -10,6 +10,7 @@ from torch import Tensor
 
 from salience.boxes._graph.lots import shorten
 from salience.boxes._graph.network import Network, Parts
+from salience.boxes._inspect import count_shown
 from salience.errors import BoxError, SalienceError
 from salience.runtime import backends, disk_cache, heads
 from salience.runtime.blending import Scaling, make_blending
@@ -64,7 +65,7 @@ class FileRuntime(BlendingBox, BackendBox):
         except (SalienceError, MemoryError):
             raise
         except Exception as problem:
-            shape = f"(n, {self._colours}, {self.size[0]}, {self.size[1]})"
+            shape = f"(n, {count_shown(self)}, {self.size[0]}, {self.size[1]})"
             reason = shorten(problem)
             raise BoxError(
                 f"expected {self.name} to take images of shape {shape}, got {reason}: check their size"
@@ -92,7 +93,3 @@ class FileRuntime(BlendingBox, BackendBox):
 
     def _lay_out(self, raw: Tensor, head: Head, count: int) -> Probabilities:
         return heads.widen(read_output(raw, None, count), head)
-
-    @property
-    def _colours(self) -> int:
-        return 3 if self.channels == 1 else self.channels

@@ -148,11 +148,11 @@ class Compiled:
             keep_sums_precise(network)
         self._load(get_core().compile_model(network, "CPU", self._settings()))
 
-    def __call__(self, *inputs: Array) -> list[Rows]:
+    def __call__(self, *inputs: Array) -> list[Array]:
         """Return all outputs."""
         return self.submit(*inputs)()
 
-    def submit(self, *inputs: Array, beside: Sequence[Array] = ()) -> Callable[[], list[Rows]]:
+    def submit(self, *inputs: Array, beside: Sequence[Array] = ()) -> Callable[[], list[Array]]:
         """Submit a batch, and return what waits for all outputs; `inputs` must stay as they are until then.
 
         One input, with a row an image, is dealt out; what is `beside` it goes with each share, dealt out too where it has a
@@ -169,12 +169,16 @@ class Compiled:
         for request, share in zip(requests, dealt, strict=True):
             request.start_async(dict(enumerate(share)), share_inputs=True)
 
-        def wait(_given: Any = dealt) -> list[Rows]:
+        def wait(_given: Any = dealt) -> list[Array]:
             found = []
             for request in requests:
-                request.wait()
+                try:
+                    request.wait()
+                except RuntimeError:
+                    self.threads = 0  # it is made anew: what failed once on a shape fails on all others too
+                    raise
                 found.append([each.data for each in request.output_tensors[: self.returned]])
-            copied = [rows[0].copy() if len(rows) == 1 else np.concatenate(rows) for rows in zip(*found, strict=True)]
+            copied: list[Array] = [rows[0].copy() if len(rows) == 1 else np.concatenate(rows) for rows in zip(*found, strict=True)]
             free.extend(requests)  # one that failed is not used again
             return copied
 

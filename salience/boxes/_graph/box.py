@@ -98,8 +98,9 @@ class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
     @property
     def mean(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows the preparation
         """The mean colour of its data; without a normalisation black is not the mean."""
-        mean = self.preparation.mean
-        return mean if any(mean) else (0.5,) * len(mean)
+        mean, count = self.preparation.mean, _inspect.count_shown(self)
+        mean = mean if len(mean) == count else mean[:1] * count
+        return mean if any(mean) else (0.5,) * count
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when it is met
@@ -132,7 +133,9 @@ class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
             return
         self.met = True
         try:
+            asked = self.batch
             _inspect.meet(self, self._make_key())
+            self.batch = self.batch or asked
             outputs = self.network.outputs
             self.answer = outputs[self.output or next(iter(outputs))]
             self.network.graph = replace(self.network.graph, answer=self.answer)

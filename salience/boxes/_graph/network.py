@@ -152,9 +152,10 @@ class Parts:
     @property
     def scaling(self) -> Scaling:
         """What images are multiplied by, and what is added then; whole numbers from 0 to 255 are not normalised."""
-        if self.network.kind.kind not in "iu":
-            return self.preparation.scaling
         each = torch.ones(3 if self.channels == 1 else self.channels, 1, 1)
+        if self.network.kind.kind not in "iu":
+            scale, shift = self.preparation.scaling
+            return scale * each, shift * each
         return each * 255, each * (-128 if self.network.kind == np.int8 else 0)
 
     def ask(

@@ -178,7 +178,8 @@ class Compiled:
                     self.threads = 0  # it is made anew: what failed once on a shape fails on all others too
                     raise
                 found.append([each.data for each in request.output_tensors[: self.returned]])
-            copied: list[Array] = [rows[0].copy() if len(rows) == 1 else np.concatenate(rows) for rows in zip(*found, strict=True)]
+            together = zip(*found, strict=True)
+            copied: list[Array] = [rows[0].copy() if len(rows) == 1 else np.concatenate(rows) for rows in together]
             free.extend(requests)  # one that failed is not used again
             return copied
 

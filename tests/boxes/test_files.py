@@ -136,7 +136,7 @@ def test_names_of_classes_are_compared_with_the_scores(tmp_path: Path) -> None:
 @kinds
 @pytest.mark.parametrize("count", [1, 4, 13])
 @pytest.mark.parametrize("last", [False, True])
-def test_any_number_of_channels_is_taken_first_or_last(count: int, last: bool, kind: str, tmp_path: Path) -> None:  # a parameter
+def test_any_number_of_channels_is_taken_first_or_last(count: int, last: bool, kind: str, tmp_path: Path) -> None:
     """The file says how many; images have as many, and those of one channel the mean of three."""
     shape: Any = ("n", 32, 32, count) if last else ("n", count, 32, 32)
     first = [("Transpose", "x", "t", {"perm": [0, 3, 1, 2]})] if last else [("Identity", "x", "t", {})]

@@ -57,23 +57,22 @@ def find_layers(graph: Graph, seen: Mapping[str, Tensor], size: tuple[int, int])
 
 
 def find_tested_layers(box: GreyBox, parts: Parts) -> tuple[LayerInfo, dict[str, str]]:
-    """Find layers among the necks that change with the picture; one that does not move the answer gives way to others."""
+    """Find layers among the necks that change with the picture; a top that does not move the answer gives way to others.
+
+    Where one neck moves the answer, those before it do, for they move it too.
+    """
     graph = parts.network.graph
     one, other = make_pictures(box.size, count_shown(box))[:2].split(1)
-    seen = dict(zip(graph.necks, parts.look(one, graph.necks), strict=True))
-    there = parts.look(other, graph.necks)
-    moving = {name: seen[name] for name, each in zip(graph.necks, there, strict=True) if not torch.equal(seen[name], each)}
+    here, there = parts.look(one, graph.necks), parts.look(other, graph.necks)
+    changes = zip(graph.necks, here, there, strict=True)
+    moving = {name: value for name, value, changed in changes if not torch.equal(value, changed)}
     logits = box.with_logits()
     answers = logits(torch.cat([one, other]))
     while True:
-        found = find_layers(graph, moving, box.size)
-        if torch.equal(answers[0], answers[1]):
-            return found  # nothing moves that answer
-        needed = dict.fromkeys(found[0].blocks if found[0].note else (*found[0].blocks, found[0].top))
-        idle = {name for name in needed if not _moves(logits, name, one, other, answers)}
-        if not idle.intersection(moving):
-            return found
-        moving = {name: each for name, each in moving.items() if name not in idle}
+        info, before = find_layers(graph, moving, box.size)
+        if info.note or torch.equal(answers[0], answers[1]) or _moves(logits, info.top, one, other, answers):
+            return info, before
+        del moving[info.top]
 
 
 def _moves(logits: GreyBox, layer: str, one: Images, other: Images, answers: Tensor) -> bool:

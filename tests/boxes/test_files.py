@@ -150,6 +150,16 @@ def test_any_number_of_channels_is_taken_first_or_last(count: int, last: bool, k
     assert salience.explain(box, images[0], "occlusion", window=16, stride=16).saliency.isfinite().all()
 
 
+@kinds
+@pytest.mark.parametrize("count", [1, 4])
+def test_channels_that_the_file_leaves_open_are_tried(count: int, kind: str, tmp_path: Path) -> None:
+    """The first convolution refuses others."""
+    nodes = [("Conv", "x filters", "c", {}), ("GlobalAveragePool", "c", "p", {}), ("Flatten", "p", "y", {})]
+    filters = noise(2, count, 3, 3, seed=2, dtype=torch.float32).numpy()
+    path = written(tmp_path / "net.onnx", nodes, {"filters": filters}, ("n", None, None, None))
+    assert box_of(path, kind, size=32).channels == count
+
+
 # --- batches of a fixed size ---
 
 

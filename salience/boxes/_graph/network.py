@@ -57,6 +57,7 @@ class Parts:
 
     def __init__(self, network: Network, preparation: Preparation, channels: int = 3) -> None:
         self.network, self.preparation, self.channels = network, preparation, channels
+        self.open = len(network.shape) == 4 and find_layout(network.shape).channels is None
 
     @cached_property
     def lot(self) -> int | None:
@@ -81,10 +82,9 @@ class Parts:
         if channels == self.channels:
             return
         self.channels = channels
-        shape, layout = list(self.network.shape), find_layout(self.network.shape)
-        if len(shape) == 4 and layout.channels is None:
-            shape[1] = channels
-            self.network.shape = tuple(shape)
+        if self.open:
+            first, _, *rest = self.network.shape
+            self.network.shape = (first, channels, *rest)
         self.network.made.clear()
 
     def prepare(self, images: Images) -> Array:

@@ -40,6 +40,7 @@ class OpenvinoNetwork:
                 f"expected a network with one input, the images, got {len(self.model.inputs)}: {said}: hold the others fixed"
             )
         self.shape, self.kind = _read_input(path, self.model.inputs[0])
+        self.open = find_layout(self.shape).channels is None
         with contextlib.suppress(RuntimeError):  # where what is inside lets there be any number of images
             self.model.reshape([-1, *(each or -1 for each in self.shape[1:])])
         nodes = tuple(_read_nodes(self.model))
@@ -64,6 +65,8 @@ class OpenvinoNetwork:
         except SalienceError:
             raise
         except Exception as problem:
+            if self.open:
+                raise  # another number of channels may do
             reason = shorten(problem)
             raise BoxError(
                 f"expected a network that OpenVINO runs in {self.path}, got {reason}: take another backend"

@@ -39,7 +39,7 @@ PASSING = (
 class Quantisation:
     """A number q stands for (q − zero) · scale.
 
-    >>> held = Quantisation(np.float32(0.5), np.uint8(10))
+    >>> held = Quantisation(np.array(0.5), np.array(10, np.uint8))
     >>> held.read(np.array([10, 12], np.uint8)), held.write(np.array([0.0, 1.0]))
     (array([0., 1.], dtype=float32), array([10, 12], dtype=uint8))
     """

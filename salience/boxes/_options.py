@@ -27,12 +27,13 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
     rest = dict(options)
     if "channels" in rest:
         rest["channels"] = _read_option("channels", rest["channels"])
-    count = max(3, rest.get("channels", 3))  # a box that takes grey makes it of colours itself
+    asked = rest.get("channels", 3)
+    count = 3 if asked == 1 else asked  # a box that takes grey makes it of colours itself
     given = _read_given(rest, count)
     if base is None and "size" not in given:
         raise BoxError("expected the size of the images that this network takes, got none: give size=224 (and mean, std)")
     if base is None:
-        count = max(count, *(len(given[key]) for key in ("mean", "std") if key in given), 3)
+        count = next((len(given[key]) for key in ("mean", "std") if key in given), count)
         return Preparation(**({"mean": (0.0,) * count, "std": (1.0,) * count} | given)), rest
     fitted = base.with_size(given["size"]) if "size" in given else base
     changed = replace(fitted, **given, source=f"{base.source}, changed") if given else base

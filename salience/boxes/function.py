@@ -27,8 +27,9 @@ OPTIONS = ("takes", "name", "channels", "output", "batch")
 class FunctionBox(_inspect.Stranger):
     """A function from a batch of images to scores.
 
-    `takes` says which batch: "torch" `(n 3 h w)` float32 in 0…1, "numpy" `(n h w 3)` float32 in 0…1, or "uint8"
-    `(n h w 3)` uint8. It is never guessed. The function does its own normalisation and returns probabilities.
+    `takes` says which batch: "torch" `(n c h w)` float32 in 0…1, "numpy" `(n h w c)` float32 in 0…1, or "uint8"
+    `(n h w c)` uint8, with `channels` for c. It is never guessed. The function does its own normalisation and returns
+    probabilities.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class FunctionBox(_inspect.Stranger):
             raise BoxError(f"expected an array of scores from {self.name}, got {type(scores).__name__}") from problem
 
     def _call(self, images: Images) -> Any:
-        given: Any = images.detach().clone()
+        given: Any = images.detach().mean(1, keepdim=True) if self.channels == 1 else images.detach().clone()
         if self.takes != "torch":
             given = np.ascontiguousarray(given.permute(0, 2, 3, 1).float().numpy())
             if self.takes == "uint8":
@@ -146,7 +147,7 @@ def wrap(function: Any, *, classes: Any = None, **options: Any) -> FunctionBox:
     ready, rest = split_options(None, options if mean is None else options | {"mean": mean})
     colours = ready.mean if mean is not None else (0.5,) * int(options.get("channels", 3))
     prepared, chosen = Preparation(ready.size, ready.resize, ready.filter), read_options(rest, OPTIONS)
-    if chosen.get("channels", 3) > 3:
+    if chosen.get("channels", 3) not in (1, 3):
         prepared = prepared.with_channels(chosen["channels"])
     box = FunctionBox(function, prepared, read_class_names(classes) or (), mean=colours, **chosen)
     _ = box._hash  # noqa: SLF001  # before the function is called for the first time

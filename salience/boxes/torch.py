@@ -86,8 +86,8 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
         self.name, self.channels, self.output, self.batch = name or type(module).__name__, channels or 3, output, batch
         self.met = False
         self.size, self.mean = preparation.size, preparation.mean
-        if preparation.source == "given" and preparation.mean == (0.0, 0.0, 0.0):
-            self.mean = (0.5, 0.5, 0.5)  # without a normalisation black is not the mean
+        if preparation.source == "given" and not any(preparation.mean):
+            self.mean = (0.5,) * len(preparation.mean)  # without a normalisation black is not the mean
         self.backend = backends.resolve_backend(backend, backends.list_all_backends(self.device))
         self.backend_chosen = backend != "auto" or find_weight_dtype(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `choose_backend` found
@@ -171,7 +171,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
             self._run(images, "exact")
         return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
 
-    def forward_from(self, image: Float[Tensor, "1 3 h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
+    def forward_from(self, image: Float[Tensor, "1 c h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once.
 
         Where what comes after the layer also takes from before it, and does not fit one image to m, all m run whole.

@@ -21,8 +21,8 @@ def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[
     """Make `explain_func(model, inputs, targets, **settings) -> maps (n 1 h w)` of a method.
 
     `method` and `settings` are those of `salience.explain`; Quantus' `explain_func_kwargs` win over `settings`. As
-    anywhere in Quantus, `inputs` are what the network takes, normalised already, as (n c h w) with one or three
-    channels. Without `box`, the model that Quantus hands over is explained, a torch module that puts out logits; what
+    anywhere in Quantus, `inputs` are what the network takes, normalised already, as (n c h w) with any number
+    of channels. Without `box`, the model that Quantus hands over is explained, a torch module that puts out logits; what
     is masked shows 0, the mean colour of normalised data. With a `box` the model is passed over, so that metrics which
     change the model see no change, and the inputs are brought back to 0…1 by the box's own normalisation.
 
@@ -56,17 +56,18 @@ def wrap_normalised(model: nn.Module, images: Tensor, channels: int) -> TorchBox
     torch.Size([4, 2])
     """
     size = (int(images.shape[-2]), int(images.shape[-1]))
-    box = TorchBox(model, Preparation(size), backend="exact", channels=channels)
-    box.mean = (0.0, 0.0, 0.0)
+    ready = Preparation(size).with_channels(images.shape[1])
+    box = TorchBox(model, ready, backend="exact", channels=channels)
+    box.mean = (0.0,) * images.shape[1]
     return box
 
 
 def _read_inputs(inputs: Any) -> Tensor:
     images = torch.as_tensor(np.asarray(inputs), dtype=torch.float32)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or images.shape[1] < 1:
         shape = tuple(images.shape)
-        raise SettingError(f"expected inputs (n c h w) of one or three channels, got {shape}: put the channels first")
-    return images.expand(-1, 3, -1, -1)
+        raise SettingError(f"expected inputs (n c h w) of one channel or more, got {shape}: put the channels first")
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def _denormalise(box: BlackBox, images: Tensor) -> Tensor:

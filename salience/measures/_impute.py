@@ -33,7 +33,7 @@ def impute_linear(image: Image, removed: Bool[Tensor, "n h w"], empty: tuple[flo
     return torch.stack([_fill(source, each, source.new_tensor(empty)) for each in removed.cpu()]).to(image)
 
 
-def _fill(image: Image, removed: Region, empty: Float[Tensor, " 3"]) -> Image:
+def _fill(image: Image, removed: Region, empty: Float[Tensor, " c"]) -> Image:
     if bool(removed.all()):
         return empty[:, None, None].expand_as(image)
     grid = _Grid(removed.float())

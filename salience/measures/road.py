@@ -118,6 +118,6 @@ def score_and_compare(case: Case, images: Images) -> tuple[list[float], list[flo
     return scores, [float(each == case.target) for each in likeliest if isinstance(case.target, int)]
 
 
-def find_deviation(box: BlackBox, image: Image) -> Float[Tensor, "3 1 1"]:
+def find_deviation(box: BlackBox, image: Image) -> Float[Tensor, "c 1 1"]:
     """Return the standard deviation of each channel that a box divides by, 1 where it has none."""
-    return image.new_tensor(box.preparation.std if box.preparation else (1.0, 1.0, 1.0))[:, None, None]
+    return image.new_tensor(box.preparation.std if box.preparation else [1.0] * len(image))[:, None, None]

@@ -9,7 +9,7 @@ from typing_extensions import Doc
 from salience.engine.inside import input_gradients
 
 Channels = Annotated[
-    input_gradients.Channels, Doc("how three channels become one: max-abs, sum-abs, or sum, which keeps the sign")
+    input_gradients.Channels, Doc("how the channels become one: max-abs, sum-abs, or sum, which keeps the sign")
 ]
 Fill = Annotated[str, Doc("what hidden pixels show: mean, black, white, grey, blur, noise or 0…1")]
 Layer = Annotated[str | None, Doc("the layer whose feature maps are weighed; none given: the end of the last block")]

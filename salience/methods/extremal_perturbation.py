@@ -182,7 +182,7 @@ class _Optimisation:
         return estimates
 
 
-def make_pyramid(box: OpenBox, image: Image, blur: float) -> Float[Tensor, "l 3 h w"]:
+def make_pyramid(box: OpenBox, image: Image, blur: float) -> Float[Tensor, "l c h w"]:
     """Make the levels of the blur: from hidden to clear."""
     if blur == 0:
         levels = torch.linspace(0, 1, LEVELS).to(image)[:, None, None, None]

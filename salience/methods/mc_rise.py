@@ -25,6 +25,7 @@ from salience.types import BlackBox, Estimate, Image, Images, Map, Masks, Scores
 
 AT_ONCE = 64  # masks that share one address
 LEAST = 2
+COLOURS = "black", "white", "red", "lime", "blue"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class McRise:
     Departs from the paper in taking the mean score ȳ off: no expectation changes, the noise of the masks' coverage goes.
     What is known: the abstract, and the debiased estimator and the masks as XAITK-Saliency, which cites the paper, has
     them; the paper's body was not read. Reconstruction: which colours, N, s and p (RISE's), and the mean over colours as
-    the one map, which is debiased RISE, E[score | seen] − E[score | painted].
+    the one map, which is debiased RISE, E[score | seen] − E[score | painted]. An image that has not three channels knows
+    no red, lime and blue: by default each of its bands alone stands for them.
 
     >>> from salience.boxes import toy
     >>> saliency = McRise(masks=600)(toy.load("colour"), toy.picture(), target=0)  # a red patch on grey
@@ -52,20 +54,17 @@ class McRise:
     masks: Annotated[int | None, Doc("N, how many masks; none given: what the budget allows, or 4000")] = None
     cells: Annotated[int, Doc("s, cells along each side of the grid")] = 7
     keep: Annotated[float, Doc("the probability that a cell is left as it is")] = 0.5
-    colours: Annotated[tuple[str, ...], Doc("what cells are painted in: names, or #rrggbb")] = (
-        "black",
-        "white",
-        "red",
-        "lime",
-        "blue",
-    )
+    colours: Annotated[tuple[str, ...], Doc("what cells are painted in: names, #rrggbb, or band 4 for that alone")] = COLOURS
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         validate.expect_between("masks", self.masks, LEAST, None)
         validate.expect_between("cells", self.cells, 1, None)
         validate.expect_between("keep", self.keep, 0, 1, open_ends=True)
-        self.parse_colours()
+        if not self.colours:
+            raise SettingError("expected at least one colour, got none: name some, as in black")
+        for name in self.colours:
+            parse_colour(name, max(3, read_band(name) or 0))
 
     def __call__(self, box: BlackBox, image: Image, target: Target) -> Map:
         """Explain one image."""
@@ -76,35 +75,33 @@ class McRise:
         size = (image.shape[-2], image.shape[-1])
         count = plan_passes(self.masks, default=4000, least=LEAST, what="mc-rise")
         groups = jackknife.group_estimators("centred", size, self.keep)
-        sums = ColourSums(len(self.colours), self.cells, size)
-        lots, black = self.sample_lots(count, size), torch.zeros_like(image)
+        names = self.name_colours(len(image))
+        sums = ColourSums(len(names), self.cells, size)
+        lots, black = self.sample_lots(count, size, len(image)), torch.zeros_like(image)
         for lot, masks, scores in loop.score_masked(box, image, target, lots, black, least=LEAST):
             groups.add(masks, scores)
             sums.add(lot, scores)
             if groups.count < count and completes_lot(groups.count, len(lot)):
-                yield self.estimate(groups, sums)
-        yield self.estimate(groups, sums)
+                yield self.estimate(groups, sums, names)
+        yield self.estimate(groups, sums, names)
 
-    def estimate(self, groups: jackknife.Groups, sums: ColourSums) -> Estimate:
+    def estimate(self, groups: jackknife.Groups, sums: ColourSums, names: tuple[str, ...]) -> Estimate:
         """Fold all masks so far: the map of the pixels that are left, and for each colour its own less that one."""
         kept = groups.estimate()
-        colours = sums.fold() * len(self.colours) / (1 - self.keep) - kept.saliency
+        colours = sums.fold() * len(names) / (1 - self.keep) - kept.saliency
         error = None if kept.error is None else kept.error / (1 - self.keep)
-        evidence = {"colours": colours, "names": self.colours}
+        evidence = {"colours": colours, "names": names}
         return replace(kept, saliency=kept.saliency / (1 - self.keep), error=error, evidence=evidence)
 
-    def parse_colours(self) -> tuple[tuple[float, ...], ...]:
-        """Return the colours, red, green and blue in 0…1."""
-        if not self.colours:
-            raise SettingError("expected at least one colour, got none: name some, as in black")
-        try:
-            return tuple(tuple(part / 255 for part in ImageColor.getrgb(each)[:3]) for each in self.colours)
-        except ValueError:
-            raise SettingError(f"expected colours by name or as #rrggbb, got {self.colours!r}: correct them") from None
+    def name_colours(self, channels: int) -> tuple[str, ...]:
+        """Return the names of the colours that images of so many channels are painted in."""
+        if channels == 3 or self.colours != COLOURS:
+            return self.colours
+        return ("black", "white", *(f"band {number}" for number in range(1, channels + 1)))
 
-    def sample_lots(self, count: int, size: tuple[int, int]) -> Iterator[PaintedMasks]:
+    def sample_lots(self, count: int, size: tuple[int, int], channels: int = 3) -> Iterator[PaintedMasks]:
         """Sample the masks in lots; which masks come does not depend on how many."""
-        colours = self.parse_colours()
+        colours = tuple(parse_colour(name, channels) for name in self.name_colours(channels))
         limits = torch.tensor([math.ceil(length / self.cells) for length in size])
         for begin in range(0, count, AT_ONCE):
             generator = seeding.generator(self.seed, "mc-rise", size, self.cells, self.keep, len(colours), begin // AT_ONCE)
@@ -113,6 +110,34 @@ class McRise:
             labels = torch.where(kept, 0, 1 + (rand(AT_ONCE, self.cells, self.cells) * len(colours)).long())
             shifts = (rand(AT_ONCE, 2) * limits).long()
             yield PaintedMasks(labels[: count - begin], shifts[: count - begin], size, colours)
+
+
+def parse_colour(name: str, channels: int) -> tuple[float, ...]:
+    """Return the value of each channel in 0…1; of a grey all are the same, of a band all others are 0.
+
+    >>> parse_colour("red", 3), parse_colour("white", 4), parse_colour("band 2", 4)
+    ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (0.0, 1.0, 0.0, 0.0))
+    """
+    band = read_band(name)
+    if band is not None and 1 <= band <= channels:
+        return tuple(float(number == band) for number in range(1, channels + 1))
+    try:
+        colour = tuple(part / 255 for part in ImageColor.getrgb(name)[:3])
+    except ValueError:
+        raise SettingError(f"expected colours by name, as #rrggbb or as band 1, got {name!r}: correct it") from None
+    if channels != 3 and len(set(colour)) > 1:
+        raise SettingError(f"expected a grey or a band, as in band 1, for an image of {channels} channels, got {name!r}")
+    return colour if channels == 3 else colour[:1] * channels
+
+
+def read_band(name: str) -> int | None:
+    """Read the number of a band, counted from 1; None where it is the name of a colour.
+
+    >>> read_band("band 4"), read_band("lime")
+    (4, None)
+    """
+    number = name.removeprefix("band ")
+    return int(number) if number != name and number.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -131,7 +156,7 @@ class PaintedMasks(MaskStack, Mixed):
     def paint(self, out: Images, scale: Tensor, shift: Tensor) -> Images:
         """Paint cells, and leave black what is not painted. Scaling the few colours is scaling all pixels."""
         rows, columns = make_enlargement(self.labels.shape[-1], self.shifts, self.size, out)
-        colours = out.new_tensor([(0, 0, 0), *self.colours]) * scale.flatten() + shift.flatten()
+        colours = out.new_tensor([[0.0] * len(self.colours[0]), *self.colours]) * scale.flatten() + shift.flatten()
         cells = colours[self.labels.to(out.device)].movedim(-1, 1)
         return torch.matmul(rows[:, None] @ cells, columns[:, None], out=out)
 

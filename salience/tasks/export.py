@@ -43,7 +43,7 @@ class NormalisedClassifier(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, list[Tensor]]:
         """Return logits and feature maps."""
         ready = (images - self.mean) / self.std  # type: ignore[operator]  # buffers are tensors
         ready = ready.mean(1, keepdim=True) if self.channels == 1 else ready
@@ -76,7 +76,7 @@ class ClassifierAndExplainer(nn.Module):
         self.register_buffer("classes", torch.tensor(made.about.classes))
 
     def forward(
-        self, images: Float[Tensor, "n 3 h w"], target: Int[Tensor, " n"]
+        self, images: Float[Tensor, "n c h w"], target: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n k"], Int[Tensor, " n"], Float[Tensor, "n h w"]]:
         """Answer and explain."""
         logits, features = self.box(images)
@@ -112,7 +112,7 @@ def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
             raise BoxError(f"expected a torch network to export, got {getattr(each, 'name', each)}: export works on torch")
     aux = None if source.fingerprint == box.fingerprint else source  # one network needs to be there once
     whole = ClassifierAndExplainer(box, aux, made).cpu().eval()  # type: ignore[arg-type]  # looked at above
-    example = (torch.rand(2, 3, *box.size), torch.tensor([-1, -1]))
+    example = (torch.rand(2, len(box.mean), *box.size), torch.tensor([-1, -1]))
     many = torch.export.Dim("n", min=1)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -147,7 +147,7 @@ def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
     import onnxruntime
 
     box = specs.open_box(box)
-    images = torch.rand(3, 3, *box.size, generator=seeding.generator(0, "export"))
+    images = torch.rand(3, len(box.mean), *box.size, generator=seeding.generator(0, "export"))
     with torch.no_grad():
         scores = box(images)
         known = list(made.about.classes)

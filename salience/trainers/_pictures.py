@@ -23,6 +23,7 @@ class Pictures:
         self.source = specs.open_data(source) if isinstance(source, str) else source
         self.name = str(getattr(self.source, "name", f"{len(self.source)} pictures"))
         self.prepare: Preparation = box.preparation or Preparation(box.size)
+        self.channels, self.shown = box.channels, len(box.mean)
         if len(self) == 0:
             raise DataError("expected pictures to learn from, got none: name a folder or a table that has some")
 
@@ -35,11 +36,11 @@ class Pictures:
         one = self.source[number]
         if (
             isinstance(one, torch.Tensor)
-            and tuple(one.shape) == (3, *self.prepare.size)
+            and tuple(one.shape) == (self.shown, *self.prepare.size)
             and bool(((one >= 0) & (one <= 1)).all())
         ):
             return one.detach().float().cpu()
-        return self.prepare(read(one.picture if isinstance(one, Sample) else one))[0]
+        return self.prepare(read(one.picture if isinstance(one, Sample) else one), self.channels)[0]
 
     def score_all(self, box: BlackBox) -> Probabilities:
         """Score all as they are, part by part."""

@@ -113,18 +113,19 @@ class Scaat(training.ClassifierTrainer):
         if self.saliency == "gradient":
             gradients, whole = label_gradients(step)
             return gradients.abs().amax(1), whole
+        channels = step.images.shape[1]
+        shown = 3 if channels == 1 else channels  # a network of one channel is shown three that are equal
         box: Any = specs.open_box(
             step.module,
             size=tuple(step.images.shape[2:]),
-            mean=step.mean if len(step.mean) == 3 else step.mean * 3,
-            std=step.std if len(step.std) == 3 else step.std * 3,
-            channels=step.images.shape[1],
+            mean=step.mean if len(step.mean) == shown else step.mean * shown,
+            std=step.std if len(step.std) == shown else step.std * shown,
+            channels=channels,
             backend="exact",
         )
         method = registry.make_method(self.saliency)
         pixels = (step.images.detach() - step.black) / step.unit
-        maps = [
-            method(box, image, int(label)) for image, label in zip(pixels.expand(-1, 3, -1, -1), step.labels, strict=True)
-        ]
+        pixels = pixels.expand(-1, shown, -1, -1)
+        maps = [method(box, image, int(label)) for image, label in zip(pixels, step.labels, strict=True)]
         with torch.no_grad():
             return torch.stack(maps).to(step.images).abs(), step.logits(step.images).detach()

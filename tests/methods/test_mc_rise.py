@@ -113,7 +113,7 @@ def test_seconds_stop_it_between_lots() -> None:
         ({"masks": 1}, "expected 2 ≤ masks, got 1"),
         ({"keep": 1.0}, "expected 0 < keep < 1, got 1"),
         ({"colours": ()}, "expected at least one colour, got none: name some, as in black"),
-        ({"colours": ("red", "redd")}, r"expected colours by name or as #rrggbb, got \('red', 'redd'\): correct them"),
+        ({"colours": ("red", "redd")}, "expected colours by name, as #rrggbb or as band 1, got 'redd': correct it"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], text: str) -> None:

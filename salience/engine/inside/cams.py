@@ -45,7 +45,7 @@ def explain(
     return estimates
 
 
-def enlarge(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ 3 h w"]) -> Float[Tensor, "n h w"]:
+def enlarge(small: Float[Tensor, "n y x"], images: Float[Tensor, "_ c h w"]) -> Float[Tensor, "n h w"]:
     """Enlarge maps bilinearly to the images' size.
 
     >>> import torch

@@ -18,7 +18,7 @@ from salience.errors import SettingError
 from salience.types import IMAGE, Estimate, Image, Images, OpenBox, Target
 
 Channels = Literal["max-abs", "sum-abs", "sum"]
-"""How three channels become one value: the largest size, the sum of the sizes, or the sum, which keeps the sign."""
+"""How the channels become one value: the largest size, the sum of the sizes, or the sum, which keeps the sign."""
 
 LOT = 256  # changed copies that exist at a time, of all images together
 BLANK = "the image gets no gradient from the target, so the map is blank"
@@ -37,7 +37,7 @@ def expect_choice(name: str, value: str, choices: object) -> None:
 
 
 def fold_channels(values: Float[Tensor, "n c h w"], channels: Channels) -> Float[Tensor, "n h w"]:
-    """Reduce the three channels to one map.
+    """Reduce the channels to one map.
 
     >>> fold_channels(torch.tensor([1.0, -3.0, 0.5]).reshape(1, 3, 1, 1), "max-abs")
     tensor([[[3.]]])
@@ -76,7 +76,7 @@ def sum_gradients(
     copy: Callable[[int, int], Image],
     *,
     square: bool = False,
-) -> tuple[Float[Tensor, "m 3 h w"], Float[Tensor, "m k"]]:
+) -> tuple[Float[Tensor, "m c h w"], Float[Tensor, "m k"]]:
     """Sum over k of weights[k] times the gradient, or its square, at copy k of each image; return the copies' scores too.
 
     `copy(i, k)` makes copy k of image i. Several targets of one image have each its own passes.

@@ -91,7 +91,7 @@ def read_activations(box: GreyBox, images: Images, layers: Sequence[str]) -> dic
 
 def score_replaced(
     box: GreyBox,
-    image: Float[Tensor, "1 3 h w"],
+    image: Float[Tensor, "1 c h w"],
     targets: Sequence[Target],
     layer: str,
     features: Callable[[slice], Features],
@@ -125,7 +125,7 @@ def score_replaced(
 
 def iterate_images(
     box: GreyBox, images: Images, targets: Sequence[Target]
-) -> Iterator[tuple[Float[Tensor, "1 3 h w"], Sequence[Target]]]:
+) -> Iterator[tuple[Float[Tensor, "1 c h w"], Sequence[Target]]]:
     """Yield the images one by one, each with its target; one image may have several.
 
     >>> from salience.boxes import toy

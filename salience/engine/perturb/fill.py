@@ -16,14 +16,14 @@ def make_fill(name: str, box: BlackBox, image: Image, seed: int = 0) -> Image:
     """Return the image that shows where a mask is 0, at the size of `image`.
 
     "mean" is the box's mean colour, which is 0 in its normalised space (RISE and IASSA); "black", "white" and "grey"
-    are constants, and so is a number in 0…1; "blur" is the image under a Gaussian of a tenth of its width; "noise" is
-    uniform in 0…1.
+    are constants, the same in every channel, and so is a number in 0…1; "blur" is the image under a Gaussian of a tenth
+    of its width; "noise" is uniform in 0…1.
 
     >>> from salience.boxes import toy
     >>> make_fill("blur", toy.load("colour"), toy.picture()).shape
     torch.Size([3, 32, 32])
     """
-    constants = {"mean": box.mean, "black": (0.0,) * 3, "white": (1.0,) * 3, "grey": (0.5,) * 3}
+    constants = {"mean": box.mean, "black": (0.0,), "white": (1.0,), "grey": (0.5,)}
     if name in constants:
         return image.new_tensor(constants[name])[:, None, None].expand_as(image)
     if name == "blur":

@@ -1,9 +1,12 @@
 """Superpixels. Achanta and others, SLIC Superpixels Compared to State-of-the-art Superpixel Methods, PAMI 2012.
 
 Pixels are clustered around centres that start on a grid, by colour and place; small pieces are merged with a neighbour.
+The colour of a picture that has not three channels is its channels themselves, each brought to the same deviation.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -16,6 +19,8 @@ from salience.engine.validate import expect_between
 from salience.types import Image
 
 COMPACT = 10.0  # colour distance (CIELAB) that weighs as much as one step of the grid; less follows edges closer
+SPREAD = 30.0  # deviation of a photograph's CIELAB colours, about: what all channels together get where there is no CIELAB
+FLAT = 1e-3  # of 0…1; a channel that deviates less is not stretched further, for it would be noise
 ROUNDS = 10  # of assigning and averaging
 SMALLEST = 0.25  # share of a step's square below which a piece is merged
 
@@ -42,7 +47,7 @@ def segment(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
     """
     expect_between("count", count, 1, image.shape[-2] * image.shape[-1])
     height, width = image.shape[-2:]
-    features = to_lab(fill.blur(image.detach().double().cpu(), 1.0)).permute(1, 2, 0).reshape(-1, 3).numpy()
+    features = to_colours(fill.blur(image.detach().double().cpu(), 1.0)).flatten(1).T.contiguous().numpy()
     step = (height * width / count) ** 0.5
     rows, columns = (min(length, max(1, round(length / step))) for length in (height, width))
     y, x = (each.reshape(-1) for each in np.indices((height, width)))
@@ -56,6 +61,18 @@ def segment(image: Image, count: int, seed: int = 0) -> Int[Tensor, "h w"]:
     start = (torch.from_numpy(each) for each in (points, centres, cells, _list_neighbours(row, column, rows, columns)))
     labels = _assign_points(*start).reshape(height, width).numpy()
     return torch.from_numpy(_merge_small(_label_pieces(labels), features, SMALLEST * step**2))
+
+
+def to_colours(image: Image) -> Image:
+    """Give the values whose distances say how unlike two pixels are: CIELAB of three channels, else those standardised.
+
+    >>> to_colours(torch.rand(5, 8, 8)).std(dim=(1, 2), correction=0).square().sum().sqrt().round()
+    tensor(30.)
+    """
+    if len(image) == 3:
+        return to_lab(image)
+    deviation = image.std(dim=(1, 2), correction=0, keepdim=True).clamp(min=FLAT)
+    return (image - image.mean((1, 2), keepdim=True)) / deviation * (SPREAD / math.sqrt(len(image)))
 
 
 def to_lab(image: Float[Tensor, "3 h w"], xyz: Matrix = XYZ, white: Colour = WHITE) -> Float[Tensor, "3 h w"]:

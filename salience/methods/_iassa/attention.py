@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from salience import specs
 from salience.engine import maps
-from salience.engine.perturb.superpixels import to_lab
+from salience.engine.perturb.superpixels import to_colours, to_lab
 from salience.engine.query import torch_threads
 from salience.errors import BoxError
 from salience.types import BlackBox, GreyBox, Image, Map
@@ -135,9 +135,13 @@ def join_levels(source: str, levels: Sequence[Float[Tensor, "_ _ _"]], side: int
     return torch.cat([functional.normalize(each, dim=0) * level for each in sized])
 
 
-def make_lab_xy(image: Image) -> Float[Tensor, "5 h w"]:
-    """Stack CIELAB and place, in units that match the attention's temperature: 20 ΔE, or 15 % of the side, is 0.3."""
-    lab = to_lab(image.float().cpu(), XYZ, WHITE)
+def make_lab_xy(image: Image) -> Float[Tensor, "_ h w"]:
+    """Stack CIELAB and place, in units that match the attention's temperature: 20 ΔE, or 15 % of the side, is 0.3.
+
+    Of an image that has not three channels, these stand for CIELAB, each brought to the same deviation.
+    """
+    colours = image.float().cpu()
+    lab = to_lab(colours, XYZ, WHITE) if len(colours) == 3 else to_colours(colours)
     height, width = lab.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     return torch.cat([lab * (0.3 / 20), torch.stack([y, x]) * (0.3 / 0.15)])

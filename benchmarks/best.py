@@ -19,11 +19,11 @@ from salience import registry
 from salience.case import Case
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
+from salience.estimates import Sampler
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
 from salience.measures.pointing_game import PointingGame
-from salience.types import Sampler
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "rise (as published)": ("rise", {}),

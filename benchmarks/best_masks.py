@@ -32,8 +32,9 @@ from salience.engine import maps, seeding
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
+from salience.estimates import Sampler
 from salience.methods.de_cam import DeCam
-from salience.types import BlackBox, Image, Map, Masks, Probabilities, Sampler, Scores
+from salience.types import BlackBox, Image, Map, Masks, Probabilities, Scores
 
 SEARCHES: dict[str, dict[str, Any]] = {
     f"{encoding}, {words}": {"encoding": encoding, "variant": variant}

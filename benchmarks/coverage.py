@@ -25,7 +25,8 @@ from salience import registry
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
 from salience.engine.query.score_cache import share_scores
-from salience.types import BlackBox, Estimate, Image
+from salience.estimates import Estimate
+from salience.types import BlackBox, Image
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "rise": ("rise", {}),

@@ -22,13 +22,14 @@ from benchmarks import data, table
 from salience.case import Case
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
+from salience.estimates import Estimate
 from salience.measures.deletion import Deletion
 from salience.measures.energy import Energy
 from salience.measures.insertion import Insertion
 from salience.measures.pointing_game import PointingGame
 from salience.methods import iassa
 from salience.methods._iassa import attention
-from salience.types import BlackBox, Estimate, Image, Region
+from salience.types import BlackBox, Image, Region
 
 SIZE = (224, 224)
 SIDE = 56  # of the official attention here; at its own 112 a picture would take minutes, and its maps rank alike

@@ -25,18 +25,31 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-import salience
-from salience import registry
-from salience.boxes.torch import TorchBox, wrap
-from salience.case import Case
-from salience.engine.query.run import start_run
-from salience.tasks.measure import measure_case
-from tests import test_every_measure, test_every_method
-from tests.boxes.test_torch import network
-from tests.engine.inside.test_attention import vit
-from tests.helpers import noise
-
 NAME = "elsewhere"
+
+
+class Backend(backend_registration._DummyBackendModule):
+    """What torch asks of a device's module."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """List what autocast may use."""
+        return [torch.float16, torch.bfloat16]
+
+
+# Before the first gradient is computed, also by what is imported: torch counts its devices then.
+backend_registration._setup_privateuseone_for_python_backend(NAME, Backend())
+
+import salience  # noqa: E402
+from salience import registry  # noqa: E402
+from salience.boxes.torch import TorchBox, wrap  # noqa: E402
+from salience.case import Case  # noqa: E402
+from salience.engine.query.run import start_run  # noqa: E402
+from salience.tasks.measure import measure_case  # noqa: E402
+from tests import test_every_measure, test_every_method  # noqa: E402
+from tests.boxes.test_torch import network  # noqa: E402
+from tests.engine.inside.test_attention import vit  # noqa: E402
+from tests.helpers import noise  # noqa: E402
+
 MOVES = ("_to_copy", "copy_")
 INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_")  # positions may lie on the CPU
 
@@ -64,14 +77,6 @@ class There(Tensor):
     @classmethod
     def __torch_dispatch__(cls, task: Any, _types: Any, args: Any = (), options: Any = None) -> Any:
         return done(task, args, options or {})
-
-
-class Backend(backend_registration._DummyBackendModule):
-    """What torch asks of a device's module."""
-
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        """List what autocast may use."""
-        return [torch.float16, torch.bfloat16]
 
 
 class Both(TorchDispatchMode):
@@ -121,8 +126,7 @@ def expect(task: Any, right: bool, problem: str) -> None:
 
 @contextmanager
 def opened() -> Iterator[None]:
-    """Make the device known, for good, and see to what is made there."""
-    backend_registration._setup_privateuseone_for_python_backend(NAME, Backend())
+    """See to what is made there, for good."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)
     with Both():

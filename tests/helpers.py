@@ -22,7 +22,7 @@ def same(one: Tensor, other: Tensor, within: float = 1e-12) -> bool:
 
 def apart(one: Tensor, other: Tensor) -> float:
     """Return the largest difference."""
-    return float((one.double() - other.double()).abs().max())
+    return float((one.detach().double() - other.detach().double()).abs().max())
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -26,8 +26,9 @@ from salience.boxes.torch import TorchBox, wrap
 from salience.engine import maps
 from salience.engine.query.run import start_run
 from salience.errors import BoxError, TargetError
+from salience.estimates import BatchedMethod
 from salience.picture import Preparation
-from salience.types import BatchedMethod, BlackBox, OpenBox
+from salience.types import BlackBox, OpenBox
 from tests import trained
 from tests.helpers import apart
 

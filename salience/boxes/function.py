@@ -16,6 +16,7 @@ from salience.boxes import _inspect
 from salience.boxes._hash import hash_value
 from salience.boxes._names import read_class_names
 from salience.boxes._options import read_options, split_options
+from salience.boxes._stranger import Stranger
 from salience.errors import BoxError, SettingError
 from salience.picture import Preparation
 from salience.runtime.outputs import read_output
@@ -24,7 +25,7 @@ from salience.types import Head, Images
 OPTIONS = ("takes", "name", "channels", "output", "batch")
 
 
-class FunctionBox(_inspect.Stranger):
+class FunctionBox(Stranger):
     """A function from a batch of images to scores.
 
     `takes` says which batch: "torch" `(n c h w)` float32 in 0…1, "numpy" `(n h w c)` float32 in 0…1, or "uint8"
@@ -50,12 +51,12 @@ class FunctionBox(_inspect.Stranger):
         self.function, self.preparation, self.takes = function, preparation, takes
         self.module: Any = function
         self.input_type: torch.dtype | None = None
-        self.classes, self.size, self.mean = tuple(classes), preparation.size, mean
+        self._classes, self.size, self.mean = tuple(classes) or None, preparation.size, mean
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.channels, self.output, self.batch, self.met = channels, output, batch, False
         self.head: Head = "none"
-        self.given = frozenset({"channels", "head"} | ({"output"} if output else set()))
-        self.published: dict[str, str] = {"normalisation": "its own"}
+        self.given = frozenset({"output"} if output else ())
+        self.published = dict.fromkeys(("channels", "head", "normalisation"), "as a function says it")
 
     @property
     def fingerprint(self) -> str:
@@ -93,20 +94,9 @@ class FunctionBox(_inspect.Stranger):
         return _to_tensors(self._call(images))
 
     @property
-    def class_count(self) -> int | None:
-        """How many names of classes there are; None where nobody gave names."""
-        return len(self.classes) or None
-
-    def name_classes(self, count: int) -> str:
-        """Compare the names of the classes with their number."""
-        if self.classes and len(self.classes) != count:
-            raise BoxError(
-                f"expected {len(self.classes)} scores a picture from {self.name}, one for each name, got {count}: "
-                "check the function or its class names"
-            )
-        named = bool(self.classes)
-        self.classes = self.classes or tuple(f"class {index}" for index in range(count))
-        return f"{count}, with names (given)" if named else f"{count}, without names"
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # they are counted when it is met
+        """The name of each class; numbered where nobody gave names."""
+        return self._classes or ()
 
     def meet(self) -> None:
         """Find out what the function answers, once."""

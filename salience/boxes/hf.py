@@ -31,7 +31,7 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
     _expect_head(name, net, about)
-    return _wrap(net, name, classes, f"hf:{name}", options)
+    return _wrap(net, name, classes, f"hf:{name}", options, suffices={"size", "mean", "std"} <= set(options))
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -41,11 +41,13 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a network of transformers; with a size its image processor is not loaded."""
-    return _wrap(module, str(getattr(module.config, "_name_or_path", "")), classes, name, options)
+    return _wrap(
+        module, str(getattr(module.config, "_name_or_path", "")), classes, name, options, suffices="size" in options
+    )
 
 
-def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any]) -> TorchBox:
-    base = find_preparation(net, place, "size" in options)
+def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any], *, suffices: bool) -> TorchBox:
+    base = find_preparation(net, place, suffices)
     published = {} if base is None else dict.fromkeys(("size", "normalisation"), "its image processor")
     head = HEADS.get(getattr(net.config, "problem_type", None) or "")
     if head is not None and "head" not in options:

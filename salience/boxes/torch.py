@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -16,20 +16,20 @@ from salience.boxes._names import read_class_names
 from salience.boxes._options import OWN, read_options, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
+from salience.boxes._stranger import Stranger, count_shown
 from salience.engine import seeding
 from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
-from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.runtime import backends, heads
 from salience.runtime.module import (
     FromPixels,
     find_weight_dtype,
     hash_weights,
-    list_plain_tensors,
     load_saved,
     run_eagerly,
+    stamp_state,
 )
 from salience.runtime.outputs import read_output
 from salience.runtime.torch import TorchRuntime
@@ -47,17 +47,16 @@ from salience.types import (
 )
 
 
-class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
+class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
     classes, the second is the logit's), "probabilities", "label-probabilities" and "probability" what these become,
     "none" scores that are used as they are. `output` names the one that has the scores, where there are several. What
     is not `given`, and not `published` by the library that the module comes from, `meet` finds out. `backend` is "exact",
-    "torch
-    channels-last", "torch bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (the module compiled for a CPU,
-    where the package is installed), or "auto": the fastest of these whose scores agree with exact on a check batch. And
-    "torch compile", "torch compile bfloat16" (float16), which nobody checks and which take long to make.
+    "torch channels-last", "torch bfloat16" (float16 on a GPU), "openvino" or "openvino bfloat16" (compiled for a CPU), or
+    "auto": the fastest of these whose scores agree with exact on a check batch. And "torch compile", "torch compile
+    bfloat16" (float16), which nobody checks and which take long to make.
 
     The module is in eval mode during a call only; its modes, gradients, hooks and the process's random state are
     afterwards as they were, also after an error.
@@ -80,8 +79,9 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     ) -> None:
         heads.expect_head(head or "softmax")
         named = {"head": head, "channels": channels, "output": output, "batch": batch}
-        self.given = frozenset((*given, *(key for key, value in named.items() if value is not None)))
         self.published = {key: value for key, value in (published or {}).items() if key not in given}
+        chosen = (key for key, value in named.items() if value is not None and key not in self.published)
+        self.given = frozenset((*given, *chosen))
         self.module, self.preparation, self.head = module, preparation, head or "softmax"
         self.name, self.channels, self.output, self.batch = name or type(module).__name__, channels or 3, output, batch
         self.met = False
@@ -99,29 +99,10 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
         """The name of each class; numbered where nobody gave names."""
         if self._classes is None:
             with torch.no_grad():
-                grey = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
+                grey = torch.zeros(1, count_shown(self), *self.size, device=self.device)
                 count = self._activate(self._run(grey, "exact")).shape[1]
             self._classes = tuple(f"class {index}" for index in range(count))
         return self._classes
-
-    @property
-    def class_count(self) -> int | None:
-        """How many names of classes there are; None where nobody gave names."""
-        return None if self._classes is None else len(self._classes)
-
-    def name_classes(self, count: int) -> str:
-        """Compare the names of the classes with their number; what a library published for another head is dropped."""
-        names, source = self._classes, self.published.get("classes", "given")
-        if names is not None and len(names) == count:
-            return f"{count}, with names ({source})"
-        if names is not None and "classes" not in self.published:
-            raise BoxError(
-                f"expected {count} names of classes, one for each score of {self.name}, got {len(names)}: "
-                "give as many, in the order of the scores"
-            )
-        self._classes = tuple(f"class {index}" for index in range(count))
-        dropped = "" if names is None else f", for {source} names {len(names)}: its head is another now"
-        return f"{count}, without names{dropped}"
 
     def meet(self) -> None:
         """Find out what the module takes and puts out, once."""
@@ -133,7 +114,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
     def fingerprint(self) -> str:
         """A hash of weights, head and preprocessing; computed anew when a weight was written to."""
         state = self.module.state_dict(keep_vars=True)
-        version = (self.head, self.channels, self.preparation, self.output, *_stamp(state))
+        version = (self.head, self.channels, self.preparation, self.output, *stamp_state(state))
         if getattr(self, "_stamped", None) != version:
             said = (self.head, replace(self.preparation, source=""), self.channels)
             about = repr(said if self.output is None else (*said, self.output))
@@ -148,7 +129,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
         """Find the end of each block, and the last feature maps."""
         if self._layer_info is None:
             with torch.inference_mode(False), torch.no_grad(), run_eagerly(self.module) as inner:
-                black = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
+                black = torch.zeros(1, count_shown(self), *self.size, device=self.device)
                 noise = torch.rand(black.shape, generator=seeding.generator(0, "layers")).to(black)
                 self._layer_info = find_layers(
                     inner, lambda: self._run(black, "exact"), self.size, lambda: self._run(noise, "exact")
@@ -205,7 +186,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
 
     def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""
-        image = torch.zeros(1, _inspect.count_shown(self), *self.size, device=self.device)
+        image = torch.zeros(1, count_shown(self), *self.size, device=self.device)
         with torch.no_grad(), run_eagerly(self.module) as inner:
             return list_weighted(inner, lambda: self._run(image, "exact"))
 
@@ -225,15 +206,6 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, _inspect.Stranger):
 
     def __repr__(self) -> str:
         return f"<box {self.name}: {len(self.classes)} classes, {self.preparation}, backend {self.backend}>"
-
-
-def _stamp(state: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield where each weight is stored and how often it was written to."""
-    for key, value in state.items():
-        yield key
-        for each in [value] if isinstance(value, Tensor) and not value.is_quantized else list_plain_tensors(value):
-            yield each.data_ptr() if each.layout == torch.strided else id(each)
-            yield None if each.is_inference() else each._version  # noqa: SLF001  # the only sign of a write in place
 
 
 def make_box(

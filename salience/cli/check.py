@@ -45,7 +45,7 @@ def write_lines(facts: dict[str, Any]) -> Iterator[str]:
     """Write what was found, a line each."""
     from salience.describe.methods import NEEDS
 
-    yield f"{facts['name']}  ({', '.join(f'{name} {number}' for name, number in facts['versions'].items())})"
+    yield f"{facts['name']} ({', '.join(f'{name} {number}' for name, number in facts['versions'].items())})"
     for each in facts["found"]:
         yield _line(each["about"], each["said"])
     yield _line("picture", facts["preparation"])
@@ -53,7 +53,7 @@ def write_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield _line("backend", f"{facts['backend']['chosen']} on {facts['device']}" + f" ({'; '.join(tried)})" * bool(tried))
     yield from _write_layers(facts["layers"])
     yield _line("gradients", _describe_gradients(facts["gradients"]))
-    for need, names in facts["methods"].items():
+    for need, names in sorted(facts["methods"].items()):
         yield _line("methods", f"for {NEEDS[need]}: {', '.join(names)}")
     yield from _write_map(facts["map"])
 

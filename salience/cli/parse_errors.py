@@ -8,7 +8,7 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError, Unknown
 
 from salience.errors import SalienceError, SettingError, UnknownName
 
-COMMANDS = ("explain", "measure", "bench", "report", "compare", "list", "fit", "train", "export")
+COMMANDS = ("explain", "check", "measure", "bench", "report", "compare", "list", "fit", "train", "export")
 TRAINERS = ("adversarial", "gradient-penalty", "plain", "saliency-guided", "scaat", "trades")
 INNER = {"list": ("methods", "measures", "boxes", "classes"), "fit": ("p-tame",), "train": TRAINERS}
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from salience import specs
 from salience.boxes.torch import TorchBox
 from salience.errors import SettingError
+from salience.estimates import BatchedMethod
 from salience.picture import Preparation
 from salience.tasks.choose_method import choose_method
-from salience.types import BatchedMethod, BlackBox
+from salience.types import BlackBox
 
 
 def explainer(method: Any = None, box: Any = None, **settings: Any) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ from salience.engine.perturb import feature_masks, fill
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import Estimate, Features, GreyBox, Image, Images, Map, OpenBox, Target
+from salience.estimates import Estimate
+from salience.types import Features, GreyBox, Image, Images, Map, OpenBox, Target
 
 Gate = Literal["hard", "soft"]
 AT_ONCE = 8  # images whose layers are read together: all activations of all blocks are kept

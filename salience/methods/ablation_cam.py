@@ -9,8 +9,9 @@ import torch
 
 from salience.engine.inside import cams
 from salience.engine.inside.loop import choose_layer, iterate_images, read_activations, score_replaced
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Layer
-from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, Target
+from salience.types import Features, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)

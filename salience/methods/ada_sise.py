@@ -8,9 +8,10 @@ from typing import Annotated
 
 from typing_extensions import Doc
 
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods import _sise
 from salience.methods._settings import Fill, Layers, Rectify
-from salience.types import BatchedMethod, Estimate, GreyBox, Images, Target
+from salience.types import GreyBox, Images, Target
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from salience.engine.inside import attention
-from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

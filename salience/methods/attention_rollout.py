@@ -14,7 +14,8 @@ from typing_extensions import Doc
 from salience.engine import validate
 from salience.engine.inside import attention
 from salience.errors import SettingError
-from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Images, OpenBox, Target
 
 Heads = Literal["mean", "max", "min"]
 NOTE = "attention rollout does not depend on the target: its map is the same for every class"

@@ -14,7 +14,8 @@ from typing_extensions import Doc
 from salience.engine.inside import cams
 from salience.engine.inside.loop import choose_layer, introspect, iterate_images, read_activations, score_replaced
 from salience.engine.query.ask import guard
-from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, OpenBox, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Features, GreyBox, Images, OpenBox, Target
 
 EVEN = 1e-4  # gradients that differ over places by less, as a share of the greatest, are equal
 AVERAGED = (

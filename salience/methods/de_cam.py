@@ -22,10 +22,11 @@ from salience.engine.query import loop
 from salience.engine.query.ask import choose_backend
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import Estimate
 from salience.methods._de_cam import encodings, evolution
 from salience.methods._de_cam.regression import MaskRegression
 from salience.methods._settings import Fill
-from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
+from salience.types import BlackBox, Image, Map, Scores, Target
 
 Variant = Literal["r1", "r0", "unevolved"]
 Fitness = Literal["preserve", "delete", "hybrid"]

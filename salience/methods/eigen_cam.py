@@ -14,7 +14,8 @@ from salience.engine.inside import cams
 from salience.engine.inside.hooks import INPUT
 from salience.engine.inside.loop import MOST, choose_layer, expect_targets, read_activations
 from salience.engine.query.run import plan_passes
-from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Features, GreyBox, Images, Target
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from salience.engine.query.batches import Batches
 from salience.engine.query.run import Run, current, plan_passes
 from salience.engine.target import pick
 from salience.errors import SettingError
-from salience.types import BatchedMethod, Estimate, Image, Images, Masks, OpenBox, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Image, Images, Masks, OpenBox, Target
 
 FEWEST = 20  # steps below which no mask converges
 LEVELS = 8  # of the blur

@@ -11,8 +11,9 @@ from torch import Tensor
 from salience.engine import maps
 from salience.engine.inside import cams, input_gradients
 from salience.engine.inside.loop import introspect
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods import _bias_gradients
-from salience.types import IMAGE, BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.types import IMAGE, Images, OpenBox, Target
 
 TOLERABLE = 1e-2  # of the score; beyond it the map gets a note
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from salience.engine.inside import cams
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Layer
-from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.types import Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

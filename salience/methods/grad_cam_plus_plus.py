@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from salience.engine.inside import cams
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Layer
-from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.types import Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

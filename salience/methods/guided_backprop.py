@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from salience.engine.inside import input_gradients
 from salience.engine.inside.loop import introspect
 from salience.errors import BoxError
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods import _guided_relu
 from salience.methods._settings import Channels
-from salience.types import IMAGE, BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.types import IMAGE, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from salience.engine import maps, validate
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
+from salience.estimates import Estimate
 from salience.methods._settings import Fill, SeedOfFill
-from salience.types import BlackBox, Estimate, Image, Map, Target
+from salience.types import BlackBox, Image, Map, Target
 
 STEPS = 10_000  # in the map's range: windows are compared in whole ones, lest rounding decide
 

@@ -17,8 +17,9 @@ from salience.engine.perturb.tiles import Tiles
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import Estimate
 from salience.methods._settings import Fill, Seed
-from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
+from salience.types import BlackBox, Image, Map, Scores, Target
 
 LEAST, MOST = 32, 8192  # masks: below, no half has a dependence; above, all pairs are too many
 BLOCK = 256  # rows of the output kernel that exist at a time

@@ -18,9 +18,10 @@ from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import Estimate
 from salience.methods._iassa import attention, plus
 from salience.methods._settings import Fill
-from salience.types import BlackBox, Estimate, Image, Map, Region, Target
+from salience.types import BlackBox, Image, Map, Region, Target
 
 Version = Literal["official", "intent"]
 MOST = 1400  # windows in one adaptive round

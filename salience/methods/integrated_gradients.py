@@ -13,8 +13,9 @@ from typing_extensions import Doc
 from salience.engine import validate
 from salience.engine.inside import input_gradients
 from salience.engine.perturb import fill
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Channels
-from salience.types import BatchedMethod, Estimate, Images, OpenBox, Target
+from salience.types import Images, OpenBox, Target
 
 Rule = Literal["gauss-legendre", "middle", "trapezoid"]
 TOLERABLE = 0.05  # of the change of the score; beyond it the map gets a note

@@ -20,8 +20,9 @@ from salience.engine.estimate.linear_surrogate import RegionMasks, RidgeRegressi
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
+from salience.estimates import Estimate
 from salience.methods._settings import Fill, Regions, SeedOfRegions
-from salience.types import BlackBox, Estimate, Image, Map, Target
+from salience.types import BlackBox, Image, Map, Target
 
 PASSES = 2048  # where neither a setting nor a budget says how many
 

@@ -20,8 +20,9 @@ from salience.engine.perturb.masks import Grids, MaskStack, Mixed, completes_lot
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import Estimate
 from salience.methods._settings import Seed
-from salience.types import BlackBox, Estimate, Image, Images, Map, Masks, Scores, Target
+from salience.types import BlackBox, Image, Images, Map, Masks, Scores, Target
 
 AT_ONCE = 64  # masks that share one address
 LEAST = 2

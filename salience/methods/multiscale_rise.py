@@ -17,8 +17,9 @@ from salience.engine.perturb import fill
 from salience.engine.perturb.masks import Grids, completes_lot, sample_grids
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
+from salience.estimates import Estimate
 from salience.methods._settings import Fill, Seed
-from salience.types import BlackBox, Estimate, Image, Map, Scores, Target
+from salience.types import BlackBox, Image, Map, Scores, Target
 
 SCALES = ((4, 0.5, 8), (7, 0.5, 24))  # cells along a side, keep probability, masks a round
 ROUND = sum(count for _, _, count in SCALES)

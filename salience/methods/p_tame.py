@@ -17,7 +17,8 @@ from salience.engine.inside.loop import expect_targets
 from salience.engine.target import pick
 from salience.engine.training import explainer
 from salience.errors import SettingError
-from salience.types import BatchedMethod, BlackBox, Estimate, Images, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import BlackBox, Images, Target
 
 AT_ONCE = 32  # images whose features are held at a time
 

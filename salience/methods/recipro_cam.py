@@ -18,7 +18,8 @@ from salience.engine.inside import cams
 from salience.engine.inside.loop import choose_layer, iterate_images, read_activations, score_replaced
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import BatchedMethod, Estimate, Features, GreyBox, Images, Masks, Target
+from salience.estimates import BatchedMethod, Estimate
+from salience.types import Features, GreyBox, Images, Masks, Target
 
 GAUSSIAN = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 FEWEST = 4  # places; fewer make no map

@@ -17,8 +17,9 @@ from salience.engine.perturb.masks import completes_lot, sample_grids
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import Estimate
 from salience.methods._settings import Fill, Seed
-from salience.types import BlackBox, Estimate, Image, Map, Probabilities, Scores, Target
+from salience.types import BlackBox, Image, Map, Probabilities, Scores, Target
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from salience.engine.perturb import feature_masks, fill
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Fill, Layer
-from salience.types import BatchedMethod, BlackBox, Estimate, GreyBox, Image, Images, Target
+from salience.types import BlackBox, GreyBox, Image, Images, Target
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing_extensions import Doc
 
 from salience.engine import seeding, validate
 from salience.engine.inside import input_gradients
+from salience.estimates import BatchedMethod, Estimate
 from salience.methods._settings import Channels
-from salience.types import BatchedMethod, Estimate, Image, Images, OpenBox, Target
+from salience.types import Image, Images, OpenBox, Target
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,19 @@ def list_plain_tensors(value: Any) -> Iterator[Tensor]:
         yield value.to_dense() if value.layout != torch.strided else value
 
 
+def stamp_state(state: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield where each weight of a module's state is stored and how often it was written to.
+
+    >>> list(stamp_state({"weight": torch.ones(2)}))[0]
+    'weight'
+    """
+    for key, value in state.items():
+        yield key
+        for each in [value] if isinstance(value, Tensor) and not value.is_quantized else list_plain_tensors(value):
+            yield each.data_ptr() if each.layout == torch.strided else id(each)
+            yield None if each.is_inference() else each._version  # noqa: SLF001  # the only sign of a write in place
+
+
 def describe_rest(value: Any) -> str:
     """Say what an entry of a module's state holds beside numbers: types, scales and the like.
 

@@ -18,9 +18,10 @@ from salience.engine.query.run import Progress
 from salience.errors import SettingError
 from salience.explanation import Explanation
 from salience.picture import Picture
-from salience.tasks.choose_method import choose_method, name_layers
+from salience.tasks.choose_method import choose_method
 from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
+from salience.tasks.name_layers import name_layers
 from salience.types import BlackBox
 
 Source = Picture | str | Path | bytes | bytearray | IO[bytes] | pil.Image | Shaped[np.ndarray, "..."]

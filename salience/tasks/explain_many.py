@@ -12,10 +12,11 @@ from torch import Tensor
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
 from salience.engine.query.score_cache import share_scores
+from salience.estimates import BatchedMethod, Sampler
 from salience.explanation import Explanation
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
-from salience.types import BatchedMethod, BlackBox, Sampler
+from salience.types import BlackBox
 
 AT_ONCE = 32  # pictures that are read, prepared and scored together
 

@@ -11,10 +11,11 @@ from typing import Any
 from salience.engine import validate
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
+from salience.estimates import BatchedMethod, Estimate, Sampler
 from salience.explanation import Explanation
 from salience.tasks.patience import describe_stop, find_patience
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
-from salience.types import BatchedMethod, BlackBox, Estimate, Sampler
+from salience.types import BlackBox
 
 
 def take_last(steps: Iterator[Explanation]) -> Explanation:

@@ -8,7 +8,8 @@ from typing import Any
 
 from salience import registry
 from salience.engine.query.run import Run
-from salience.types import OpenBox, Sampler
+from salience.estimates import Sampler
+from salience.types import OpenBox
 
 SECONDS = 10.0
 

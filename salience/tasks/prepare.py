@@ -18,9 +18,10 @@ from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.engine.query.run import Run, resume_run
 from salience.errors import BoxError
+from salience.estimates import Estimate
 from salience.explanation import ClassScore, Explanation
 from salience.picture import Geometry, Picture, Preparation, read
-from salience.types import BackendBox, BlackBox, Estimate, GreyBox, Image, OpenBox, Target
+from salience.types import BackendBox, BlackBox, GreyBox, Image, OpenBox, Target
 
 BORDER, SEEN, USED = 0.1, 0.5, 0.05  # shares past which a sentence says so
 

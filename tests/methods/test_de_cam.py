@@ -14,9 +14,10 @@ from salience.engine import maps, seeding
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
+from salience.estimates import Estimate
 from salience.methods._de_cam import encodings, evolution
 from salience.methods.de_cam import DeCam
-from salience.types import Estimate, Target
+from salience.types import Target
 from tests.helpers import Asked, apart, curved, noise, same
 
 IMAGE = noise(3, 8, 8)

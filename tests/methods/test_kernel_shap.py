@@ -14,9 +14,9 @@ from salience.engine.estimate.linear_surrogate import Segmentation
 from salience.engine.query import loop
 from salience.engine.query.run import start_run
 from salience.errors import BudgetError, SettingError
+from salience.estimates import Estimate
 from salience.methods import kernel_shap
 from salience.methods.kernel_shap import KernelShap
-from salience.types import Estimate
 from tests.helpers import Asked, curved, noise, same
 
 IMAGE = noise(3, 8, 8)

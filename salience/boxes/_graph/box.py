@@ -18,7 +18,7 @@ from salience.boxes._graph.lots import find_layout, is_features
 from salience.boxes._graph.network import Network, Parts
 from salience.boxes._graph.quantised import Array
 from salience.boxes._graph.runtime import FileRuntime
-from salience.boxes._names import match_class_names
+from salience.boxes._stranger import Stranger, count_shown, make_pictures
 from salience.engine.inside.hooks import INPUT, expect_maps, from_feature_maps
 from salience.errors import BoxError
 from salience.picture import Preparation
@@ -28,7 +28,7 @@ from salience.types import Features, Finding, GreyBox, Head, Images, LayerInfo, 
 NEAR = 5e-3  # how far from the file's own answer probabilities may be: it may be rounded to eight bits
 
 
-class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
+class FileBox(FileRuntime, Stranger, GreyBox):
     """A network in a file.
 
     `head`, `output`, `channels` and `batch` say what it takes and puts out, as for a torch box; what is not given, and not
@@ -98,7 +98,7 @@ class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
     @property
     def mean(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows the preparation
         """The mean colour of its data; without a normalisation black is not the mean."""
-        mean, count = self.preparation.mean, _inspect.count_shown(self)
+        mean, count = self.preparation.mean, count_shown(self)
         mean = mean if len(mean) == count else mean[:1] * count
         return mean if any(mean) else (0.5,) * count
 
@@ -108,16 +108,6 @@ class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
         if self._classes is None:
             self.meet()
         return self._classes or ()
-
-    @property
-    def class_count(self) -> int | None:
-        """How many names of classes there are; None where nobody gave names."""
-        return None if self._classes is None else len(self._classes)
-
-    def name_classes(self, count: int) -> str:
-        """Compare the names of the classes with their number."""
-        self._classes, said = match_class_names(self._classes, count, self.name, self.published.get("classes"))
-        return said
 
     def name_published(self, names: Sequence[str], source: str) -> None:
         """Take names of classes from somebody who published them."""
@@ -153,7 +143,7 @@ class FileBox(FileRuntime, _inspect.Stranger, GreyBox):
         graph = self.network.graph
         found = None if "head" in self.given else graph.find_activation()
         if found is not None:
-            picture = _inspect.make_pictures(self.size, _inspect.count_shown(self))[:1]
+            picture = make_pictures(self.size, count_shown(self))[:1]
             whole, before = self.parts.show(picture, (self.answer, found[0]))
             head: Head = "binary" if whole.numel() == 1 else found[1]
             if before.numel() == whole.numel() and _agree(self._activate_as(before, head), self._activate(whole)):

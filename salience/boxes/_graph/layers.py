@@ -15,7 +15,7 @@ from torch import Tensor
 
 from salience.boxes._graph.graph import Graph, Node
 from salience.boxes._graph.network import Parts
-from salience.boxes._inspect import count_shown, make_pictures
+from salience.boxes._stranger import count_shown, make_pictures
 from salience.engine.inside.hooks import as_feature_maps
 from salience.engine.inside.layers import REDUCTION
 from salience.errors import BoxError

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from salience.boxes._graph.lots import shorten
 from salience.boxes._graph.network import Network, Parts
-from salience.boxes._inspect import count_shown
+from salience.boxes._stranger import count_shown
 from salience.errors import BoxError, SalienceError
 from salience.runtime import backends, disk_cache, heads
 from salience.runtime.blending import Scaling, make_blending

@@ -17,7 +17,8 @@ from salience.engine import maps
 from salience.engine.estimate import moments
 from salience.engine.estimate.moments import Estimator
 from salience.engine.perturb.designs import BLOCK, SOBOL, Design
-from salience.types import Estimate, Map, Masks, Scores
+from salience.estimates import Estimate
+from salience.types import Map, Masks, Scores
 
 Choice = Bool[Tensor, " g"]
 GROUPS, LEAST = 16, 8  # for the jackknife; with fewer than the least it is too uncertain itself

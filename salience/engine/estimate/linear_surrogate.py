@@ -18,7 +18,8 @@ from salience.engine import maps
 from salience.engine.estimate.jackknife import standard_error
 from salience.engine.perturb.masks import MaskStack
 from salience.engine.perturb.superpixels import segment
-from salience.types import Estimate, Image, Map, Masks
+from salience.estimates import Estimate
+from salience.types import Image, Map, Masks
 
 GROUPS = 32
 

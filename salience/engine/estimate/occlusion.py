@@ -8,7 +8,8 @@ from torch import Tensor
 
 from salience.engine import maps
 from salience.engine.perturb.masks import Windows, integrate
-from salience.types import Estimate, Map, Scores
+from salience.estimates import Estimate
+from salience.types import Map, Scores
 
 
 class OcclusionEstimate:

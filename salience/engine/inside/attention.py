@@ -24,7 +24,8 @@ from torch.overrides import TorchFunctionMode
 from salience.engine.inside import cams
 from salience.engine.inside.loop import choose_layer, introspect
 from salience.errors import BoxError
-from salience.types import IMAGE, Estimate, Images, OpenBox, Target
+from salience.estimates import Estimate
+from salience.types import IMAGE, Images, OpenBox, Target
 
 PREFIX = 16  # class, distillation and register tokens that may stand in front of the grid
 Mix = Callable[[Tensor, Tensor], Tensor]

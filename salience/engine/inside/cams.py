@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from salience.engine.inside.loop import choose_layer, introspect
-from salience.types import Estimate, GreyBox, Images, OpenBox, Target
+from salience.estimates import Estimate
+from salience.types import GreyBox, Images, OpenBox, Target
 
 Features = Float[Tensor, "_ f y x"]
 Weigh = Callable[[Tensor, Tensor], Tensor]

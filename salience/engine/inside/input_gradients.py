@@ -15,7 +15,8 @@ from torch import Tensor
 from salience.engine.inside.loop import expect_targets, introspect
 from salience.engine.query.run import plan_passes
 from salience.errors import SettingError
-from salience.types import IMAGE, Estimate, Image, Images, OpenBox, Target
+from salience.estimates import Estimate
+from salience.types import IMAGE, Image, Images, OpenBox, Target
 
 Channels = Literal["max-abs", "sum-abs", "sum"]
 """How the channels become one value: the largest size, the sum of the sizes, or the sum, which keeps the sign."""

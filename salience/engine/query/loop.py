@@ -23,7 +23,8 @@ from salience.engine.query.ask import choose_again, choose_backend, find_blendin
 from salience.engine.query.batches import Batches
 from salience.engine.query.score_cache import ScoreCache
 from salience.errors import SalienceError, SettingError
-from salience.types import AsyncBox, BlackBox, Estimate, Image, Images, Masks, PendingScores, Scores, Target
+from salience.estimates import Estimate
+from salience.types import AsyncBox, BlackBox, Image, Images, Masks, PendingScores, Scores, Target
 
 Lots = TypeVar("Lots", bound=masking.Lot)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from salience.engine import maps
 from salience.engine.estimate import jackknife
 from salience.engine.perturb.designs import BLOCK
-from salience.types import Estimate, Masks, Scores
+from salience.estimates import Estimate
+from salience.types import Masks, Scores
 
 
 class MaskRegression:

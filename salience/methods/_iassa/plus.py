@@ -20,7 +20,8 @@ from salience.engine.perturb import designs, fill
 from salience.engine.perturb.masks import Grids, sample_grids
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
-from salience.types import BlackBox, Estimate, Image, Map, Target
+from salience.estimates import Estimate
+from salience.types import BlackBox, Image, Map, Target
 
 SCALES = ((4, 0.3, 48), (14, 0.7, 80))  # cells along a side, keep probability, masks a round
 LEAST, MOST = 32, 2048  # passes; the second, sixteen rounds, is for a run without a budget

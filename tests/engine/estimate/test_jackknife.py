@@ -11,7 +11,7 @@ import torch
 from salience.engine.estimate import jackknife, moments
 from salience.engine.perturb import masks
 from salience.engine.perturb.designs import Design
-from salience.types import Estimate
+from salience.estimates import Estimate
 from tests.helpers import noise, same
 
 SIZE, KEEP = (6, 7), 0.5

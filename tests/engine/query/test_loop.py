@@ -17,7 +17,8 @@ from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import current, plan_passes, start_run
 from salience.errors import BoxError, BudgetError, SettingError
-from salience.types import BackendBox, Estimate
+from salience.estimates import Estimate
+from salience.types import BackendBox
 from tests.helpers import Asked, apart, brightness, curved, noise, same
 
 IMAGE = noise(3, 8, 8, dtype=torch.float32)

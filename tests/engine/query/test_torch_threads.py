@@ -12,7 +12,7 @@ import torch
 from salience.engine.query import loop, torch_threads
 from salience.engine.query.run import start_run
 from salience.engine.training import modes
-from salience.types import Estimate
+from salience.estimates import Estimate
 
 
 @pytest.fixture(autouse=True)

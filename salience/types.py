@@ -169,6 +169,11 @@ class LayerInfo:
     top: str  # the last feature maps: what is pooled to give the answer
     note: str = ""  # what a reader of a map must know of them
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> LayerInfo:
+        """Make it of plain values."""
+        return cls(tuple(map(str, plain["blocks"])), str(plain["top"]), str(plain["note"]))
+
 
 @dataclass(frozen=True)
 class ActivationsAndGradients:

@@ -6,23 +6,20 @@ whose white is 255. What was found is remembered by the box's fingerprint.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from salience.boxes._hash import hash_value
 from salience.boxes._look import RefusalError, Seen, look, show, take
+from salience.boxes._memory import remember
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
-from salience.runtime import disk_cache, heads
+from salience.runtime import heads
 from salience.types import Finding, Head
 
-FORM = 1  # of the findings that are remembered
 UNSURE = 2.0  # times chance
 
 
@@ -32,15 +29,20 @@ def meet(box: Stranger, key: str | None = None) -> tuple[Finding, ...]:
     `key` names the box and what was said of it: what was found is remembered under it. BoxError says what the box did
     not take.
     """
-    name = None if key is None else f"{key}.{FORM}.met.json"
-    kept = None if name is None else disk_cache.read(name)
-    if kept is not None:
-        with suppress(ValueError, TypeError, KeyError):
-            return _write_down(box, [Finding(**each) for each in json.loads(kept)])
-    found = list(_find(box))
-    if name is not None:
-        disk_cache.write(name, json.dumps([asdict(each) for each in found]).encode())
+    found = remember(
+        key,
+        "met",
+        lambda: list(_find(box)),
+        lambda lines: [asdict(each) for each in lines],
+        lambda kept: [_expect_plain(Finding(**each)) for each in kept],
+    )
     return _write_down(box, found)
+
+
+def _expect_plain(finding: Finding) -> Finding:
+    if not isinstance(finding.about, str) or not isinstance(finding.said, str):
+        raise TypeError("a damaged entry")
+    return finding
 
 
 def _write_down(box: Stranger, found: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -114,35 +116,3 @@ def _find_range(box: Stranger, seen: Seen, head: Head) -> str:
 
 def _find_sureness(rows: Tensor, head: Head) -> float:
     return float((functional.softmax(rows.float(), 1) if head == "softmax" else rows.float()).max())
-
-
-def make_key(box: Any) -> str | None:
-    """Make a name of a torch box and of what was said of it; None where its code cannot be told from another's.
-
-    >>> from salience.boxes import toy
-    >>> make_key(toy.load("colour")) == make_key(toy.load("colour"))
-    True
-    """
-    with suppress(Exception):  # whatever cannot be hashed is met anew
-        code, inside = disk_cache.hash_code(box.module), _hash_attributes(box.module)
-        if code is not None and inside is not None:
-            said = (sorted(box.given), sorted(box.published.items()), box.class_count, box.batch)
-            return disk_cache.make_key(box.fingerprint, code, inside, box.size, said)
-    return None
-
-
-def _hash_attributes(module: nn.Module) -> str | None:
-    """Hash what modules hold beside weights and modules; a function of the user's own may do anything."""
-    held = {
-        name: {key: value for key, value in vars(inner).items() if key not in KEPT_APART and not _is_plain(value)}
-        for name, inner in module.named_modules()
-    }
-    held = {name: each for name, each in held.items() if each}
-    return hash_value(held) if held else ""
-
-
-KEPT_APART = frozenset(vars(nn.Module())) - {"training"}
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str, type(None), nn.Module, Tensor))

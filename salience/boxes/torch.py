@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import _inspect
+from salience.boxes._memory import make_key, remember
 from salience.boxes._names import read_class_names
 from salience.boxes._options import OWN, read_options, split_options
 from salience.boxes._recognise import comes_from
@@ -107,7 +109,7 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
     def meet(self) -> None:
         """Find out what the module takes and puts out, once."""
         if not self.met:
-            _inspect.meet(self, _inspect.make_key(self))
+            _inspect.meet(self, make_key(self))
             self.met = True
 
     @property
@@ -128,13 +130,14 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
     def layer_info(self) -> LayerInfo:
         """Find the end of each block, and the last feature maps."""
         if self._layer_info is None:
-            with torch.inference_mode(False), torch.no_grad(), run_eagerly(self.module) as inner:
-                black = torch.zeros(1, count_shown(self), *self.size, device=self.device)
-                noise = torch.rand(black.shape, generator=seeding.generator(0, "layers")).to(black)
-                self._layer_info = find_layers(
-                    inner, lambda: self._run(black, "exact"), self.size, lambda: self._run(noise, "exact")
-                )
+            self._layer_info = remember(make_key(self), "layers", self._find_layers, asdict, LayerInfo.of)
         return self._layer_info
+
+    def _find_layers(self) -> LayerInfo:
+        with torch.inference_mode(False), torch.no_grad(), run_eagerly(self.module) as inner:
+            black = torch.zeros(1, count_shown(self), *self.size, device=self.device)
+            noise = torch.rand(black.shape, generator=seeding.generator(0, "layers")).to(black)
+            return find_layers(inner, lambda: self._run(black, "exact"), self.size, lambda: self._run(noise, "exact"))
 
     def with_logits(self) -> TorchBox:
         """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
@@ -180,9 +183,8 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
     ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
         with run_eagerly(self.module) as inner:
-            return differentiate(
-                inner, self.logits, lambda raw: heads.apply_head(raw, self.head, of), images, targets, layers
-            )
+            activate = partial(heads.apply_head, head=self.head, of=of)
+            return differentiate(inner, self.logits, activate, images, targets, layers)
 
     def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""

@@ -529,6 +529,24 @@ def test_meeting_costs_eight_passes_at_most_and_is_remembered(tmp_path: Path, mo
     assert salience.load(plain, size=32, head="none").head == "none"
 
 
+def test_layers_are_remembered_and_a_damaged_entry_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding them takes passes; the cache may be anybody's."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
+    net, calls = network(), []
+    info = salience.load(net, size=32).layer_info()
+    monkeypatch.setattr("salience.boxes.torch.find_layers", lambda *_: calls.append(1))
+    assert salience.load(net, size=32).layer_info() == info
+    monkeypatch.undo()
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
+    for file in tmp_path.rglob("*.json"):
+        file.write_text('["nope", {}]')
+    again = salience.load(net, size=32)
+    assert (again.layer_info(), again.head, calls) == (info, "softmax", [])
+    with torch.no_grad():
+        net[0].weight.add_(0.1)
+    assert salience.load(net, size=32).layer_info() == info  # under another name
+
+
 def test_what_was_found_is_in_the_record_and_in_its_json() -> None:
     """Line by line."""
     why = salience.explain(salience.load(network(), size=32), IMAGES[0], "gradient")

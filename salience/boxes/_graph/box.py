@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from salience.boxes._graph.lots import find_layout, is_features
 from salience.boxes._graph.network import Network, Parts
 from salience.boxes._graph.quantised import Array
 from salience.boxes._graph.runtime import FileRuntime
+from salience.boxes._memory import remember
 from salience.boxes._stranger import Stranger, count_shown, make_pictures
 from salience.engine.inside.hooks import INPUT, expect_maps, from_feature_maps
 from salience.errors import BoxError
@@ -216,7 +217,13 @@ class FileBox(FileRuntime, Stranger, GreyBox):
         if self._layer_info is None:
             self.meet()
             with self._speaking():
-                self._layer_info = find_tested_layers(self, self.parts)
+                self._layer_info = remember(
+                    self._make_key(),
+                    "layers",
+                    lambda: find_tested_layers(self, self.parts),
+                    lambda found: [asdict(found[0]), found[1]],
+                    lambda kept: (LayerInfo.of(kept[0]), dict(kept[1])),
+                )
         return self._layer_info
 
     def _tensor(self, layer: str) -> str:

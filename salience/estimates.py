@@ -14,6 +14,7 @@ from salience.types import Image, Images, Map, Target
 class Estimate:
     """What a method has found so far. Samplers yield one after every lot of masks; the last one is the answer.
 
+    >>> import torch
     >>> Estimate(torch.zeros(2, 2), notes=("few passes",)).error is None
     True
     """

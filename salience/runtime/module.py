@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.engine.inside.hooks import unwrap
+from salience.engine.query.one_pass import take_turn
 from salience.errors import BoxError, UnknownName
 
 
@@ -27,7 +28,7 @@ def run_eagerly(module: nn.Module) -> Iterator[nn.Module]:
     True
     """
     compiled = any(hasattr(inner, "_orig_mod") or inner._compiled_call_impl is not None for inner in module.modules())  # noqa: SLF001  # torch has no other sign
-    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+    with take_turn(), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield unwrap(module)
 
 

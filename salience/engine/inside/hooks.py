@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salience.engine.query.one_pass import take_turn
 from salience.errors import BoxError, SettingError, UnknownName
 
 Change = Callable[[Tensor], Tensor]
@@ -45,13 +46,20 @@ def record_activations(
     for layer in layers:
         if layer.removesuffix(INPUT) not in named or not layer:
             raise UnknownName.of("layer", layer, [name for name in named if name])
+    with take_turn():
+        yield from _record(named, layers, change or {}, gradients)
+
+
+def _record(
+    named: Mapping[str, nn.Module], layers: Sequence[str], change: Mapping[str, Change], gradients: bool
+) -> Iterator[dict[str, Tensor]]:
     recorded: dict[str, Tensor] = {}
     handles: list[Any] = []
     try:
         for layer in layers:
             inner, replace = (
                 named[layer.removesuffix(INPUT)],
-                _make_hook(recorded, layer, (change or {}).get(layer), gradients),
+                _make_hook(recorded, layer, change.get(layer), gradients),
             )
             if layer.endswith(INPUT):
                 handles.append(inner.register_forward_pre_hook(_pre_hook(replace), with_kwargs=True))

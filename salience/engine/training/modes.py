@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from salience.engine.query import torch_threads
+from salience.engine.query.one_pass import take_turn
 
 
 @contextmanager
@@ -22,6 +23,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     >>> module.training
     True
     """
+    with take_turn():
+        yield from _change_modes(module)
+
+
+def _change_modes(module: nn.Module) -> Iterator[None]:
     training = [inner for inner in module.modules() if getattr(inner, "training", False)]  # a frozen script has no modes
     state = torch.get_rng_state()
     try:

@@ -65,7 +65,7 @@ def wrap_normalised(model: nn.Module, images: Tensor, channels: int) -> TorchBox
 
 def _read_inputs(inputs: Any) -> Tensor:
     images = torch.as_tensor(np.asarray(inputs), dtype=torch.float32)
-    if images.ndim != 4 or images.shape[1] < 1:
+    if images.ndim != 4 or images.shape[1] < 1 or images.shape[3] <= 4 < images.shape[1]:
         shape = tuple(images.shape)
         raise SettingError(f"expected inputs (n c h w) of one channel or more, got {shape}: put the channels first")
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

@@ -76,7 +76,7 @@ class FunctionBox(Stranger):
         scores = self._call(images)
         try:  # a copy, for an array may be read-only
             rows = read_output(_to_tensors(scores), self.output, len(images))
-            return rows.detach().cpu().to(images.dtype)
+            return rows.detach().cpu().to(images.dtype, copy=True)  # the function may use its buffer again
         except (TypeError, ValueError, RuntimeError, BoxError) as problem:
             raise BoxError(f"expected an array of scores from {self.name}, got {type(scores).__name__}") from problem
 

@@ -280,3 +280,27 @@ def test_toys_answer_as_they_say() -> None:
     weights = noise(5, 6)
     images = noise(2, 3, 5, 6)
     assert apart(toy.linear(weights)(images)[:, 1], (images.mean(1) * weights).sum((1, 2))) < 1e-12
+
+
+def test_a_function_may_answer_in_the_same_buffer_every_time() -> None:
+    """What it said of one batch stays when it is asked about the next."""
+    buffer = torch.zeros(64, 2)
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        buffer[: len(images), 1] = images.mean((1, 2, 3))
+        return buffer[: len(images)]
+
+    def again(images: torch.Tensor) -> torch.Tensor:
+        return score(images).clone()
+
+    image = noise(3, 16, 16, dtype=torch.float32)
+    one, other = (salience.load(each, size=16, takes="torch", classes=["a", "b"]) for each in (score, again))
+    for method in ("iassa", "rise", "occlusion"):
+        maps = [salience.explain(box, image, method, budget=300, batch=16).saliency for box in (one, other)]
+        assert torch.equal(*maps)
+
+
+def test_scores_of_complex_numbers_are_refused() -> None:
+    """Their imaginary part would be lost in silence."""
+    with pytest.raises(BoxError, match="of complex64"):
+        salience.load(lambda images: torch.ones(len(images), 2) * 1j, size=16, takes="torch")

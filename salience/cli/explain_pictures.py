@@ -51,6 +51,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
                 tolerance=options.tolerance,
                 batch=options.batch,
                 progress=progress,
+                band_shares=options.band_shares,
             )
         facts = collect_facts(why, str(path))
         kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]

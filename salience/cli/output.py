@@ -6,7 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from salience.describe.explanation import describe_backend, describe_evidence, describe_seen, describe_stability
+from salience.describe.explanation import (
+    describe_backend,
+    describe_evidence,
+    describe_seen,
+    describe_stability,
+)
 from salience.explanation import Explanation
 
 
@@ -27,6 +32,8 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
     for note in why.notes:
         line("NOTE", note, "bold yellow")
     line("evidence", describe_evidence(why))
+    if why.bands is not None:
+        line("bands", str(why.bands))
     rate = f", {why.passes / why.seconds:,.0f} a second" if why.seconds > 0 else ""
     line("cost", f"{why.called}: {why.passes:,} pass{'es' * (why.passes != 1)} in {why.seconds:.1f} s{rate}")
     if why.layers:

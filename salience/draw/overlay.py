@@ -141,10 +141,12 @@ class _Layout(Generic[P]):
         self.cell = max(self.shown[1], round(20 * self.letter))  # a column holds a caption, also under a narrow panel
         self.gap = round(self.letter)
         self.count = count
-        self.notes = blend.is_blank(explanation) is None and len(explanation.notes)
+        self.notes = [] if blend.is_blank(explanation) else [f"Note: {note}" for note in explanation.notes]
+        if explanation.bands is not None:
+            self.notes.append(f"Bands: {explanation.bands}")
         self.top = round(4.7 * self.letter)
         self.width = count * self.cell + (count + 1) * self.gap
-        self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * self.notes)
+        self.height = round(self.top + self.shown[0] + 4.4 * self.letter + 1.4 * self.letter * len(self.notes))
         self.page = kind(self.width, self.height)
 
     def find_left(self, number: int) -> float:
@@ -179,9 +181,8 @@ class _Layout(Generic[P]):
             if self.count == 3:
                 self._describe_mask(explanation.evidence, under)
         self._bar(explanation, style, under)
-        if self.notes:
-            for number, note in enumerate(explanation.notes):
-                self.say(f"Note: {note}", self.gap, under + (3.7 + 1.4 * number) * self.letter, room, 0.9)
+        for number, note in enumerate(self.notes):
+            self.say(note, self.gap, under + (3.7 + 1.4 * number) * self.letter, room, 0.9)
 
     def _describe_mask(self, evidence: Mapping[str, Any], top: float) -> None:
         """Say what the best mask does: the score of what it shows, and of what it hides, as far as they were scored."""

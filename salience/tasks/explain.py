@@ -42,6 +42,7 @@ def explain(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> Explanation: ...
 @overload
@@ -56,6 +57,7 @@ def explain(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> list[Explanation]: ...
 @overload
@@ -70,6 +72,7 @@ def explain(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> list[Explanation]: ...
 @overload
@@ -84,6 +87,7 @@ def explain(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> Explanation | list[Explanation]: ...
 def explain(
@@ -97,6 +101,7 @@ def explain(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> Explanation | list[Explanation]:
     """Explain one picture, or a list of pictures or a batch tensor `(n c h w)`, which gives a list.
@@ -109,6 +114,9 @@ def explain(
     without one, and without a number of masks, a method that samples makes its own number of passes, or as many as there is
     time for in ten seconds. `tolerance` stops a
     method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
+
+    A box whose channels are neither one nor three also gets the share of each band, two passes a band besides those of
+    the method: the record's `bands`, unless `band_shares` is false or the budget has no room for them.
 
     Pictures of a list are explained together by methods that explain many (`BatchedMethod`), else one after the other.
 
@@ -123,6 +131,7 @@ def explain(
     box = specs.open_box(box)
     chosen = choose_method(method, seed, name_layers(settings, box))
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
+    how |= {"band_shares": band_shares}
     explained = _explain(box, image, chosen, target, how)
     allocator.release_memory()
     return explained
@@ -151,6 +160,7 @@ def watch(
     tolerance: float | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    band_shares: bool = True,
     **settings: Any,
 ) -> Iterator[Explanation]:
     """Yield the explanation as it grows; stop whenever it is good enough. The last one is what `explain` returns.
@@ -162,4 +172,5 @@ def watch(
     box = specs.open_box(box)
     chosen = choose_method(method, seed, name_layers(settings, box))
     how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
+    how |= {"band_shares": band_shares}
     return explain_steps(box, image, chosen, target=target, **how)

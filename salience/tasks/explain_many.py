@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from salience.engine.query.run import Run, resume_run
 from salience.engine.query.score_cache import share_scores
 from salience.estimates import BatchedMethod, Sampler
 from salience.explanation import Explanation
+from salience.tasks.bands import count_band_passes
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
 from salience.types import BlackBox
@@ -41,7 +42,8 @@ def explain_pictures(
         part = slice(begin, begin + AT_ONCE)
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, sources[part], method, wanted[part], run)
-        done += _explain_batch(box, torch.stack([case.image for case in cases]), method, cases, run)
+        found = _explain_batch(box, torch.stack([case.image for case in cases]), method, cases, run)
+        done += _add_bands(box, cases, found, given)
     return done
 
 
@@ -58,7 +60,7 @@ def explain_targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[An
     if isinstance(method, BatchedMethod) and not isinstance(method, Sampler) and given["budget"] is None:
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, [source], method, wanted, run)
-        return _explain_batch(box, cases[0].image[None], method, cases, run)
+        return _add_bands(box, cases, _explain_batch(box, cases[0].image[None], method, cases, run), given)
     with share_scores():
         return [_explain_one(box, source, method, target, **given) for target in wanted]
 
@@ -75,6 +77,15 @@ def _explain_batch(
         found = method.many(box, images, [case.target for case in cases])
     seconds, passes = (time.perf_counter() - began) / len(cases), run.passes // len(images)
     return [case.record(one, passes, seconds) for case, one in zip(cases, found, strict=True)]
+
+
+def _add_bands(
+    box: BlackBox, cases: Sequence[PreparedPicture], found: list[Explanation], given: Mapping[str, Any]
+) -> list[Explanation]:
+    """Add each band's share where it is asked for; nobody bounds the passes here."""
+    if not given.get("band_shares") or not count_band_passes(box):
+        return found
+    return [case.add_bands(why, given["batch"]) for case, why in zip(cases, found, strict=True)]
 
 
 def _explain_each(

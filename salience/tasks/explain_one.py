@@ -13,6 +13,7 @@ from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
 from salience.estimates import BatchedMethod, Estimate, Sampler
 from salience.explanation import Explanation
+from salience.tasks.bands import count_band_passes, has_room, leave_passes
 from salience.tasks.patience import describe_stop, find_patience
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
 from salience.types import BlackBox
@@ -39,8 +40,11 @@ def explain_steps(
     batch: int | None,
     progress: Any,
     tolerance: float | None = None,
+    band_shares: bool = False,
 ) -> Iterator[Explanation]:
     """Explain one picture, yielding the record as it grows; with a tolerance, until the map stands still.
+
+    With `band_shares` the last record comes once more, with each band's share, where the box has bands and there is room.
 
     >>> import torch
     >>> from salience.boxes import toy
@@ -52,6 +56,18 @@ def explain_steps(
     validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
     run = Run(Budget.of(budget), batch, progress, find_patience(method, budget))
     picture = prepare_pictures(box, [source], method, [target], run)[0]
+    passes = count_band_passes(box) if band_shares else 0
+    given, run.budget = run.budget, leave_passes(run.budget, passes)
+    record: Explanation | None = None
+    for record in _explain(box, method, picture, run, tolerance):
+        yield record
+    if passes and record is not None and has_room(given, passes, run.passes, record.seconds):
+        yield picture.add_bands(record, batch)
+
+
+def _explain(
+    box: BlackBox, method: Any, picture: PreparedPicture, run: Run, tolerance: float | None
+) -> Iterator[Explanation]:
     estimates = _estimate(method, box, picture)
     trace: list[tuple[int, float | None]] = []  # passes, stability
     began = time.perf_counter()

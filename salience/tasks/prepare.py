@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,7 @@ from salience.errors import BoxError
 from salience.estimates import Estimate
 from salience.explanation import ClassScore, Explanation
 from salience.picture import Geometry, Picture, Preparation, read
+from salience.tasks.bands import measure_bands
 from salience.types import BackendBox, BlackBox, GreyBox, Image, OpenBox, Target
 
 BORDER, SEEN, USED = 0.1, 0.5, 0.05  # shares past which a sentence says so
@@ -54,6 +55,11 @@ class PreparedPicture:
             evidence=estimate.evidence,
             **self.known,
         )
+
+    def add_bands(self, record: Explanation, batch: int | None) -> Explanation:
+        """Add each band's share to a record of this picture."""
+        score, saliency = record.target.probability, record.saliency
+        return replace(record, bands=measure_bands(self.box, self.image, self.target, score, saliency, batch))
 
 
 def prepare_pictures(

@@ -87,22 +87,24 @@ ONE_OF_A_KIND = {
     "lime",
     "sise",
     "grad-cam",
-    "recipro-cam",
+    "score-cam",
     "gradient",
     "p-tame",
 }
 
 
-def with_slow(every: list[Any]) -> list[Any]:
+# And one of each need, for tests of pairs.
+ONE_OF_A_NEED = {"rise", "sise", "grad-cam"}
+
+
+def with_slow(every: list[Any], quick: set[str] = ONE_OF_A_KIND) -> list[Any]:
     """Mark as slow what is of a kind that another one stands for."""
-    return [
-        each if each.id in ONE_OF_A_KIND else pytest.param(*each.values, id=each.id, marks=pytest.mark.slow)
-        for each in every
-    ]
+    return [each if each.id in quick else pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in every]
 
 
 every = pytest.mark.parametrize("method", roster())
 one_of_a_kind = pytest.mark.parametrize("method", with_slow(roster()))
+some = pytest.mark.parametrize("method", with_slow(roster(), ONE_OF_A_NEED))
 
 
 def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
@@ -377,7 +379,7 @@ def make_box(kind: str) -> BlackBox:
     return BOXES[kind]()
 
 
-@one_of_a_kind
+@some
 @pytest.mark.parametrize("kind", BOXES)
 def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) -> None:
     """The annotation of `box` is the need, and whatever meets it must do."""

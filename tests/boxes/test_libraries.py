@@ -133,7 +133,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224", "resnet18"]
+    "name",
+    [
+        "resnet18",
+        "vit_tiny_patch16_224",
+        pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow),
+        pytest.param("deit_tiny_distilled_patch16_224", marks=pytest.mark.slow),
+    ],
 )
 def test_layers_of_networks_and_transformers_are_found(name: str) -> None:
     """Maps of the token grid without its prefix, channels first, from fine to coarse."""

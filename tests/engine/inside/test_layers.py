@@ -67,13 +67,9 @@ TABLE = {
 
 # One of each architecture is tried at every change.
 QUICK = {
-    "torchvision:vgg16",
     "torchvision:resnet50",
-    "torchvision:densenet121",
     "torchvision:swin_t",
-    "torchvision:vit_b_16",
     "timm:tf_efficientnet_lite0",
-    "timm:convnext_tiny",
 }
 
 

@@ -17,16 +17,20 @@ from torch import nn
 import salience
 from benchmarks import bands
 from salience.boxes import toy
+from salience.case import Sample
 from salience.cli.output import print_explanation
 from salience.describe.explanation import collect_facts
 from salience.draw import overlay
 from salience.draw.blend import read_photograph
 from salience.engine.perturb import fill, superpixels
-from salience.errors import SettingError
+from salience.engine.training.loop import Loop
+from salience.errors import BoxError, SettingError
 from salience.explanation import BandShares, Explanation
 from salience.methods.mc_rise import McRise, parse_colour
 from salience.picture import read
 from salience.tasks.measure import measure
+from salience.trainers.p_tame import PTame
+from salience.trainers.scaat import Scaat
 from salience.types import BlackBox
 from tests.test_docs import DOCS, write_blocks
 from tests.test_old_files import OLD
@@ -230,6 +234,27 @@ def test_the_example_of_the_page_on_pictures_runs(
     runpy.run_path(str(example))
     assert capsys.readouterr().out.startswith("5 1")
     assert (tmp_path / "scene.png").exists()
+
+
+def test_p_tame_learns_from_the_features_of_the_box_itself(tmp_path: Path) -> None:
+    """One that looks at photographs has none for images of four bands, and is refused in a sentence."""
+    images, _ = bands.draw_batch(4, 4, range(24))
+    how = {"loop": Loop(steps=2, batch=4), "out": tmp_path, "keep": False}
+    fitted = PTame(aux="box", held=4).fit(detector(4), images, **how)
+    assert explain(4, "p-tame", explainer=str(fitted.path)).saliency.shape == (32, 32)
+    with pytest.raises(BoxError, match="expected a network of 4 channels as aux, got toy:colour of 3: use aux=box"):
+        PTame(aux="toy:colour", held=4).fit(detector(4), images, **how)
+
+
+@pytest.mark.slow
+def test_scaat_trains_a_network_of_four_bands(tmp_path: Path) -> None:
+    """By its own gradient, and by the map of another method."""
+    samples = [bands.draw_scene(4, 4, number) for number in range(12)]
+    data = [Sample(str(number), each.image, (bands.CLASSES[each.label],)) for number, each in enumerate(samples)]
+    for saliency in ("gradient", "grad-cam"):
+        trained = Scaat(saliency=saliency).fit(detector(4), data, loop=Loop(steps=2, batch=4), out=tmp_path / saliency)
+        assert (tmp_path / saliency).is_dir()
+        assert trained is not None
 
 
 def test_measures_take_images_of_any_number_of_bands() -> None:

@@ -126,6 +126,10 @@ class PTame(PTameSettings):
         found = box if given == OWN else open_source(given, specs.open_box)
         if not isinstance(found, GreyBox):
             raise BoxError(f"expected a network whose layers can be read as aux, got {found.name}: name another")
+        if len(found.mean) != len(box.mean):
+            raise BoxError(
+                f"expected a network of {box.channels} channels as aux, got {found.name} of {found.channels}: use aux=box"
+            )
         if given != OWN and isinstance(found, TrainableBox):
             found.module.to(box.device)
         return FeatureSource.of(found), given

@@ -192,7 +192,7 @@ def imported(node: ast.AST) -> Iterator[str]:
 def room_of(path: PurePosixPath) -> str:
     """Name the room of a file: its folder; what a family shares (`_de_cam`) is of the family's; at the top, the file."""
     if len(path.parts) == 1:
-        return "nouns" if path.stem in ("types", "errors", "case", "estimates") else path.stem
+        return "nouns" if path.stem in ("types", "errors", "case", "estimates", "bands") else path.stem
     return "/".join(part for part in path.parent.parts if not part.startswith("_"))
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 import salience
 from benchmarks import bands
+from salience.bands import BandShares
 from salience.boxes import toy
 from salience.case import Sample
 from salience.cli.output import print_explanation
@@ -25,7 +26,7 @@ from salience.draw.blend import read_photograph
 from salience.engine.perturb import fill, superpixels
 from salience.engine.training.loop import Loop
 from salience.errors import BoxError, SettingError
-from salience.explanation import BandShares, Explanation
+from salience.explanation import Explanation
 from salience.methods.mc_rise import McRise, parse_colour
 from salience.picture import read
 from salience.tasks.measure import measure

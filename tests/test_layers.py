@@ -11,7 +11,7 @@ import salience
 
 ROOT = Path(salience.__file__).parent
 LEVELS = (
-    {"types", "errors", "case", "estimates"},
+    {"types", "errors", "case", "estimates", "bands"},
     {"registry", "specs", "picture", "explanation", "engine"},
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},

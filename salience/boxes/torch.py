@@ -87,9 +87,8 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
         self.module, self.preparation, self.head = module, preparation, head or "softmax"
         self.name, self.channels, self.output, self.batch = name or type(module).__name__, channels or 3, output, batch
         self.met = False
-        self.size, self.mean = preparation.size, preparation.mean
-        if preparation.source == "given" and not any(preparation.mean):
-            self.mean = (0.5,) * len(preparation.mean)  # without a normalisation black is not the mean
+        black = preparation.source == "given" and not any(preparation.mean)  # without a normalisation it is not the mean
+        self.size, self.mean = preparation.size, tuple(0.5 if black else each for each in preparation.mean)
         self.backend = backends.resolve_backend(backend, backends.list_all_backends(self.device))
         self.backend_chosen = backend != "auto" or find_weight_dtype(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `choose_backend` found

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 
+from salience.bands import BandShares
 from salience.engine import maps
 from salience.engine.query.bands import score_without_bands
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
-from salience.explanation import BandShares
 from salience.types import BlackBox, Image, Map, Target
 
 COLOURS = (1, 3)  # channels of boxes that look at photographs, whose bands nobody asks for

@@ -1,7 +1,7 @@
 """SCAAT-R beside its controls: `python -m benchmarks.scaat train --set mnist --seeds 3 --out runs/scaat`.
 
 `train` makes every network of a set that is not there yet (a training that was killed goes on) and writes two grids that
-measure them; `salience bench OUT/SET/maps.toml --out OUT/SET/bench-maps` and the same with `accuracy` measure, and
+measure them; `salience bench OUT/SET/maps.toml --trust --out OUT/SET/bench-maps` and the same with `accuracy` measure, and
 `table` prints. `cost` times a step of each trainer.
 
 Sets: mnist, mnist-block (a digit above or below a block that says nothing), cifar10, imagenette, steel.
@@ -140,7 +140,7 @@ def write_grid(name: str, place: Path, seen: list[str]) -> None:
     chosen = SETS[name]
     _, test = list_specs(name, chosen.learn, place / "data")
     height, width = specs.open_box(chosen.box).size
-    there = {each.parent.name: f"trained:{each.parent}" for each in sorted(place.glob("*/box.json"))}
+    there = {each.parent.name: f"trained:{each.parent}?of={chosen.box}" for each in sorted(place.glob("*/box.json"))}
     if name == "mnist":  # trained elsewhere, one of them adversarially: for reference
         there |= {f"lenet5 {each}-0": f"py:benchmarks.scaat:lenet_{each}" for each in ("cln", "adv")}
     maps = [each.format(step=max(1, height * width // 28)) for each in MAPS] + (["energy"] if chosen.truth else [])
@@ -165,7 +165,7 @@ def draw_sheet(given: argparse.Namespace) -> None:
     samples = specs.open_data(list_specs(given.set, chosen.learn, place / "data")[1])
     shown = [samples[round(number)] for number in np.linspace(0, len(samples) - 1, 8)]
     boxes = {
-        name: specs.open_box(f"trained:{place / name}-0")
+        name: specs.open_box(f"trained:{place / name}-0", of=chosen.box)
         for name in list_trainings(chosen)
         if (place / f"{name}-0" / "box.json").exists()
     }

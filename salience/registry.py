@@ -167,3 +167,13 @@ def find_kind(kind: str, spec: str, folder: str = "boxes") -> ModuleType | Any:
     raise UnknownName.of(
         f"{what} kind (kind:name)", kind or spec, list_names(folder), f"one of {', '.join(list_names(folder))}"
     )
+
+
+def runs_code(kind: str) -> bool:
+    """Say whether to open something of a kind may run code of whoever wrote its file: unless it declares RUNS_NOTHING.
+
+    >>> runs_code("py"), runs_code("timm"), runs_code("no such kind")
+    (True, False, False)
+    """
+    folders = [each for each in ("boxes", "data") if kind in list_names(each)]
+    return any(getattr(find_kind(kind, kind, each), "RUNS_NOTHING", False) is not True for each in folders)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
 
 from salience import registry
 from salience.case import Data
-from salience.errors import SettingError, UnknownName
+from salience.errors import BoxError, SettingError, UnknownName
 from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
 DEFAULT_BOX = "zoo:efficientnet-lite0"
+MOST = 200  # letters of a spec that an error repeats
+T = TypeVar("T")
 
 
 def open_box(spec: Any, **options: Any) -> BlackBox:
@@ -35,6 +38,42 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
     return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
+
+
+def open_named_box(spec: str, named_in: str, instead: str = "open it yourself") -> BlackBox:
+    """Open a box that a file names, rather than a person: only of a kind that runs nothing.
+
+    >>> open_named_box("py:mine.py:make", named_in="the file maps.salience", instead="name it by aux=")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected a box that runs no code in the file maps.salience, got 'py:mine.py:make': name it ...
+    """
+    return open_box(expect_harmless(spec, named_in, instead))
+
+
+def expect_harmless(value: T, named_in: str, instead: str = "open it yourself") -> T:
+    """Refuse what a file says where a text in it, at any depth, names a kind of boxes or data that may run code.
+
+    >>> expect_harmless({"features": "timm:resnet18?weights=none"}, "the file")
+    {'features': 'timm:resnet18?weights=none'}
+    """
+    for text in _list_texts(value):
+        kind, colon, _ = text.partition(":")
+        if colon and registry.runs_code(kind):
+            said = text if len(text) <= MOST else f"{text[:MOST]}…"
+            raise BoxError(f"expected a box that runs no code in {named_in}, got {said!r}: {instead}, if you trust it")
+    return value
+
+
+def _list_texts(value: Any) -> Iterator[str]:
+    """Yield every text of a plain value, and the options of those that are specs."""
+    if isinstance(value, str):
+        yield value
+        yield from (each for _, text in parse_qsl(value.partition("?")[2]) for each in _list_texts(text))
+    elif isinstance(value, Mapping):
+        yield from (each for pair in value.items() for part in pair for each in _list_texts(part))
+    elif isinstance(value, Sequence):
+        yield from (each for part in value for each in _list_texts(part))
 
 
 def _meet(box: Any) -> Any:

@@ -95,8 +95,10 @@ class Grid:
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, *, trust: bool = False) -> Grid:
     """Read a grid file and check every name in it, before any pass; GridError says what is wrong.
+
+    With `trust` it may name boxes that run code, as py: does.
 
     >>> read_grid(Path("nowhere.toml"))
     Traceback (most recent call last):
@@ -108,9 +110,13 @@ def read_grid(path: Path) -> Grid:
     except OSError as problem:
         raise GridError(f"expected a grid file at {path}, got {problem.strerror}: check the path") from None
     try:
-        return parse_grid(tomllib.loads(text))
+        raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise GridError(f"expected TOML in {path}, got {problem}") from None
+    grid = parse_grid(raw)
+    if not trust:
+        specs.expect_harmless(asdict(grid), str(path), "run it with trust (--trust)")
+    return grid
 
 
 def parse_grid(raw: Mapping[str, Any]) -> Grid:

@@ -15,6 +15,7 @@ from salience.errors import BoxError
 from salience.picture import Preparation
 from salience.types import Head
 
+RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
 HEADS: dict[str, Head] = {"multi_label_classification": "sigmoid", "regression": "none"}
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
@@ -26,7 +27,7 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     except ImportError as problem:
         raise BoxError("expected the package transformers for hf: boxes, got none: install salience[hf]") from problem
     try:
-        net, about = AutoModelForImageClassification.from_pretrained(name, output_loading_info=True)
+        net, about = AutoModelForImageClassification.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
@@ -93,7 +94,7 @@ def load_preparation(name: str, *, here: bool = False) -> Preparation:
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(name, local_files_only=here)
+        processor = AutoImageProcessor.from_pretrained(name, local_files_only=here, trust_remote_code=False)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected an image processor for hf:{name}, got {reason}: give size, mean and std") from problem

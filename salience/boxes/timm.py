@@ -11,9 +11,12 @@ from salience.boxes._names import read_class_names as read_own_names
 from salience.boxes._options import OWN, PREPARING, find_own_size
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox, make_box
-from salience.errors import BoxError, UnknownName
+from salience.errors import BoxError, SettingError, UnknownName
 from salience.picture import Preparation
 from salience.runtime.module import read_weights
+
+RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
+CODE = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")  # older timms unpickle these
 
 
 def names() -> tuple[str, ...]:
@@ -32,6 +35,8 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
 
     if name not in timm.list_models() and not name.startswith(("hf_hub:", "hf-hub:")) and not timm.is_model(name):
         raise UnknownName.of("timm model", name, timm.list_models())
+    for key in (each for each in CODE if each in options):
+        raise SettingError(f"expected the weights of timm:{name} as ?weights=FILE, got {key}: it may run code")
     extra = {key: _plain(options.pop(key)) for key in list(options) if key not in (*PREPARING, *OWN)}
     try:
         net: nn.Module = timm.create_model(name, pretrained=weights is None, **extra)

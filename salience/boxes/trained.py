@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from salience import specs
 from salience.boxes.torch import TorchBox
@@ -13,7 +14,10 @@ from salience.runtime.module import read_weights
 
 
 def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
-    """Open the box that was trained, and load the trained weights into it; `of` is its spec."""
+    """Open the box that was trained, and load the trained weights into it; `of` is its spec.
+
+    The folder itself may only name a box that runs no code.
+    """
     folder = Path(name)
     if not (folder / "box.json").is_file():
         raise BoxError(f"expected a folder that `salience train` wrote, got {name}, without box.json: is the run complete?")
@@ -21,6 +25,8 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     spec = of or about["of"]
     if spec is None:
         raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
+    if of is None:
+        specs.expect_harmless(spec, f"{name}/box.json", f"name it as ?{urlencode({'of': spec}, safe=':/')}")
     first = specs.open_box(spec, **options)
     if not isinstance(first, TorchBox):
         raise BoxError(f"expected a torch network for {name}, got {first.name}: name the one that was trained")

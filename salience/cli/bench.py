@@ -23,6 +23,7 @@ def bench(
     workers: Annotated[int, Parameter(help="processes, which share the cores")] = 1,
     only: Annotated[list[str] | None, Parameter(help="cells whose names hold this text", negative="")] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="print cells, passes and expected time; run nothing else")] = False,
+    trust: Annotated[bool, Parameter(negative="", help="let the grid name boxes that run code, as py: does")] = False,
     json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,
 ) -> int:
     """Explain and measure a grid of methods, boxes and data; killed at any moment, it goes on where it was.
@@ -34,7 +35,7 @@ def bench(
     from salience.cli.extras import expect_extra
 
     expect_extra("bench", "pyarrow", "jinja2", "scipy")
-    made = grids.read_grid(grid)
+    made = grids.read_grid(grid, trust=trust)
     cells = grids.select_cells(made, only or [])
     if dry_run:
         return _print_estimate(made, cells, out, json=json)

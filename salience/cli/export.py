@@ -18,6 +18,7 @@ def export(
     *,
     box: Annotated[str, Parameter(name=BOX, help="the classifier, as kind:name")] = "default",
     explainer: Annotated[Path | None, Parameter(help="its file; none given: the one kept for this box")] = None,
+    aux: Annotated[str | None, Parameter(help="the features' network, where the explainer names one that runs code")] = None,
     out: Annotated[Path, Parameter(help="the ONNX file to write")] = Path("explained.onnx"),
     json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,
 ) -> int:
@@ -34,8 +35,8 @@ def export(
     expect_extra("onnx", "onnx", "onnxscript", "onnxruntime")
     made = load(box, backend="exact")
     opened = explainers.load(explainer or explainers.find_path(made.fingerprint))
-    path = export_onnx(made, opened, out)
-    gaps = compare(made, opened, path)
+    path = export_onnx(made, opened, out, aux=aux)
+    gaps = compare(made, opened, path, aux=aux)
     facts = {"file": str(path), "method": method, "bytes": path.stat().st_size, "apart": gaps}
     said = f"{path}: {path.stat().st_size / 2**20:.1f} MB, ONNX Runtime agrees with torch to {max(gaps.values()):.1g}\n"
     sys.stdout.write(notation.dumps(facts) + "\n" if json else said)

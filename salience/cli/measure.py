@@ -27,6 +27,7 @@ def measure(
     truth: Annotated[str | None, Parameter(help="a mask of where the object is, white on black, of one picture")] = None,
     seed: Annotated[int, Parameter(help="of explaining pictures")] = 0,
     batch: Annotated[int | None, Parameter(help="images a pass through the box")] = None,
+    trust: Annotated[bool, Parameter(negative="", help="let explanations name boxes that run code, as py: does")] = False,
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a file")] = False,
 ) -> int:
     """Measure explanations: each figure with the protocol that it was taken by."""
@@ -48,7 +49,8 @@ def measure(
             why = Explanation.load(name)
         else:
             why = explain(made, name, method, target=target, budget=budget, seed=seed, batch=batch)
-        _print_figures(name, why, task.measure(made, why, wanted, truth=truth, batch=batch), json=json)
+        figures = task.measure(made, why, wanted, truth=truth, batch=batch, trust=trust or not name.endswith(".salience"))
+        _print_figures(name, why, figures, json=json)
     return 0
 
 

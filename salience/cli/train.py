@@ -74,13 +74,16 @@ def run(given: TrainOptions, trainer: Any, config: TrainingConfig, loop: Loop) -
 
 
 def _print_result(trained: Trained, curve: Path, *, json_wanted: bool) -> None:
+    from salience.trainers._classifier.output import write_spec
+
     about = json.loads((trained.path / "box.json").read_text(encoding="utf-8"))
+    spec = write_spec(trained.path, about["of"])
     if json_wanted:
-        sys.stdout.write(json.dumps({"box": f"trained:{trained.path}", "curve": str(curve), **about}) + "\n")
+        sys.stdout.write(json.dumps({"box": spec, "curve": str(curve), **about}) + "\n")
         return
     before, after = training.describe_row(about["before"]), training.describe_row(about["after"])
     sys.stdout.write(
-        f"box      trained:{trained.path}\n"
+        f"box      {spec}\n"
         f"learnt   from {about['pictures']:,} pictures in {about['after']['step']:,} steps, {about['seconds']:.0f} s\n"
         + (f"before   {before}\n" if before else "")
         + f"after    {after}\ncard     {trained.path / 'README.md'}\ncurve    {curve}\n"

@@ -22,6 +22,7 @@ from salience.data._lazy import Lazy
 from salience.engine import seeding
 from salience.errors import SettingError, UnknownName
 
+RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
 NAMES = ("plain", "distractors", "shortcut")
 COLOURS = {"red": (230, 30, 30), "green": (30, 230, 30), "blue": (30, 30, 230)}
 FORMS = {"disc": 90, "square": 4, "triangle": 3, "star": 10}  # corners

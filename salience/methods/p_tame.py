@@ -51,6 +51,9 @@ class PTame(BatchedMethod):
     ] = "min-max"
     mirror: Annotated[bool, Doc("take the mean with the map of the mirrored picture")] = False
     any_box: Annotated[bool, Doc("accept an explainer that was fitted for another box")] = False
+    aux: Annotated[
+        str | None, Doc("the features' network, as kind:name, where the explainer's file names one that runs code (py: …)")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.values not in ("min-max", "sigmoid"):
@@ -66,7 +69,7 @@ class PTame(BatchedMethod):
         loaded.expect(box, classes, any_box=self.any_box)
         if self.values == "sigmoid" and loaded.about.trained.get("trainer", {}).get("route") == "queries":
             raise SettingError("expected values min-max for an explainer fitted by queries, got sigmoid: it made no masks")
-        source = loaded.source(box, specs.open_box)
+        source = loaded.source(box, specs.open_box if self.aux else self._open_named, self.aux)
         evidence = {"layers": source.layers, "explainer": dict(loaded.about.trained)}
         maps: list[Tensor] = []
         for begin in range(0, len(images), AT_ONCE):
@@ -81,6 +84,9 @@ class PTame(BatchedMethod):
                 maps.append(cams.enlarge(small[None], images)[0])
         return [Estimate(each, evidence=evidence) for each in maps]
 
+    def _open_named(self, spec: str) -> BlackBox:
+        return specs.open_named_box(spec, "the explainer's file", f"name it as aux={spec}")
+
     def scale(self, raw: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
         """Scale a raw map to 0…1."""
         return raw.sigmoid() if self.values == "sigmoid" else explainer.stretch(raw[None])[0]
@@ -90,7 +96,8 @@ class PTame(BatchedMethod):
     ) -> PTame:
         """Train an explainer with settings of the trainer p-tame, and return the method that uses it."""
         fitted = registry.make_trainer("p-tame", **settings).fit(box, images, out=out, keep=keep, loop=loop)
-        return replace(self, explainer=str(fitted.path))
+        aux = settings.get("aux")
+        return replace(self, explainer=str(fitted.path), aux=aux if isinstance(aux, str) else None)
 
 
 def list_classes(target: Target, count: int) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from salience.engine import seeding
 from salience.engine.inside import cams
 from salience.engine.inside.hooks import expect_maps, record_activations
 from salience.engine.training.explainer import Explainer, stretch
+from salience.engine.training.features import FeatureSource
 from salience.errors import BoxError
 from salience.explanation import write_whole
 from salience.runtime import heads
@@ -93,7 +94,24 @@ class ClassifierAndExplainer(nn.Module):
         return scores, classes[row], functional.interpolate(stretch(raw)[:, None], size=size, mode="bilinear")[:, 0]
 
 
-def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
+def open_features(box: Any, made: Explainer, aux: str | None) -> FeatureSource:
+    """Open the features' network that an explainer's file names, if it runs no code, or the one of the spec `aux`.
+
+    >>> from salience.boxes import toy
+    >>> from salience.engine.training.explainer import About
+    >>> from salience.engine.training.network import make_network
+    >>> about = About({"name": "toy:colour"}, (0,), ("red",), {"spec": "box", "layers": ["act"]})
+    >>> open_features(toy.load("colour"), Explainer(make_network((3,), 1), about), None).layers
+    ('act',)
+    """
+
+    def open_named(spec: str) -> Any:
+        return specs.open_named_box(spec, "the explainer's file", f"name it as aux={spec}")
+
+    return made.source(box, specs.open_box if aux else open_named, aux)
+
+
+def export_onnx(box: Any, made: Explainer, path: str | Path, *, aux: str | None = None) -> Path:
     """Write the file; the batch may have any size. BoxError for a box that is no torch network.
 
     >>> from salience.engine.training.explainer import About
@@ -106,12 +124,12 @@ def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     """
     box = specs.open_box(box)
     made.expect(box, (), any_box=False)
-    source = made.source(box, specs.open_box).box
+    source: Any = open_features(box, made, aux).box
     for each in (box, source):
         if not isinstance(each, TorchBox):
             raise BoxError(f"expected a torch network to export, got {getattr(each, 'name', each)}: export works on torch")
-    aux = None if source.fingerprint == box.fingerprint else source  # one network needs to be there once
-    whole = ClassifierAndExplainer(box, aux, made).cpu().eval()  # type: ignore[arg-type]  # looked at above
+    beside = None if source.fingerprint == box.fingerprint else source  # one network needs to be there once
+    whole = ClassifierAndExplainer(box, beside, made).cpu().eval()
     example = (torch.rand(2, len(box.mean), *box.size), torch.tensor([-1, -1]))
     many = torch.export.Dim("n", min=1)
     with warnings.catch_warnings(), torch.no_grad():
@@ -129,7 +147,7 @@ def export_onnx(box: Any, made: Explainer, path: str | Path) -> Path:
     return write_whole(path, program.model_proto.SerializeToString())
 
 
-def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
+def compare(box: Any, made: Explainer, path: str | Path, *, aux: str | None = None) -> dict[str, float]:
     """Run the file in ONNX Runtime beside torch on pictures of noise; return how far scores and maps are apart at most.
 
     >>> import tempfile
@@ -152,7 +170,7 @@ def compare(box: Any, made: Explainer, path: str | Path) -> dict[str, float]:
         scores = box(images)
         known = list(made.about.classes)
         likeliest = [known[at] for at in scores[:, known].argmax(1).tolist()]
-        raw = made.raw(made.source(box, specs.open_box), images, known)
+        raw = made.raw(open_features(box, made, aux), images, known)
         rows = raw[torch.arange(len(images)), made.rows(likeliest)]
         maps = cams.enlarge(stretch(rows), images)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -41,12 +41,14 @@ def measure(
     target: Target | None = None,
     truth: Any = None,
     batch: int | None = None,
+    trust: bool = False,
 ) -> list[Measurement]:
     """Measure an explanation: one figure a measure, each stamped with its protocol.
 
     `measures` are specs like "deletion", "average-drop/sise-15" or "sparsity/gini" (`salience list measures`), or
     measure objects. `truth` is where the object is: a mask of the photograph's size, white on black, as anything that
-    `picture.read` takes. `target` is needed only where the explanation is of a contrast or a function. Raises
+    `picture.read` takes. `target` is needed only where the explanation is of a contrast or a function. `trust` lets the
+    explanation's settings name boxes that run code, as those of a file of your own may. Raises
     SettingError where a measure needs something that is not there, BoxError for another box than the one explained.
 
     >>> import torch
@@ -61,6 +63,8 @@ def measure(
     target = why.target.index if target is None else target
     if target is None:
         raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
+    if not trust:
+        specs.expect_harmless(why.settings, f"the explanation of {why.image}", "measure it with trust (--trust)")
     method = registry.make_method(why.method, **why.settings)
     budget = None if why.budget == str(Budget()) else why.budget
     sample = Sample(why.image, why.picture, mask=truth)

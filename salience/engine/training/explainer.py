@@ -71,10 +71,10 @@ class Explainer:
                 "fit it on pictures of that class too"
             )
 
-    def source(self, box: BlackBox, make: Callable[[str], BlackBox]) -> FeatureSource:
-        """Open the network that gives the features, the same as at the fit, on the box's device."""
+    def source(self, box: BlackBox, make: Callable[[str], BlackBox], aux: str | None = None) -> FeatureSource:
+        """Open the network that gives the features, the same as at the fit, on the box's device; `aux` is its spec."""
         source = self.about.source
-        found = box if source["spec"] == OWN else open_source(source["spec"], make)
+        found = box if source["spec"] == OWN else open_source(aux or source["spec"], make)
         if not isinstance(found, GreyBox):
             raise BoxError(f"expected a box whose layers can be read for this explainer, got {found.name}")
         if source["spec"] != OWN:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from salience import registry
 from salience.engine.training.history import Row
@@ -66,13 +67,20 @@ def write_result(
     return Trained(student, out, tuple(rows))
 
 
+def write_spec(out: Path, of: str | None) -> str:
+    """Write the spec of what was trained; a network that runs code has to be named by whoever opens it."""
+    kind = str(of).partition(":")[0]
+    return f"trained:{out}" + (f"?{urlencode({'of': of}, safe=':/')}" if registry.runs_code(kind) else "")
+
+
 def card(about: dict[str, Any], out: Path) -> str:
     """Say in words what the box is, what it was taught with, and how it fared."""
+    spec = write_spec(out, about["of"])
     before, after = about["before"], about["after"]
     lines = [
         f"# {about['name']}",
         "",
-        f"`trained:{out}` is a box: `salience explain PICTURE --box trained:{out}`."
+        f"`{spec}` is a box: `salience explain PICTURE --box {spec}`."
         + ("" if about["of"] else " The network it began with was given as an object: say its spec, as in `?of=kind:name`."),
         "",
         "| | |",

@@ -68,12 +68,12 @@ def test_what_was_said_is_forgotten_when_code_changes(tmp_path: Path, monkeypatc
     (tmp_path / "methods.py").write_text("one")
     catalogue.recall("methods.describe_method", "rise")
     catalogue.recall("methods.describe_method", "rise")
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").rglob("*.entry"))) == 1
 
     (tmp_path / "methods.py").write_text("another")
     catalogue.recall("methods.describe_method", "rise")
 
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").rglob("*.entry"))) == 2
 
 
 def test_nothing_is_kept_where_another_package_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,9 @@ def remember(
     `write` makes plain values of what was found, and `read` makes it again of these. A damaged entry is made anew.
     """
     name = None if key is None else f"{key}.{FORM}.{what}.json"
-    kept = None if name is None else disk_cache.read(name)
+    kept = None if name is None else disk_cache.read_value(name, read)
     if kept is not None:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            return read(json.loads(kept))
+        return kept
     found = find()
     if name is not None:
         disk_cache.write(name, json.dumps(write(found)).encode())

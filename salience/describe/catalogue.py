@@ -30,9 +30,9 @@ def recall(function: str, *words: str) -> Any:
     'gradients'
     """
     name = None if _has_plugins() else f"{disk_cache.make_key(function, words, sys.version, list(_stamp(PACKAGE)))}.json"
-    kept = None if name is None else disk_cache.read(name)
+    kept = None if name is None else disk_cache.read_value(name, lambda value: value)
     if kept is not None:
-        return json.loads(kept)
+        return kept
     module, _, called = function.partition(".")
     text = json.dumps(getattr(import_module(f"salience.describe.{module}"), called)(*words), default=str)
     if name is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
@@ -119,9 +121,9 @@ def choose_remembered(
     'exact'
     """
     name = f"{about}.{FORM}.json"
-    kept = None if anew else disk_cache.read(name)
+    kept = None if anew else disk_cache.read_value(name, partial(_read_choice, backends))
     if kept is not None:
-        backend, check = json.loads(kept)
+        backend, check = kept
         if backend == "exact":
             return backend, check
         again = choose(score, images, [backend], worth=0)[1]
@@ -129,6 +131,16 @@ def choose_remembered(
             return backend, again | {"tried": check["tried"]}
     backend, check = choose(score, images, backends)
     disk_cache.write(name, json.dumps([backend, check]).encode())
+    return backend, check
+
+
+def _read_choice(backends: Sequence[str], value: Any) -> tuple[str, dict[str, Any]]:
+    """Read what was chosen; ValueError for a backend that is not there, or figures that cannot be."""
+    backend, check = value
+    numbers = [check["passes a second"], *([] if backend == "exact" else [check["speed-up"]])]
+    known = backend in ("exact", *backends) and isinstance(check["tried"], dict)
+    if not known or not all(isinstance(each, float) and 0 < each < math.inf for each in numbers):
+        raise ValueError(f"expected a choice of backend, got {value}")
     return backend, check
 
 

@@ -1,45 +1,52 @@
 """A cache that processes share, in the user's cache folder: which backend was chosen, networks that were compiled, lists.
 
 The folder is the environment variable SALIENCE_CACHE, else `salience` in the system's folder for such things;
-SALIENCE_CACHE="" keeps nothing. It may be deleted at any time.
+SALIENCE_CACHE="" keeps nothing. It may be deleted at any time. Entries lie in a folder of their own inside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from salience.engine.folders import find_cache_folder
+from salience.runtime import cache_folder
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+T = TypeVar("T")
 MOST, FILES = 2 * 2**30, 500  # bytes and files; beyond that, what was used least recently goes
 
 
 def read(name: str) -> bytes | None:
-    """Return what was written under a name; None where nothing was.
+    """Return what was written under a name; None where nothing was, or what is there is damaged.
 
     >>> read("no such name") is None
     True
     """
-    folder = find_cache_folder()
-    try:
-        content = None if folder is None else (folder / name).read_bytes()
-        if folder is not None:
-            os.utime(folder / name)
-    except OSError:
-        return None
-    return content
+    path = cache_folder.find_path(name)
+    return None if path is None else cache_folder.read_entry(path)
+
+
+def read_value(name: str, read_plain: Callable[[Any], T]) -> T | None:
+    """Return what a function makes of the plain value that was written; None where it makes nothing of it.
+
+    >>> read_value("no such name", str) is None
+    True
+    """
+    content = read(name)
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None if content is None else read_plain(json.loads(content))
+    return None
 
 
 def write(name: str, content: bytes) -> None:
@@ -47,19 +54,11 @@ def write(name: str, content: bytes) -> None:
 
     >>> write("example", b"kept")  # read("example") returns it, also in another process
     """
-    folder = find_cache_folder()
-    if folder is None:
-        return
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{name}.{os.getpid()}"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
-        room = MOST
-        for number, file in enumerate(sorted(folder.iterdir(), key=lambda each: -each.stat().st_mtime)):
-            room -= file.stat().st_size
-            if room < 0 or number >= FILES:
-                file.unlink()
+    path = cache_folder.find_path(name)
+    if path is not None and len(content) <= MOST:
+        with contextlib.suppress(OSError):
+            cache_folder.write_entry(path, content)
+            cache_folder.delete_oldest(path.parent, MOST, FILES)
 
 
 def make_key(*parts: object) -> str:

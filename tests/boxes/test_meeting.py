@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import salience
 from salience.errors import BoxError, SalienceError, SettingError, UnknownName
+from salience.runtime import cache_folder
 from tests.helpers import apart, noise
 
 IMAGES = noise(4, 3, 32, 32, dtype=torch.float32)
@@ -538,8 +539,8 @@ def test_layers_are_remembered_and_a_damaged_entry_is_made_anew(tmp_path: Path, 
     assert salience.load(net, size=32).layer_info() == info
     monkeypatch.undo()
     monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
-    for file in tmp_path.rglob("*.json"):
-        file.write_text('["nope", {}]')
+    for file in tmp_path.rglob("*.entry"):
+        cache_folder.write_entry(file, b'["nope", {}]')
     again = salience.load(net, size=32)
     assert (again.layer_info(), again.head, calls) == (info, "softmax", [])
     with torch.no_grad():

@@ -21,7 +21,7 @@ from salience.engine.query import loop
 from salience.engine.query.ask import score_batch
 from salience.engine.query.run import start_run
 from salience.errors import BoxError
-from salience.runtime import backends, compiled, disk_cache, openvino
+from salience.runtime import backends, cache_folder, compiled, disk_cache, openvino
 from salience.runtime.compiled import _compiled_of, identify
 from tests.boxes.nets import blends
 from tests.boxes.test_torch import network, snapshot
@@ -274,7 +274,7 @@ def test_a_network_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(compiled, "convert", lambda *given: made.append(1) or convert(*given))
     assert apart(box_of(network())(IMAGES), known) == 0
     assert made == []
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.rglob("*.entry")
     file.write_bytes(file.read_bytes()[:100])
     assert apart(box_of(network())(IMAGES), known) == 0
     code, weights = network(), network()
@@ -364,14 +364,14 @@ def test_a_choice_that_was_kept_has_to_agree_again(tmp_path: Path, monkeypatch: 
 def test_the_cache_drops_what_was_used_least_recently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files come and go whole; nothing is kept without a folder, and a folder that cannot be made harms nobody."""
     monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "MOST", 25)
+    monkeypatch.setattr(disk_cache, "MOST", 2 * (10 + 32) + 5)
     for number, name in enumerate("abc"):
         disk_cache.write(name, bytes(10))
-        os.utime(tmp_path / "cache" / name, (number, number))
+        os.utime(str(cache_folder.find_path(name)), (number, number))
     assert disk_cache.read("a") is None
     assert disk_cache.read("b") == bytes(10)
     disk_cache.write("d", bytes(10))
-    assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == ["b", "d"]
+    assert set((tmp_path / "cache").rglob("*.entry")) == {cache_folder.find_path("b"), cache_folder.find_path("d")}
     monkeypatch.setenv("SALIENCE_CACHE", "/dev/null/none")
     disk_cache.write("e", b"1")
     assert disk_cache.read("e") is None

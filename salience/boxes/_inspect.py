@@ -1,7 +1,7 @@
 """Meet a box before it is believed: show it three pictures, and write down what it takes and what it puts out.
 
-At most eight passes: three pictures at once, each of two alone, one of these again, one of too great a contrast, and one
-whose white is 255. What was found is remembered by the box's fingerprint.
+At most eight passes: three pictures at once, each of two alone, one of these again, and two of one of too great a contrast,
+its negative, and one whose white is 255. What was found is remembered by the box's fingerprint.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from torch.nn import functional
 from salience.boxes._look import RefusalError, Seen, look, show, take
 from salience.boxes._memory import remember
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
+from salience.errors import BoxError
 from salience.runtime import heads
 from salience.types import Finding, Head
 
 UNSURE = 2.0  # times chance
+CUT = ("Clamp", "Hardsigmoid")  # operations that make zeros of numbers
 
 
 def meet(box: Stranger, key: str | None = None) -> tuple[Finding, ...]:
@@ -91,11 +93,23 @@ def _find_head(box: Stranger, seen: Seen) -> Head:
     if seen.operation in heads.BOUNDED or head not in heads.OF_PROBABILITIES:
         return head
     # What made the numbers says nothing: those of a picture of far too great a contrast leave 0…1, unless they cannot.
+    for times in (1000, -1000):
+        _show_contrast(box, seen, times)
+        if heads.recognise_head(seen.contrasts) not in heads.OF_PROBABILITIES:
+            break
+    if not seen.contrasts.any() and seen.operation not in CUT:
+        raise BoxError(
+            f"expected logits or probabilities from {box.name}, got 0 for every picture: give head=softmax, or what they are"
+        )
+    return heads.recognise_head(seen.contrasts)
+
+
+def _show_contrast(box: Stranger, seen: Seen, times: float) -> None:
+    """Add the scores of a picture of so many times the contrast, where they are numbers."""
     with suppress(RefusalError):
-        rows = take(show(box, 1000 * make_pictures(box.size, count_shown(box))[:1] - 500), seen.output.name, 1)
-        rows = torch.cat([seen.rows, rows]) if bool(rows.isfinite().all()) else seen.rows
-        return heads.recognise_head(rows)
-    return head
+        rows = take(show(box, times * (make_pictures(box.size, count_shown(box))[:1] - 0.5)), seen.output.name, 1)
+        if bool(rows.isfinite().all()):
+            seen.contrasts = torch.cat([seen.contrasts, rows.to(seen.rows)])
 
 
 def _find_range(box: Stranger, seen: Seen, head: Head) -> str:
@@ -106,6 +120,8 @@ def _find_range(box: Stranger, seen: Seen, head: Head) -> str:
     if sure > UNSURE * chance:
         return ""
     said = f"of three pictures it is never surer than {sure:.1%} (chance is {chance:.1%})"
+    if len(seen.contrasts) > len(seen.rows) + 1:  # eight passes were made
+        return f"{said}: give mean= and std= if it was trained with others"
     with suppress(RefusalError):
         photograph = make_pictures(box.size, count_shown(box))[:1] * 255
         of_255 = _find_sureness(take(show(box, photograph), seen.output.name, 1), head)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
 from salience.errors import BoxError, SalienceError
-from salience.runtime.outputs import Output, choose_output, find_last_operation, list_outputs
+from salience.runtime.outputs import Output, choose_output, find_last_operation, find_last_scripted, list_outputs
 
 ALIKE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}  # of the largest score; what else is alike to 1e-3
 TRIED = (3, 1, 4, 13)  # channels, where the network does not say how many
@@ -32,6 +32,9 @@ class Seen:
     batch: int | None = None
     why: str = ""  # it is asked one by one
     steady: float = 0.0  # how far the scores of one picture, shown twice, differ
+
+    def __post_init__(self) -> None:
+        self.contrasts = self.rows  # the same, and those of pictures of far too great a contrast
 
 
 class RefusalError(Exception):
@@ -111,7 +114,7 @@ def _look_at(box: Stranger, pictures: Tensor) -> Seen:
     shown, count = (alone[0], 1) if together is None else (together, len(pictures))
     chosen = choose_output(shown, count, wanted=wanted, classes=classes)
     single = torch.cat([take(each, chosen.name, 1) for each in alone])
-    seen = Seen(chosen, single, len(list_outputs(alone[0])), _find_operation(alone[0], chosen.name))
+    seen = Seen(chosen, single, len(list_outputs(alone[0])), _find_operation(box.module, alone[0], chosen.name))
     if together is None:
         return replace(seen, batch=1, why=problem)
     rows = take(together, chosen.name, len(pictures))
@@ -148,7 +151,9 @@ def take(raw: Any, name: str, count: int) -> Tensor:
     return rows if rows.is_floating_point() else rows.float()
 
 
-def _find_operation(raw: Any, name: str) -> str:
+def _find_operation(module: Any, raw: Any, name: str) -> str:
+    if isinstance(module, torch.jit.ScriptModule):
+        return find_last_scripted(module.inlined_graph, name)
     found = next(each for each in list_outputs(raw) if each.name == name)
     return find_last_operation(found.value)
 

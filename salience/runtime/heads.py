@@ -17,7 +17,16 @@ NEAR = 1e-2  # how far from 1 probabilities in sixteen bits may sum up
 # Operations whose results are no probabilities, even if they happen to lie from 0 to 1; as torch calls them.
 UNBOUNDED = (
     *("Addmm", "Addmv", "Mm", "Mv", "Bmm", "Baddbmm", "Linear", "MkldnnLinear", "Convolution"),
-    *("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm"),
+    *(
+        "NativeBatchNorm",
+        "CudnnBatchNorm",
+        "MkldnnBatchNorm",
+        "NativeLayerNorm",
+        "NativeGroupNorm",
+        "BatchNorm",
+        "LayerNorm",
+        "GroupNorm",
+    ),
     *("LogSoftmax", "Relu", "LeakyRelu", "Gelu", "Silu", "Elu", "Softplus"),
 )
 BOUNDED = ("Sigmoid", "Softmax")

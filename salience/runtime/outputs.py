@@ -193,15 +193,48 @@ def find_last_operation(scores: Tensor) -> str:
     """
     step: Any = scores.grad_fn
     while step is not None:
-        name = type(step).__name__.removesuffix("0").removesuffix("Backward")
+        name = type(step).__name__.partition("Backward")[0]
         if name not in FORM_ONLY:
             return name
         step = next((each for each, _ in step.next_functions if each is not None), None)
     return ""
 
 
+def find_last_scripted(graph: Any, name: str = "") -> str:
+    """Name the operation that makes the scores in the graph of a scripted module; "" where that cannot be seen.
+
+    >>> import torch
+    >>> find_last_scripted(torch.jit.trace(lambda x: x.sigmoid().flatten(1), torch.zeros(2, 3)).graph)
+    'Sigmoid'
+    """
+    ends = list(graph.outputs())
+    node = ends[0].node() if len(ends) == 1 else None
+    for part in name.split(".") if name and node is not None else ():
+        node = _find_part(node, part)
+    while node is not None:
+        kind, inputs = _spell(node.kind()), list(node.inputs())
+        if kind not in FORM_ONLY:
+            return kind
+        node = inputs[0].node() if inputs else None
+    return ""
+
+
+def _find_part(node: Any, part: str) -> Any:
+    """Return what makes one part of a tuple, a list or a dictionary."""
+    inputs = list(node.inputs()) if node is not None else []
+    if node is not None and node.kind() == "prim::DictConstruct":
+        named = {str(key.toIValue()): value.node() for key, value in zip(inputs[::2], inputs[1::2], strict=True)}
+        return named.get(part)
+    return inputs[int(part)].node() if part.isdigit() and int(part) < len(inputs) else None
+
+
+def _spell(kind: str) -> str:
+    """Spell `aten::log_softmax` as `LogSoftmax`."""
+    return "".join(word.capitalize() for word in kind.rpartition("::")[2].strip("_").split("_"))
+
+
 FORM_ONLY = (
     *("View", "UnsafeView", "Reshape", "ReshapeAlias", "Flatten", "Squeeze", "Unsqueeze", "Expand", "AsStrided"),
     *("Permute", "Transpose", "T", "Select", "Slice", "Narrow", "Split", "Index", "Cat", "Stack"),
-    *("Alias", "Clone", "Contiguous", "ToCopy"),
+    *("Alias", "Clone", "Contiguous", "ToCopy", "To", "Dropout", "Detach"),
 )

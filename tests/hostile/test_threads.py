@@ -29,8 +29,8 @@ def make_box(*, training: bool) -> TorchBox:
 
 def explain(box: TorchBox, method: Any, number: int) -> Tensor:
     """Explain one of the pictures, in batches of one size."""
-    budget = {} if isinstance(method, str) and method != "rise" else {"budget": 48}
-    return salience.explain(box, PICTURES[number % 4], method, batch=16, **budget).saliency
+    budget = None if isinstance(method, str) and method != "rise" else 256
+    return salience.explain(box, PICTURES[number % 4], method, batch=16, budget=budget).saliency
 
 
 def compare(box: TorchBox, method: Any, threads: int) -> list[bool]:

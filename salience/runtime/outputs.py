@@ -204,7 +204,8 @@ def find_last_scripted(graph: Any, name: str = "") -> str:
     """Name the operation that makes the scores in the graph of a scripted module; "" where that cannot be seen.
 
     >>> import torch
-    >>> find_last_scripted(torch.jit.trace(lambda x: x.sigmoid().flatten(1), torch.zeros(2, 3)).graph)
+    >>> text = "graph(%x : Tensor):\\n  %y : Tensor = aten::sigmoid(%x)\\n  return (%y)"
+    >>> find_last_scripted(torch._C.parse_ir(text))
     'Sigmoid'
     """
     ends = list(graph.outputs())

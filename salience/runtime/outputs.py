@@ -201,10 +201,10 @@ def find_last_operation(scores: Tensor) -> str:
 
 
 def find_last_scripted(graph: Any, name: str = "") -> str:
-    """Name the operation that makes the scores in the graph of a scripted module; "" where that cannot be seen.
+    r"""Name the operation that makes the scores in the graph of a scripted module; "" where that cannot be seen.
 
     >>> import torch
-    >>> text = "graph(%x : Tensor):\\n  %y : Tensor = aten::sigmoid(%x)\\n  return (%y)"
+    >>> text = "graph(%x : Tensor):\n  %y : Tensor = aten::sigmoid(%x)\n  return (%y)"
     >>> find_last_scripted(torch._C.parse_ir(text))
     'Sigmoid'
     """

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from salience.boxes._look import RefusalError, Seen, look, show, take
 from salience.boxes._memory import remember
+from salience.boxes._observe import RefusalError, Seen, observe, show, take
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
 from salience.errors import BoxError
 from salience.runtime import heads
@@ -62,7 +62,7 @@ def _write_down(box: Stranger, found: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def _find(box: Stranger) -> Iterator[Finding]:
-    seen = look(box)
+    seen = observe(box)
     yield Finding("channels", box.channels, _say(box, "channels", f"{box.channels}"))
     yield Finding("size", list(box.size), _say(box, "size", f"{box.size[0]}×{box.size[1]}"))
     several = f" of {seen.outputs}" if seen.outputs > 1 else ""
@@ -116,10 +116,10 @@ def _find_range(box: Stranger, seen: Seen, head: Head) -> str:
     """Say so where a network is never sure of anything as its pixels are normalised; and how sure it is of 0…255."""
     if head not in ("softmax", "probabilities") or box.published.get("normalisation") or seen.rows.shape[1] < 3:
         return ""
-    sure, chance = _find_sureness(seen.rows, head), 1 / seen.rows.shape[1]
-    if sure > UNSURE * chance:
+    sure, random_guess = _find_sureness(seen.rows, head), 1 / seen.rows.shape[1]
+    if sure > UNSURE * random_guess:
         return ""
-    said = f"of three pictures it is never surer than {sure:.1%} (chance is {chance:.1%})"
+    said = f"of three pictures it is never surer than {sure:.1%} (chance is {random_guess:.1%})"
     if len(seen.contrasts) > len(seen.rows) + 1:  # eight passes were made
         return f"{said}: give mean= and std= if it was trained with others"
     with suppress(RefusalError):

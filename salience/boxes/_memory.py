@@ -13,12 +13,12 @@ from salience.boxes._hash import hash_value
 from salience.runtime import disk_cache
 
 FORM = 1  # of what is remembered
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def remember(
-    key: str | None, what: str, find: Callable[[], Found], write: Callable[[Found], Any], read: Callable[[Any], Found]
-) -> Found:
+    key: str | None, what: str, find: Callable[[], Result], write: Callable[[Result], Any], read: Callable[[Any], Result]
+) -> Result:
     """Return what was found before under a key, or find it now; without a key nothing is remembered.
 
     `write` makes plain values of what was found, and `read` makes it again of these. A damaged entry is made anew.

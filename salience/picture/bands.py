@@ -78,10 +78,10 @@ def describe_bands(taken: Sequence[int], shown: Sequence[int], count: int) -> st
     >>> describe_bands([0, 1, 2, 3], (0, 1, 2), 4), describe_bands([3, 2, 1], (0, 1, 2), 6)
     ('4 bands, 1, 2, 3 drawn as red, green, blue', '3 of 6 bands (4, 3, 2)')
     """
-    every = list(taken) == list(range(count))
-    if every and count in (1, 3) and list(shown) == list(range(count)):
+    whole = list(taken) == list(range(count))
+    if whole and count in (1, 3) and list(shown) == list(range(count)):
         return ""
-    text = f"{count} bands" if every else f"{len(taken)} of {count} bands ({_count_from_one(taken)})"
+    text = f"{count} bands" if whole else f"{len(taken)} of {count} bands ({_count_from_one(taken)})"
     if list(shown) == list(range(len(taken))):
         return text
     colours = "red, green, blue" if len(shown) == 3 else "grey"

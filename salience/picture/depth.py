@@ -55,9 +55,9 @@ class Scale:
 
     def apply(self, values: Values) -> Float[Tensor, "c h w"]:
         """Bring values to 0…1: black becomes 0, white 1, and what lies beyond is cut off."""
-        wide: Any = np.float64 if values.dtype.itemsize > 2 or values.dtype.kind == "f" else np.float32
-        black, white = np.asarray(self.black, wide), np.asarray(self.white, wide)
-        unit = np.clip((values.astype(wide) - black) / (white - black), 0, 1)
+        kind: Any = np.float64 if values.dtype.itemsize > 2 or values.dtype.kind == "f" else np.float32
+        black, white = np.asarray(self.black, kind), np.asarray(self.white, kind)
+        unit = np.clip((values.astype(kind) - black) / (white - black), 0, 1)
         kept = unit if values.dtype == np.float64 else unit.astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(kept.transpose(2, 0, 1)))
 

@@ -183,7 +183,7 @@ class FileBox(FileRuntime, Stranger, GreyBox):
         """Return the activations of the named layers (tensors of the file, or nodes) as feature maps (n c y x)."""
         tensors = list(dict.fromkeys(self._tensor(layer) for layer in layers))
         with self._speaking():
-            found = dict(zip(tensors, self.parts.look(images, tensors), strict=True))
+            found = dict(zip(tensors, self.parts.read_values(images, tensors), strict=True))
         return {layer: expect_maps(layer, found[self._tensor(layer)], self.size).float() for layer in layers}
 
     def forward_from(self, image: Float[Tensor, "1 _ h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:

@@ -63,7 +63,7 @@ def find_tested_layers(box: GreyBox, parts: Parts) -> tuple[LayerInfo, dict[str,
     """
     graph = parts.network.graph
     one, other = make_pictures(box.size, count_shown(box))[:2].split(1)
-    here, there = parts.look(one, graph.necks), parts.look(other, graph.necks)
+    here, there = parts.read_values(one, graph.necks), parts.read_values(other, graph.necks)
     changes = zip(graph.necks, here, there, strict=True)
     moving = {name: value for name, value, changed in changes if not torch.equal(value, changed)}
     logits = box.with_logits()

@@ -134,7 +134,7 @@ class Parts:
         seen = dict(zip(wanted, found, strict=True))
         return [torch.from_numpy(seen[each]) for each in tensors]
 
-    def look(self, images: Images, tensors: Sequence[str]) -> list[Tensor]:
+    def read_values(self, images: Images, tensors: Sequence[str]) -> list[Tensor]:
         """Return what tensors stand for, for images."""
         found = self.ask(list(tensors), [self.prepare(images)])
         return [torch.from_numpy(self.read(name, value)) for name, value in zip(tensors, found, strict=True)]

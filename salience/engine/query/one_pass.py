@@ -26,11 +26,11 @@ def take_turn() -> Iterator[None]:
         yield
 
 
-def _renew() -> None:
+def _replace_lock() -> None:
     """Forget who had the turn: in a process that was forked, the thread that had it does not exist."""
     global _turn  # noqa: PLW0603  # the lock is the process's
     _turn = RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(after_in_child=_replace_lock)

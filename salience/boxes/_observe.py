@@ -1,4 +1,4 @@
-"""Look at what a box takes and puts out: show it pictures until it takes some, and choose among its answers."""
+"""Observe what a box takes and puts out: show it pictures until it takes some, and choose among its answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def show(box: Stranger, images: Tensor) -> Any:
         raise RefusalError(problem) from problem
 
 
-def look(box: Stranger) -> Seen:
+def observe(box: Stranger) -> Seen:
     """Show pictures of one number of channels after the other until some are taken."""
     problem: Exception | None = None
     before = box.preparation
@@ -109,12 +109,12 @@ def find_stem(module: Any) -> int | None:
 def _look_at(box: Stranger, pictures: Tensor) -> Seen:
     """Show three pictures at once and two of them alone; where many are not taken, all alone."""
     together, problem = _try_many(box, pictures)
-    alone = [show(box, each[None]) for each in (pictures[:2] if together is not None else pictures)]
+    singly = [show(box, each[None]) for each in (pictures[:2] if together is not None else pictures)]
     wanted, classes = (box.output if "output" in box.given else None), box.class_count
-    shown, count = (alone[0], 1) if together is None else (together, len(pictures))
+    shown, count = (singly[0], 1) if together is None else (together, len(pictures))
     chosen = choose_output(shown, count, wanted=wanted, classes=classes)
-    single = torch.cat([take(each, chosen.name, 1) for each in alone])
-    seen = Seen(chosen, single, len(list_outputs(alone[0])), _find_operation(box.module, alone[0], chosen.name))
+    single = torch.cat([take(each, chosen.name, 1) for each in singly])
+    seen = Seen(chosen, single, len(list_outputs(singly[0])), _find_operation(box.module, singly[0], chosen.name))
     if together is None:
         return replace(seen, batch=1, why=problem)
     rows = take(together, chosen.name, len(pictures))

@@ -17,9 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from salience import limits
 from salience.bands import BandShares
-from salience.errors import RecordError
+from salience.errors import RecordError, SalienceError
 from salience.picture import Geometry, Picture, read
+from salience.plausible import expect_plausible
 from salience.types import Map
 
 if TYPE_CHECKING:
@@ -138,12 +140,15 @@ class Explanation:
             )
         try:
             return cls._of(header, arrays)
-        except (KeyError, TypeError) as problem:
+        except (KeyError, TypeError, AttributeError) as problem:
             raise RecordError(f"expected an explanation in {path}, got something else (no {problem})") from problem
+        except (ValueError, SalienceError) as problem:
+            raise RecordError(f"expected an explanation in {path}, got something else ({problem})") from problem
 
     @classmethod
     def _of(cls, header: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Explanation:
         shape = header["geometry"]
+        expect_plausible(header, arrays)
         kept = {key.removeprefix("evidence/"): value for key, value in arrays.items() if key.startswith("evidence/")}
         return cls(
             saliency=arrays["saliency"],
@@ -222,8 +227,8 @@ def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import safe_open
 
     try:
-        with safe_open(str(path), "pt") as opened:
-            header: dict[str, Any] = json.loads((opened.metadata() or {})["salience"])
+        with safe_open(str(limits.expect_file(Path(path))), "pt") as opened:
+            header: dict[str, Any] = json.loads(limits.expect_header((opened.metadata() or {})["salience"]))
             return header, {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
     except FileNotFoundError:
         raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None

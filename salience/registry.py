@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 from typing_extensions import Doc
 
+from salience import limits
 from salience.errors import UnknownName
 
 
@@ -104,6 +105,7 @@ def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     for given in (each for each in settings if each not in known):
         raise UnknownName.of(f"setting of {name}", given, known)
+    limits.expect_settings(settings)
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
 
 

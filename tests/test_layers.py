@@ -11,7 +11,7 @@ import salience
 
 ROOT = Path(salience.__file__).parent
 LEVELS = (
-    {"types", "errors", "case", "estimates", "bands"},
+    {"types", "errors", "case", "estimates", "bands", "limits", "plausible"},
     {"registry", "specs", "picture", "explanation", "engine"},
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},
@@ -59,6 +59,8 @@ WITHIN = {
     ("case", "types"),
     ("case", "errors"),
     ("estimates", "types"),
+    ("limits", "errors"),
+    ("plausible", "limits"),
 }
 
 
@@ -123,6 +125,8 @@ def find_wrong_imports(file: Path) -> Iterator[str]:
             ("case", "types"),
             ("case", "errors"),
             ("estimates", "types"),
+            ("limits", "errors"),
+            ("plausible", "limits"),
         }
         lazy = (own, other) == ("explanation", "draw")  # `why.plot()` asks for the drawing when it is wanted
         if not (level(other) < level(own) or within or lazy):

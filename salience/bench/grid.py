@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from salience import registry, specs
+from salience import limits, registry, specs
 from salience.bench.controls import CONTROLS
 from salience.engine.query.budget import Budget
 from salience.errors import GridError, UnknownName
@@ -106,7 +106,7 @@ def read_grid(path: Path, *, trust: bool = False) -> Grid:
     salience.errors.GridError: expected a grid file at nowhere.toml, got No such file or directory: check the path
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = limits.read_text(path)
     except OSError as problem:
         raise GridError(f"expected a grid file at {path}, got {problem.strerror}: check the path") from None
     try:
@@ -189,8 +189,11 @@ def _read_entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
 def _check(grid: Grid) -> None:
     if not grid.seeds or not all(isinstance(each, int) for each in grid.seeds):
         raise GridError(f"expected seeds as whole numbers, got {list(grid.seeds)}: write seeds = [0, 1, 2]")
-    if not isinstance(grid.batch, int) or grid.batch < 1:
-        raise GridError(f"expected a batch of one image or more, got {grid.batch!r}")
+    if not isinstance(grid.batch, int) or not 1 <= grid.batch <= limits.BATCH:
+        raise GridError(f"expected a batch of 1 to {limits.BATCH:,} images, got {grid.batch!r}")
+    cells = len(grid.methods) * len(grid.boxes) * len(grid.data) * len(grid.seeds)
+    if cells > limits.CELLS:
+        raise GridError(f"expected at most {limits.CELLS:,} cells, got {cells:,}: make several grids")
     for entry in grid.methods:
         make_method(entry, grid.seeds[0])
         Budget.of(entry.given.get("budget"))

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience import specs
+from salience import limits, specs
 from salience.bench import grid as grids
 from salience.bench import statistics
 from salience.bench.controls import CONTROLS
@@ -115,7 +115,7 @@ def _make_panel(place: tuple[str, str], rows: Sequence[Row], summaries: Iterable
 def _list_measures(run: Path) -> list[str]:
     """List the measures as the grid does; a grid that cannot be read any more does not matter here."""
     try:
-        measures = tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")).get("measures", grids.MEASURES)
+        measures = tomllib.loads(limits.read_text(run / "grid.toml")).get("measures", grids.MEASURES)
         return [specs.write_measure(each) for each in make_measures(measures)]
     except (OSError, ValueError, SalienceError):
         return []
@@ -132,13 +132,13 @@ def count_progress(run: Path) -> tuple[int, int] | None:
     (0, 1)
     """
     try:
-        grid = grids.parse_grid(tomllib.loads((run / "grid.toml").read_text(encoding="utf-8")))
+        grid = grids.parse_grid(tomllib.loads(limits.read_text(run / "grid.toml")))
         done = planned = 0
         for cell in grid.cells:
             selection = find_file(run, cell.box, cell.data)
-            planned += len(json.loads(selection.read_text(encoding="utf-8"))["chosen"]) if selection.exists() else 1
+            planned += len(json.loads(limits.read_text(selection, limits.TEXT))["chosen"]) if selection.exists() else 1
             journal = run / "cells" / f"{cell.name}.jsonl"
-            done += len(journal.read_bytes().splitlines()) - 1 if journal.exists() else 0
+            done += len(limits.read_bytes(journal, limits.RECORD).splitlines()) - 1 if journal.exists() else 0
     except (OSError, ValueError, SalienceError):
         return None
     return done, planned

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from salience import specs
+from salience import limits, specs
 from salience.bench import curves, evidence, panel, rows, sheets, tables
 from salience.bench.panel import Panel
 from salience.bench.statistics import Row, Summary
@@ -61,7 +61,7 @@ def _list_places(about: dict[str, Any]) -> list[str]:
 
 def _read_header(run: Path) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        header: dict[str, Any] = json.loads(limits.read_text(run / "run.json"))
     except (OSError, ValueError):
         return {}
     return header
@@ -89,7 +89,7 @@ def _write_page(run: Path, panels: Sequence[Panel], heading: str) -> str:
         measures=[(each, _find_idea(each)) for each in measures],
         views=[_make_view(run, one) for one in panels],
         notes=_group_notes([row for one in panels for row in one.rows]),
-        grid=grid.read_text(encoding="utf-8") if grid.exists() else "",
+        grid=limits.read_text(grid) if grid.exists() else "",
         wide=max(len(one.methods) for one in panels),
         chart=curves,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image as pil
 
-from salience import specs
+from salience import limits, specs
 from salience.bench.grid import Cell, Entry, Grid, make_slug
 from salience.case import Data, Sample
 from salience.engine import target as targets
@@ -90,7 +90,7 @@ def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
         file.parent.mkdir(parents=True, exist_ok=True)
         choice = _decide(grid, black_box, opened, data, out / "pictures" / file.stem)
         write_whole(file, json.dumps(choice, indent=1).encode())
-    choice = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
+    choice = rename_old_keys(json.loads(limits.read_text(file, limits.TEXT)))
     if choice["about"] != _describe(grid, black_box, data):
         raise GridError(
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from salience import limits
 from salience.errors import BoxError, SettingError
 
 
@@ -28,7 +29,7 @@ def read_class_names(classes: Any) -> tuple[str, ...] | None:
         return _order(classes)
     if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
         raise SettingError(f"expected names of classes (a list, a file or a dictionary), got {type(classes).__name__}")
-    return tuple(str(each) for each in classes) or None
+    return tuple(limits.expect_name(str(each), "class") for each in classes) or None
 
 
 def match_class_names(
@@ -55,9 +56,12 @@ def match_class_names(
 
 def _read_file(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError):
+        text = limits.read_text(path, encoding="utf-8-sig")
+    except FileNotFoundError:
         raise BoxError(f"expected the names of the classes in {path}, a line each, got no such file") from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "no text"
+        raise BoxError(f"expected the names of the classes in {path}, a line each, got {reason}") from None
     if path.suffix.lower() != ".json":
         return text.splitlines()
     try:
@@ -74,7 +78,11 @@ def _order(classes: Mapping[Any, Any]) -> tuple[str, ...]:
             break
     else:
         raise SettingError("expected a dictionary of numbers and names of classes, got one without numbers")
-    named = {number: str(name) for number, (_, name) in zip(numbers, pairs, strict=True) if number is not None}
+    named = {
+        number: limits.expect_name(str(name), "class")
+        for number, (_, name) in zip(numbers, pairs, strict=True)
+        if number is not None
+    }
     if len(named) < len(classes):
         raise SettingError("expected a number of its own for each name of a class, got one number twice")
     if sorted(named) != list(range(len(named))):

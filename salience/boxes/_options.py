@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from salience import limits
 from salience.errors import BoxError, SettingError, UnknownName
 from salience.picture import Preparation
 
@@ -104,7 +105,7 @@ def _read_option(name: str, value: Any) -> Any:
         found = kind(value)
     except (TypeError, ValueError):
         found = None
-    if found is None or found <= 0 or (isinstance(value, float) and found != value):
+    if found is None or not 0 < found <= limits.BATCH or (isinstance(value, float) and found != value):
         what = "a whole number from 1 on" if kind is int else "a number above 0"
         raise SettingError(f"expected {what} for {name}, got {value!r}")
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from salience import limits
 from salience.boxes._names import read_class_names
 from salience.boxes._options import read_options, split_options
 from salience.boxes._recognise import comes_from
@@ -100,7 +102,7 @@ def load(name: str, **options: Any) -> EstimatorBox:
     except ImportError as problem:
         raise BoxError("expected the package scikit-learn for estimator: boxes, got none: install scikit-learn") from problem
     try:
-        estimator = joblib.load(name)
+        estimator = joblib.load(limits.expect_file(Path(name), limits.WEIGHTS))
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected an estimator in {name}, got {reason}: store it with joblib.dump") from problem

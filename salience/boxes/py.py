@@ -48,7 +48,7 @@ def _list_parameters(maker: Any) -> tuple[str, ...]:
 def _import(where: str) -> Any:
     if where.endswith(".py"):
         path = Path(where)
-        if not path.exists():
+        if not path.is_file():
             raise BoxError(f"expected a Python file at {where}, got nothing there: check the path")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:

@@ -63,7 +63,7 @@ def linear(weights: Float[Tensor, "h w"]) -> TorchBox:
 def load(name: str, *, size: Any = 32, backend: str = "exact") -> TorchBox:
     """`toy:colour` finds red, green or blue; `toy:corner` sees the top left quarter only; `toy:constant` nothing."""
     side = (int(size), int(size))
-    ready = Preparation(side)
+    ready = Preparation(side)  # which refuses a side that is too long
     if name == "colour":
         return TorchBox(Colour(), ready, ("red", "green", "blue"), name="toy:colour", backend=backend)
     weights = torch.zeros(side)

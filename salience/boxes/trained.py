@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from salience import specs
+from salience import limits, specs
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.runtime.module import read_weights
@@ -21,7 +21,7 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     folder = Path(name)
     if not (folder / "box.json").is_file():
         raise BoxError(f"expected a folder that `salience train` wrote, got {name}, without box.json: is the run complete?")
-    about = json.loads((folder / "box.json").read_text(encoding="utf-8"))
+    about = _read_card(folder / "box.json")
     spec = of or about["of"]
     if spec is None:
         raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
@@ -36,3 +36,16 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     if box.fingerprint != about["fingerprint"] and not options:
         raise BoxError(f"expected the box that was trained in {name}, got one with other weights or pixels: name it by ?of=")
     return box
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(limits.read_text(path))
+        if not all(isinstance(about[key], str) for key in ("name", "fingerprint")) or not isinstance(
+            about["of"], str | None
+        ):
+            raise ValueError("a name that is no text")  # noqa: TRY301  # one sentence for all that can be wrong
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise BoxError(f"expected what `salience train` wrote in {path}, got something else ({problem})") from None
+    limits.expect_name(about["name"], "box")
+    return about  # type: ignore[no-any-return]  # a mapping, for it was looked into

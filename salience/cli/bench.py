@@ -30,6 +30,7 @@ def bench(
 
     `--dry-run` tries each cell on its first picture, which is how it knows passes and time.
     """
+    from salience import limits
     from salience.bench import grid as grids
     from salience.bench.runner import run_grid
     from salience.cli.extras import expect_extra
@@ -40,7 +41,7 @@ def bench(
     if dry_run:
         return _print_estimate(made, cells, out, json=json)
     with _show_progress() as tick:
-        file = run_grid(made, cells, out, workers=workers, text=grid.read_text(encoding="utf-8"), tick=tick)
+        file = run_grid(made, cells, out, workers=workers, text=limits.read_text(grid), tick=tick)
     _print_result(out, file, json=json)
     return 0
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from salience import limits
 from salience.errors import DataError
 
 
@@ -36,8 +37,8 @@ def natural_key(text: str) -> tuple[Any, ...]:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:
+        return json.loads(limits.read_text(path, limits.PICTURE))
+    except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"expected JSON in {path}, got something else ({problem}): is the file whole?") from None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from salience import limits
 from salience.data._files import expect_path, read_json
 from salience.errors import DataError, UnknownName
 
@@ -18,7 +19,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file whose first line names the columns."""
     found: list[dict[str, str]] = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
+        with limits.expect_file(path, limits.PICTURE).open(newline="", encoding="utf-8-sig") as opened:
             table = csv.DictReader(opened, strict=True)
             for row in table:
                 if None in row or None in row.values():
@@ -27,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
                         f"expected {width} values in line {table.line_num} of {path}, got more or fewer: mend it"
                     )
                 found.append(row)
-    except (csv.Error, UnicodeDecodeError) as problem:
+    except (OSError, csv.Error, UnicodeDecodeError) as problem:
         raise DataError(f"expected a table in {path}, got something else ({problem}): give CSV in UTF-8") from None
     if not found:
         raise DataError(f"expected rows under the names of the columns in {path}, got none: is it the right file?")

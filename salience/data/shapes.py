@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image as pil
 
+from salience import limits
 from salience.case import Data, Sample
 from salience.data import _masks, _options
 from salience.data._lazy import Lazy
@@ -52,8 +53,11 @@ def load(
         raise SettingError(f"expected together and truth for shapes:shortcut, got them for shapes:{name}: leave them out")
     if truth not in (None, "object", "tag"):
         raise SettingError(f"expected truth as object or tag, got {truth!r}")
-    many, side = (int(_options.read_number(key, value, 1, whole=True)) for key, value in (("count", count), ("size", size)))
-    _options.read_number("size", side, 16)
+    many, side = (
+        int(_options.read_number(key, value, 1, limits.SAMPLES, whole=True))
+        for key, value in (("count", count), ("size", size))
+    )
+    _options.read_number("size", side, 16, limits.SIDE)
     start = int(_options.read_number("seed", seed, 0, whole=True))
     trust = 0.9 if together is None else _options.read_number("together", together, 0, 1)
 

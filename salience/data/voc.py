@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from PIL import Image as pil
 
+from salience import limits
 from salience.case import Data, Sample
 from salience.data import _files, _options
 from salience.data._lazy import Lazy
@@ -90,17 +91,17 @@ def _stems(root: Path, split: Any) -> list[str]:
     if split is None:
         return sorted((each.stem for each in (root / "Annotations").glob("*.xml")), key=_files.natural_key)
     path = _files.expect_path(root / "ImageSets" / "Main" / f"{split}.txt", "the list of the split")
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.split()[0] for line in limits.read_text(path, limits.TEXT).splitlines() if line.strip()]
 
 
 def _pairs(path: Path) -> list[_Pair]:
     try:
-        tree = ET.parse(_files.expect_path(path, "an annotation")).getroot()  # noqa: S314  # a file of the user's own
+        tree = ET.fromstring(limits.read_bytes(_files.expect_path(path, "an annotation"), limits.HEADER))  # noqa: S314  # a file of the user's own
         file = tree.findtext("filename") or path.stem
         objects = [
             (each.findtext("name", ""), _box(each), each.findtext("difficult") == "1") for each in tree.iter("object")
         ]
-    except (ET.ParseError, ValueError) as problem:
+    except (OSError, ET.ParseError, ValueError) as problem:
         raise DataError(f"expected a PASCAL VOC annotation in {path}, got something else ({problem})") from None
     found = []
     for category in dict.fromkeys(name for name, _, _ in objects):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salience import limits
 from salience.case import Data, Sample
 from salience.data import _files, _options
 from salience.data._lazy import Lazy
@@ -35,6 +36,10 @@ class _Group:
     def read(self, ending: str) -> bytes:
         """Read a file at its place."""
         begin, length = self.parts[ending]
+        if length > limits.PICTURE:
+            raise DataError(
+                f"expected at most {limits.PICTURE:,} bytes in {self.key}.{ending} of {self.shard}, got {length:,}"
+            )
         with self.shard.open("rb") as opened:
             opened.seek(begin)
             return opened.read(length)
@@ -82,6 +87,8 @@ def expand_braces(text: str) -> list[str]:
     if found is None:
         return [text]
     low, high, words = found.groups()
+    if low and not int(high) - int(low) < limits.SHARDS:
+        raise DataError(f"expected at most {limits.SHARDS:,} tars in {text}, got more: name fewer")
     parts = words.split(",") if words else [str(each).zfill(len(low)) for each in range(int(low), int(high) + 1)]
     return [each for part in parts for each in expand_braces(text[: found.start()] + part + text[found.end() :])]
 
@@ -89,10 +96,10 @@ def expand_braces(text: str) -> list[str]:
 def _groups(shard: Path) -> list[_Group]:
     """Read the heads of a tar; files that follow one another and have one name before the first dot belong together."""
     try:
-        with tarfile.open(shard, "r:") as opened:
+        with tarfile.open(limits.expect_file(shard, limits.WEIGHTS), "r:") as opened:
             members = [each for each in opened if each.isfile() and not Path(each.name).name.startswith(".")]
             end = opened.offset
-    except tarfile.TarError as problem:
+    except (OSError, tarfile.TarError) as problem:
         raise DataError(
             f"expected a whole, uncompressed tar in {shard}, got something else ({problem}): get it anew"
         ) from None

@@ -21,7 +21,7 @@ from salience.picture.bands import to_bands_last
 from salience.picture.depth import Samples
 
 PNG, NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, OverflowError, struct.error, zlib.error)
 CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")
 
 

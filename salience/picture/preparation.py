@@ -13,6 +13,7 @@ from PIL import Image as pil
 from torch import Tensor
 from torch.nn import functional
 
+from salience import limits
 from salience.errors import PictureError, SettingError
 from salience.picture.geometry import Geometry
 from salience.picture.picture import Picture
@@ -47,6 +48,9 @@ class Preparation:
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise SettingError(f"expected size as (height, width) in pixels, got {self.size}: give two lengths above zero")
+        resized = self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)
+        for side in (*self.size, *resized):
+            limits.expect_number("size and resize", side, 1, limits.SIDE)
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise SettingError(
                 f"expected a value of mean and of std for each channel, std above zero, got {self.mean}, {self.std}"

@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from PIL import Image as pil
 from torch import Tensor
 
+from salience import limits
 from salience.errors import PictureError
 from salience.picture.bands import choose_bands, choose_shown, describe_bands, to_bands_last
 from salience.picture.decoding import CLEAR, decode, load, turn_to_page
@@ -122,7 +123,7 @@ def _read_file(source: str | Path, name: str | None, how: How) -> Picture:
             raise PictureError(f"expected a picture at {path}, got nothing there: check the path")
         if path.is_dir():
             raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
-        return _read_bytes(path.read_bytes(), name or str(path), how)
+        return _read_bytes(limits.read_bytes(path), name or str(path), how)
     except OSError as problem:
         raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: check its permissions") from problem
 

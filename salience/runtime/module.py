@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salience import limits
 from salience.engine.inside.hooks import unwrap
 from salience.engine.query.one_pass import take_turn
 from salience.errors import BoxError, UnknownName
@@ -153,6 +154,7 @@ def read_weights(module: nn.Module, path: str) -> None:
     salience.errors.BoxError: expected weights at none.pth, got nothing there: check the path
     """
     try:
+        limits.expect_file(Path(path), limits.WEIGHTS)
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
 

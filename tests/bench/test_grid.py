@@ -74,7 +74,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"boxes": {"a": 3}}, "expected boxes.a to say its spec"),
     ({"boxes": {"a": "toy:$NOWHERE_AT_ALL"}}, "expected the variables in boxes.a"),
     ({"seeds": []}, "expected seeds as whole numbers"),
-    ({"batch": 0}, "expected a batch of one image or more"),
+    ({"batch": 0}, "expected a batch of 1 to 1,048,576 images"),
 ]
 
 

@@ -182,7 +182,7 @@ def _read_model(path: str) -> tuple[Any, dict[str, int]]:
     """Read a file, and the types of its tensors."""
     import onnx
 
-    if not Path(path).exists():
+    if not Path(path).is_file():  # a pipe would wait for ever
         raise BoxError(f"expected an ONNX file at {path}, got nothing there: check the path")
     try:
         model = onnx.load(path)

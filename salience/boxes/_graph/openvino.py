@@ -97,13 +97,13 @@ class OpenvinoNetwork:
         """A hash of the files."""
         found = hashlib.sha256(Path(self.path).read_bytes())
         weights = Path(self.path).with_suffix(".bin")
-        if Path(self.path).suffix == ".xml" and weights.exists():
+        if Path(self.path).suffix == ".xml" and weights.is_file():
             found.update(weights.read_bytes())
         return found.hexdigest()
 
 
 def _read_model(path: str) -> Any:
-    if not Path(path).exists():
+    if not Path(path).is_file():  # a pipe would wait for ever
         raise BoxError(f"expected a network file at {path}, got nothing there: check the path")
     try:
         return get_core().read_model(path)

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 from salience.errors import BudgetError
+from salience.limits import PASSES, SECONDS
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(passes|pass|seconds|second|sec|s|minutes|minute|min|m)?")
+LETTERS = 300  # more is no budget; a number with fewer digits is finite
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60}
 
 
@@ -24,6 +26,12 @@ class Budget:
     passes: int | None = None
     seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        for value, most in ((self.passes, PASSES), (self.seconds, SECONDS)):
+            if value is not None and not 0 < value <= most:
+                said = f"{value:.3g}" if isinstance(value, float) else f"{str(value)[:40]}"
+                raise BudgetError(f"expected a budget above zero and of at most {most:,}, got {said}: give another")
+
     @classmethod
     def of(cls, value: Budget | str | float | None) -> Budget:
         """Read `2000`, `"2000 passes"`, `"10s"`, `"2 min"` or a `Budget`."""
@@ -31,11 +39,13 @@ class Budget:
             return value
         if value is None:
             return cls()
-        match = _FORM.fullmatch(str(value).strip().lower())
+        match = _FORM.fullmatch(str(value)[:LETTERS].strip().lower())
         amount = float(match[1]) if match else 0.0
         unit = (match[2] if match else None) or "passes"
         if amount <= 0 or (unit.startswith("pass") and amount != int(amount)):
-            raise BudgetError(f"expected a budget like 2000, '2000 passes' or '10s', got {value!r}: give one above zero")
+            raise BudgetError(
+                f"expected a budget like 2000, '2000 passes' or '10s', got {str(value)[:40]!r}: give one above zero"
+            )
         return cls(passes=int(amount)) if unit.startswith("pass") else cls(seconds=amount * _SECONDS[unit])
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from salience import limits
 from salience.engine.query import torch_threads
 from salience.engine.query.budget import Budget
 from salience.errors import BudgetError
@@ -36,6 +37,10 @@ class Run:
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
     checked: list[BlackBox] = field(default_factory=list)  # the boxes whose weights were checked
+
+    def __post_init__(self) -> None:
+        if self.batch is not None:
+            limits.expect_number("batch", self.batch, 1, limits.BATCH, whole=True)
 
     @property
     def left(self) -> int | None:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from salience import limits
 from salience.engine.folders import find_data_folders
 from salience.engine.training.features import OWN, FeatureSource, open_source
 from salience.engine.training.network import Attention, Maps, make_network
@@ -135,11 +136,12 @@ def _read(path: str, _written: int) -> Explainer:
     from safetensors import safe_open
 
     try:
-        with safe_open(path, "pt") as opened:
-            header = json.loads((opened.metadata() or {})["explainer"])
+        with safe_open(str(limits.expect_file(Path(path))), "pt") as opened:
+            header = json.loads(limits.expect_header((opened.metadata() or {})["explainer"]))
             weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
         written_format = header["format"]
         about = About(**header | {"classes": tuple(header["classes"]), "names": tuple(header["names"])})
+        _expect_plausible(about, weights)
         network = make_network(about.source["channels"], len(about.classes), bias=about.bias)
         network.load_state_dict(weights, strict=True)
     except Exception as problem:
@@ -147,6 +149,20 @@ def _read(path: str, _written: int) -> Explainer:
     if written_format != FORMAT:
         raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {written_format}: update salience")
     return Explainer(network.eval(), about)
+
+
+def _expect_plausible(about: About, weights: Mapping[str, Tensor]) -> None:
+    """Expect a header that speaks of the network whose weights are there; ValueError for another."""
+    source, held = about.source, sum(each.numel() for each in weights.values())
+    if sum(int(each) ** 2 for each in source["channels"]) > held or min(source["channels"]) < 1:
+        raise ValueError("it has other weights than it says")
+    texts = (source["spec"], source.get("fingerprint", ""), about.box["name"], about.box["fingerprint"])
+    if not all(isinstance(each, str) for each in (*texts, *about.names, *source["layers"])):
+        raise ValueError("a name is no text")
+    if not all(isinstance(each, int) for each in about.classes) or len(about.classes) != len(about.names):
+        raise ValueError("its classes have no names")
+    for each in (*about.names, *texts):
+        limits.expect_name(each, "class or box")
 
 
 def find_path(fingerprint: str, folder: str | Path | None = None) -> Path:

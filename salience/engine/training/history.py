@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from salience import limits
+
 Row = dict[str, float]
 
 
@@ -20,7 +22,7 @@ class History:
     """
 
     def __init__(self, path: Path, done: int, *, main: bool) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = limits.read_text(path, limits.TEXT).splitlines() if path.exists() else []
         self.path, self.main, self.rows = path, main, [json.loads(line) for line in lines[:done]]
         if main:
             part = path.with_suffix(".part")

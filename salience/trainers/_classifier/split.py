@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from salience import limits
 from salience.case import Sample
 from salience.engine import seeding
 from salience.engine import target as targets
@@ -47,7 +48,7 @@ def decide_split(box: BlackBox, pictures: Pictures, share: float, out: Path, abo
     if not file.exists():
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(said).encode())
-    if json.loads(file.read_text(encoding="utf-8")) != said:
+    if json.loads(limits.read_text(file, limits.TEXT)) != said:
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")
     order: list[int] = torch.randperm(len(known), generator=seeding.generator(seed, "held")).tolist()
     held = {known[at] for at in order[: min(len(known) - 1, round(share * len(known)))]}

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from salience import limits
 from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
@@ -45,7 +46,7 @@ def decide_split(
         given = pictures.score_all(box).argmax(1).tolist()
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"about": said, "backend": box.backend, "targets": given}).encode())
-    kept = rename_old_keys(json.loads(file.read_text(encoding="utf-8")))
+    kept = rename_old_keys(json.loads(limits.read_text(file, limits.TEXT)))
     # Which backend is quickest might be found out otherwise today.
     if isinstance(box, BackendBox) and not box.backend_chosen:
         box.backend, box.backend_chosen = kept["backend"], True

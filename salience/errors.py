@@ -14,7 +14,8 @@ SalienceError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -134,3 +135,21 @@ class GridError(SalienceError):
         ...
     salience.errors.GridError: expected a grid file at none.toml, got No such file or directory: check the path
     """
+
+
+@contextmanager
+def catch_exit(what: str) -> Iterator[None]:
+    """Make an error of an exit that somebody else's code asks for: the program would end as if all were well.
+
+    >>> with catch_exit("the box net.py"):
+    ...     raise SystemExit
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected an answer of the box net.py, got an exit of the program (): take it out of its code
+    """
+    try:
+        yield
+    except SystemExit as problem:
+        raise BoxError(
+            f"expected an answer of {what}, got an exit of the program ({problem}): take it out of its code"
+        ) from problem

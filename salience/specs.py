@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from salience import registry
 from salience.case import Data
-from salience.errors import BoxError, SettingError, UnknownName
+from salience.errors import BoxError, SettingError, UnknownName, catch_exit
 from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
@@ -32,12 +32,14 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
             spec = DEFAULT_BOX
         kind, _, rest = spec.partition(":")
         name, _, query = rest.partition("?")
-        return _meet(registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options)))  # type: ignore[no-any-return]  # every kind's `load` returns a box
+        with catch_exit(f"the box {spec}"):
+            return _meet(registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options)))  # type: ignore[no-any-return]  # every kind's `load` returns a box
     if isinstance(spec, BlackBox):
         if options:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
-    return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
+    with catch_exit(f"the box {type(spec).__name__}"):
+        return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
 
 
 def open_named_box(spec: str, named_in: str, instead: str = "open it yourself") -> BlackBox:

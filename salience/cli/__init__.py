@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
+from salience.cli import terminal
 from salience.errors import SalienceError
 
 __all__ = ["main"]
@@ -25,6 +26,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _run(words)
     except SalienceError as problem:
         return _fail(problem, str(problem), 2)
+    except SystemExit as problem:  # of code that is not ours: nothing was explained, whatever it says
+        return _fail(problem, f"expected an answer, got an exit of the program ({problem}) by code that it called", 2)
     except KeyboardInterrupt as problem:
         return _fail(problem, "stopped", 130)
     except BrokenPipeError:  # `salience list classes | head`
@@ -59,7 +62,7 @@ def _fail(problem: BaseException, said: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(problem)
-    sys.stderr.write(f"salience: {' '.join(said.split())}\n")
+    terminal.tell(f"salience: {' '.join(said.split())}\n")
     return code
 
 
@@ -74,4 +77,4 @@ def _warn(
     """Say a warning in one sentence, without the line of code that it comes from."""
     plain = f"salience: {' '.join(str(message).split())}\n"
     said = plain if category is UserWarning else warnings.formatwarning(message, category, filename, lineno, line)
-    (file or sys.stderr).write(said)
+    (file or sys.stderr).write(terminal.clean(said))

@@ -16,7 +16,7 @@ from salience.engine.perturb import masks as masking
 from salience.engine.query import allocator, torch_threads
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import current
-from salience.errors import BoxError, SalienceError
+from salience.errors import BoxError, SalienceError, catch_exit
 from salience.types import AsyncBox, BackendBox, BlackBox, BlendingBox, Image, Images, Masks, PendingScores, Probabilities
 
 AGAIN = "chosen anew because"
@@ -178,7 +178,8 @@ def guard(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
     salience.errors.BoxError: expected toy:colour to score images of shape (1, 3, 32, 32), got ValueError: no weights
     """
     try:
-        yield
+        with catch_exit(box.name):
+            yield
     except (SalienceError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as problem:

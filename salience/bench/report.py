@@ -5,6 +5,8 @@ Made of rows, evidence and nothing else, so it can be made again tomorrow; witho
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections import defaultdict
@@ -83,7 +85,9 @@ def _write_page(run: Path, panels: Sequence[Panel], heading: str) -> str:
     known.filters |= {"number": tables.format_number}
     grid = run / "grid.toml"
     measures = dict.fromkeys(measure for one in panels for measure in one.measures)
-    return known.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return known.from_string(template).render(
+        policy=_make_policy(template),
         heading=heading,
         state=_describe_state(run),
         measures=[(each, _find_idea(each)) for each in measures],
@@ -92,6 +96,16 @@ def _write_page(run: Path, panels: Sequence[Panel], heading: str) -> str:
         grid=limits.read_text(grid) if grid.exists() else "",
         wide=max(len(one.methods) for one in panels),
         chart=curves,
+    )
+
+
+def _make_policy(template: str) -> str:
+    """Say what the page may load: its own styles, its own script by its hash, pictures that lie in it."""
+    script = template.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 

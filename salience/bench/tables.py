@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -49,9 +51,9 @@ def write_markdown(panels: Iterable[Panel], heading: str) -> str:
     >>> write_markdown([panel], "a heading").splitlines()[-1]
     '| rise | **0.50 ± 0.25** |'
     """
-    parts = ["# Report", heading, EXPLAINED]
+    parts = ["# Report", _escape(heading), EXPLAINED]
     for panel in panels:
-        heads = [f"{measure} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
+        heads = [f"{_escape(measure)} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
         parts += [f"## {_escape(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
         lines = [_write_line(["method", *heads]), _write_line(["---", *["---:"] * len(heads)])]
         decimals = {measure: choose_digits(panel.of(measure)) for measure in panel.measures}
@@ -76,9 +78,11 @@ def _write_line(cells: Iterable[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Write a name so that it is no mark, link or element in Markdown, and stays on its line."""
+    return re.sub(r"([|`\\\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 EXPLAINED = (
     "Means over pictures ± half the 95 % bootstrap interval (seeds are averaged first). ↑ higher is better, ↓ lower. "
     "**Bold**: the best; =: cannot be told from the best on the pictures that both have (Wilcoxon's signed ranks, "
@@ -135,9 +139,16 @@ def write_pairs(pairs: Iterable[Pair]) -> str:
     return _write_csv(head, lines)
 
 
+def _make_cell(value: object) -> object:
+    """Leave NaN out, and keep a spreadsheet from taking a name for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
 def _write_csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in line] for line in lines)
+    writer.writerows([_make_cell(value) for value in line] for line in lines)
     return file.getvalue()

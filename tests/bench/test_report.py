@@ -102,7 +102,7 @@ def test_the_page_has_every_part(whole: Path) -> None:
 
 
 def test_names_are_text_and_never_markup(run: Path) -> None:
-    """A method called <b> stays <b>; a bar would end a cell of Markdown."""
+    """A method called <b> stays that and is no element; a bar would end a cell of Markdown."""
     change(run, "gradient", notes="<script>alert(1)</script>")
     change(run, "rise", method="<b>|")
     page = report.write_report(run).read_text()
@@ -110,7 +110,7 @@ def test_names_are_text_and_never_markup(run: Path) -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>" not in page
     assert "<script>alert" not in page
-    assert "| <b>\\| |" in (run / "report.md").read_text()
+    assert "| &lt;b&gt;\\| |" in (run / "report.md").read_text()
 
 
 def test_the_tables_say_the_means_of_the_rows(whole: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as notation
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from salience.cli import terminal
 
 if TYPE_CHECKING:
     from salience.bench.grid import Cell, Grid
@@ -50,10 +51,10 @@ def _print_estimate(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: boo
     """Print what a run would take."""
     import tempfile
 
-    from rich.console import Console
     from rich.table import Table
 
     from salience.bench.runner import estimate_cost
+    from salience.cli.console import Console
 
     with tempfile.TemporaryDirectory() as aside, _show_progress() as tick:  # nothing is left in a folder that had no run
         place = out if (out / "cells").is_dir() else Path(aside)
@@ -66,7 +67,7 @@ def _print_estimate(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: boo
     pictures, passes, seconds = (sum(column) for column in list(zip(*rows, strict=True))[1:])
     if json:
         said = [dict(zip(("cell", "pictures", "passes", "seconds"), row, strict=True)) for row in rows]
-        sys.stdout.write(notation.dumps({"cells": said, "passes": passes, "seconds": seconds}) + "\n")
+        terminal.say(notation.dumps({"cells": said, "passes": passes, "seconds": seconds}) + "\n")
         return 0
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
     feet = (f"{len(rows)} cells", f"{pictures:,}", f"{passes:,}", _format_time(seconds))
@@ -74,7 +75,7 @@ def _print_estimate(grid: Grid, cells: tuple[Cell, ...], out: Path, *, json: boo
         table.add_column(head, footer=foot, justify="left" if head == "cell" else "right", no_wrap=True)
     for name, count, cost, time in rows:
         table.add_row(name, f"{count:,}", f"{cost:,}", _format_time(time))
-    Console(file=sys.stdout).print(table, soft_wrap=True)
+    Console().print(table, soft_wrap=True)
     return 0
 
 
@@ -92,19 +93,20 @@ def _print_result(out: Path, file: Path, *, json: bool) -> None:
     table = rows.read_rows(file)
     failed = len(table) - int(pc.sum(pc.is_null(table["failure"])).as_py() or 0)
     if json:
-        sys.stdout.write(notation.dumps({"rows": len(table), "failures": failed, "file": str(file)}) + "\n")
+        terminal.say(notation.dumps({"rows": len(table), "failures": failed, "file": str(file)}) + "\n")
         return
     said = f"{len(table):,} rows, {failed} of them failures, in {file}\nNext: salience report {out}\n"
-    sys.stdout.write(said)
+    terminal.say(said)
 
 
 @contextmanager
 def _show_progress() -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar with the time left on standard error; nothing where nobody watches."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from salience.cli.console import Console
+
+    console = Console(err=True)
     if not console.is_terminal:
         yield None
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json as notation
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from salience.cli import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def check(
     if out is not None:
         write_whole(out, overlay.png(overlay.picture(why)))
     said = notation.dumps(to_plain(facts), allow_nan=False) if json else "\n".join(write_lines(facts))
-    sys.stdout.write(f"{said}\n")
+    terminal.say(f"{said}\n")
     return 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json as notation
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from salience.cli import terminal
 
 if TYPE_CHECKING:
     from salience.bench.compare import Change, Comparison
@@ -35,7 +36,7 @@ def compare(
     comparison = compared.compare(a, b)
     worse = comparison.list_worse(drift)
     for change in comparison.changes if json else ():
-        sys.stdout.write(notation.dumps(_collect_facts(change, worse=change in worse)) + "\n")
+        terminal.say(notation.dumps(_collect_facts(change, worse=change in worse)) + "\n")
     if not json:
         _print_table(comparison, worse)
     _print_notes(comparison, worse, drift)
@@ -53,10 +54,10 @@ def _collect_facts(change: Change, *, worse: bool) -> dict[str, object]:
 
 
 def _print_table(comparison: Comparison, worse: list[Change]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from salience.bench.tables import ARROWS
+    from salience.cli.console import Console
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("box", "data", "measure", "method"):
@@ -69,7 +70,7 @@ def _print_table(comparison: Comparison, worse: list[Change]) -> None:
         cells = [f"{value:.4f}" for value in each.means] + [f"{gap.mean:+.4f}", f"{gap.low:+.4f} … {gap.high:+.4f}"]
         last = [f"{each.p:.3g}", f"{each.holm:.3g}", "drift" if each in worse else ""]
         table.add_row(box, data, f"{measure} {ARROWS[each.better]}", method, f"{gap.n:,}", *cells, *last)
-    Console(file=sys.stdout, width=1000).print(table, soft_wrap=True)  # a line stays one line, in a pipe too
+    Console(width=1000).print(table, soft_wrap=True)  # a line stays one line, in a pipe too
 
 
 def _print_notes(comparison: Comparison, worse: list[Change], most: float) -> None:
@@ -84,4 +85,4 @@ def _print_notes(comparison: Comparison, worse: list[Change], most: float) -> No
     if worse:
         names = [f"{each.kind.measure} of {each.kind.method} on {each.kind.box} ({each.gap.mean:+.4f})" for each in worse]
         said.append(f"drift of more than {most:g}: {', '.join(names)}")
-    sys.stderr.write("".join(f"salience: {line}\n" for line in said))
+    terminal.tell("".join(f"salience: {line}\n" for line in said))

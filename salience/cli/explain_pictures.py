@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from salience.cli import files
+from salience.cli import files, terminal
+from salience.cli.console import Console
 from salience.cli.options import Options
 from salience.cli.output import print_explanation
 from salience.describe.explanation import collect_facts
@@ -38,8 +38,8 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     target = options.target if options.versus is None else (options.target, options.versus)
     targets.resolve(target, [0.0] * len(box.classes), box.classes)
     if not image:
-        sys.stderr.write(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
-    console = Console(file=sys.stdout)
+        terminal.tell(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
+    console = Console()
     for path, stem in zip(pictures, files.name_files(pictures), strict=True):
         with _progress(path.name) as progress:
             why = explain(
@@ -56,7 +56,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
         facts = collect_facts(why, str(path))
         kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]
         if options.json:
-            sys.stdout.write(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
+            terminal.say(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
             sys.stdout.flush()
         else:
             print_explanation(console, why, str(path), kept)
@@ -77,7 +77,7 @@ def _load_box(options: Options) -> BlackBox:
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
     """Show a bar on standard error while something is explained; nothing where nobody watches."""
-    console = Console(stderr=True)
+    console = Console(err=True)
     if not console.is_terminal:
         yield None
         return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json as notation
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from salience.cli import terminal
 from salience.cli.options import BOX
 
 
@@ -39,5 +39,5 @@ def export(
     gaps = compare(made, opened, path, aux=aux)
     facts = {"file": str(path), "method": method, "bytes": path.stat().st_size, "apart": gaps}
     said = f"{path}: {path.stat().st_size / 2**20:.1f} MB, ONNX Runtime agrees with torch to {max(gaps.values()):.1g}\n"
-    sys.stdout.write(notation.dumps(facts) + "\n" if json else said)
+    terminal.say(notation.dumps(facts) + "\n" if json else said)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from cyclopts import App
 from typing_extensions import Doc
 
 from salience import registry, specs
-from salience.cli import training
+from salience.cli import terminal, training
 from salience.engine.training.loop import Loop
 from salience.errors import SettingError
 
@@ -74,10 +73,10 @@ def _print_result(fitted: Fitted, curve: Path, *, json_wanted: bool) -> None:
     about, last = fitted.explainer.about, fitted.history[-1]
     if json_wanted:
         facts = {"explainer": str(fitted.path), "curve": str(curve), "box": dict(about.box), "classes": about.names}
-        sys.stdout.write(json.dumps(facts | {"trained": dict(about.trained)}, default=str) + "\n")
+        terminal.say(json.dumps(facts | {"trained": dict(about.trained)}, default=str) + "\n")
         return
     seconds, names = about.trained["seconds"], [name.partition(",")[0] for name in about.names]
-    sys.stdout.write(
+    terminal.say(
         f"explainer  {fitted.path}\n"
         f"knows      {len(about.classes)} classes of {about.box['name']}: {', '.join(names)}\n"
         f"learnt     from {about.trained['pictures']:,} pictures in {last['step']:,} steps, {seconds:.0f} s\n"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json as notation
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from salience.cli import terminal
+from salience.cli.console import Console
 from salience.cli.options import BOX
 from salience.describe.catalogue import recall
 
@@ -70,7 +70,7 @@ def _make_method_page(facts: dict[str, Any]) -> Any:
     """Print a method's manual; return the table of its settings."""
     from salience.describe.settings import format_default
 
-    console = Console(file=sys.stdout)
+    console = Console()
     head = f"{facts['name']} (needs {facts['needs']})\n{facts['source']}\n\n{facts['manual']}\n\nSettings"
     console.print(Text(head), soft_wrap=True)
     settings = [
@@ -84,7 +84,7 @@ def _make_measure_page(facts: dict[str, Any]) -> Any:
     from salience.describe.measures import describe_needs
     from salience.describe.settings import format_default
 
-    console = Console(file=sys.stdout)
+    console = Console()
     console.print(Text(f"{facts['name']}\n{facts['source']}\n\n{facts['manual']}\n\nProtocols"), soft_wrap=True)
     name = facts["name"]
     console.print(
@@ -107,8 +107,8 @@ def _make_table(rows: Sequence[tuple[str, ...]]) -> Table:
 
 def _show(facts: Any, json: bool, write: Any) -> int:
     if json:
-        sys.stdout.write(notation.dumps(facts, default=str) + "\n")
+        terminal.say(notation.dumps(facts, default=str) + "\n")
     else:
         shown = write(facts)
-        Console(file=sys.stdout).print(Text(shown) if isinstance(shown, str) else shown, soft_wrap=isinstance(shown, str))
+        Console().print(Text(shown) if isinstance(shown, str) else shown, soft_wrap=isinstance(shown, str))
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from salience.cli import terminal
 from salience.cli.options import BOX
 
 if TYPE_CHECKING:
@@ -56,20 +57,21 @@ def measure(
 
 def _print_figures(name: str, why: Explanation, figures: list[Measurement], *, json: bool) -> None:
     """Print the figures of one explanation."""
-    from rich.console import Console
     from rich.table import Table
 
+    from salience.cli.console import Console
+    from salience.cli.terminal import clean_line
     from salience.describe.plain import to_plain
 
     if json:
         rows = [{key: value for key, value in vars(each).items() if key != "evidence"} for each in figures]
         about = {"image": name, "method": why.called, "target": why.target.name, "box": why.box["name"]}
-        sys.stdout.write(notation.dumps(to_plain(about | {"figures": rows})) + "\n")
+        terminal.say(notation.dumps(to_plain(about | {"figures": rows})) + "\n")
         sys.stdout.flush()
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=f"{name}: {why!r}", title_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=clean_line(f"{name}: {why!r}"), title_justify="left")
     for head in ("measure", "value", "better", "passes", "seconds"):
         table.add_column(head, justify="left" if head in ("measure", "better") else "right", no_wrap=True)
     for each in figures:
         table.add_row(each.protocol, f"{each.value:.4f}", each.better, f"{each.passes:,}", f"{each.seconds:.2f}")
-    Console(file=sys.stdout).print(table, soft_wrap=True)
+    Console().print(table, soft_wrap=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from salience.cli.console import Console
+from salience.cli.terminal import clean_line
 from salience.describe.explanation import (
     describe_backend,
     describe_evidence,
@@ -19,9 +20,11 @@ def print_explanation(console: Console, why: Explanation, image: str, files: lis
     """Say what was found, to a person."""
 
     def line(name: str, text: str, style: str = "") -> None:
-        console.print(Text(f"  {name:<10}", "dim").append(text, style or "not dim"), soft_wrap=True, highlight=False)
+        console.print(
+            Text(f"  {name:<10}", "dim").append(clean_line(text), style or "not dim"), soft_wrap=True, highlight=False
+        )
 
-    console.print(Text(image, "bold"), soft_wrap=True)
+    console.print(Text(clean_line(image), "bold"), soft_wrap=True)
     line("box", f"{why.box['name']}, {describe_backend(why.box)}, on {why.box['device']}")
     for found in why.box.get("found", ()):
         line(found["about"], found["said"])
@@ -51,7 +54,11 @@ def _make_table(why: Explanation) -> Table:
     for score in why.top5:
         explained = score.index == why.target.index
         style = "bold" if explained else ""
-        table.add_row("  →" if explained else "", Text(why.write_score(score.probability), style), Text(score.name, style))
+        table.add_row(
+            "  →" if explained else "", Text(why.write_score(score.probability), style), Text(clean_line(score.name), style)
+        )
     if why.target.index is not None and all(score.index != why.target.index for score in why.top5):
-        table.add_row("  →", Text(why.write_score(why.target.probability), "bold"), Text(why.target.name, "bold"))
+        table.add_row(
+            "  →", Text(why.write_score(why.target.probability), "bold"), Text(clean_line(why.target.name), "bold")
+        )
     return table

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from salience.cli import terminal
 
 
 def report(
@@ -20,5 +21,5 @@ def report(
     from salience.cli.extras import expect_extra
 
     expect_extra("bench", "pyarrow", "jinja2", "scipy")
-    sys.stdout.write(f"{reports.write_report(run, out)}\n")
+    terminal.say(f"{reports.write_report(run, out)}\n")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from cyclopts import App
 from typing_extensions import Doc
 
 from salience import registry, specs
-from salience.cli import fit, training
+from salience.cli import fit, terminal, training
 from salience.engine.training.loop import Loop
 from salience.errors import SettingError
 from salience.trainers._classifier.config import TrainingConfig
@@ -79,10 +78,10 @@ def _print_result(trained: Trained, curve: Path, *, json_wanted: bool) -> None:
     about = json.loads((trained.path / "box.json").read_text(encoding="utf-8"))
     spec = write_spec(trained.path, about["of"])
     if json_wanted:
-        sys.stdout.write(json.dumps({"box": spec, "curve": str(curve), **about}) + "\n")
+        terminal.say(json.dumps({"box": spec, "curve": str(curve), **about}) + "\n")
         return
     before, after = training.describe_row(about["before"]), training.describe_row(about["after"])
-    sys.stdout.write(
+    terminal.say(
         f"box      {spec}\n"
         f"learnt   from {about['pictures']:,} pictures in {about['after']['step']:,} steps, {about['seconds']:.0f} s\n"
         + (f"before   {before}\n" if before else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -10,6 +9,7 @@ from inspect import Signature
 from typing import Any
 
 from salience import registry
+from salience.cli import terminal
 from salience.cli.options import make_flags
 from salience.describe.manual import read_manual
 from salience.engine.training.history import Row
@@ -38,14 +38,15 @@ def make_command(about: type[Any], parts: Parts, run: Callable[..., int]) -> Cal
 @contextmanager
 def show_progress() -> Iterator[Tell]:
     """Show a bar with the time left; where nobody watches, a line a look at held-out pictures."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from salience.cli.console import Console
+
+    console = Console(err=True)
 
     def line(step: int, steps: int, row: Row) -> None:
         if has_checks(row) or step == steps:
-            sys.stderr.write(f"step {step} of {steps}: {describe_row(row)}\n")
+            terminal.tell(f"step {step} of {steps}: {describe_row(row)}\n")
 
     if not console.is_terminal:
         yield line

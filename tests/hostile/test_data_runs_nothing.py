@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from salience.engine.training.explainer import load
 from salience.errors import BoxError, SalienceError
 from salience.explanation import Explanation
 from salience.methods.p_tame import PTame
+from salience.runtime.module import read_weights
 from salience.tasks.export import export_onnx
 from salience.tasks.measure import measure
 from tests import trained
@@ -129,7 +132,7 @@ def test_a_grid_that_names_code_is_not_run_without_trust(lines: str, tmp_path: P
     assert grids.read_grid(file, trust=True).boxes
 
 
-def test_a_pickle_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_pickle_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of weights holds arrays; what torch would unpickle further is not."""
 
     class Evil:
@@ -138,24 +141,26 @@ def test_a_pickle_is_refused_with_the_reason(tmp_path: Path) -> None:
 
     torch.save({"weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(BoxError, match="got something else"):
-        specs.open_box(f"timm:resnet10t?weights={tmp_path / 'evil.pt'}")
+        read_weights(nn.Linear(1, 1), str(tmp_path / "evil.pt"))
     with pytest.raises(BoxError, match="a pickle of a whole module, which runs code as it is read"):
         specs.open_box(f"torch:{tmp_path / 'evil.pt'}?size=8")
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(list_models=lambda: ["a"]))  # it takes seconds to import
     with pytest.raises(SalienceError, match="checkpoint_path: it may run code"):
-        specs.open_box(f"timm:resnet10t?weights=none&checkpoint_path={tmp_path / 'evil.pt'}")
+        specs.open_box(f"timm:a?weights=none&checkpoint_path={tmp_path / 'evil.pt'}")
     assert not (tmp_path / "ran").exists()
 
 
 def test_code_of_the_hub_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint that brings its own code is refused, and nobody is asked."""
-    transformers, asked = pytest.importorskip("transformers"), list[Any]()
+    asked = list[Any]()
 
     def refuse(_name: str, **given: Any) -> nn.Module:
         asked.append(given["trust_remote_code"])
         raise ValueError("it brings code")
 
-    for each in (transformers.AutoModelForImageClassification, transformers.AutoImageProcessor):
-        monkeypatch.setattr(each, "from_pretrained", refuse)
+    model = SimpleNamespace(from_pretrained=refuse)
+    library = SimpleNamespace(AutoModelForImageClassification=model, AutoImageProcessor=model)
+    monkeypatch.setitem(sys.modules, "transformers", library)  # the library itself takes seconds to import
     with pytest.raises(BoxError, match="it brings code"):
         specs.open_box("hf:somebody/something")
     with pytest.raises(BoxError, match="it brings code"):

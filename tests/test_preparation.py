@@ -165,3 +165,8 @@ def test_grey_is_made_by_the_box_that_takes_it() -> None:
 def test_the_inside_of_an_image_is_where_the_photograph_is() -> None:
     """Reaching over above and below."""
     assert Geometry((4, 6), (6, 6), (-1, 5, 0, 6)).inside == (slice(1, 5), slice(0, 6))
+
+
+def test_the_size_of_what_is_fed_with_features_is_not_that_of_the_images() -> None:
+    """A part that makes patches of feature maps has a size of its own."""
+    assert salience.load("timm:visformer_tiny?weights=none", backend="exact").size == (224, 224)

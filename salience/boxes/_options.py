@@ -59,8 +59,10 @@ def find_own_size(net: nn.Module) -> tuple[int, int] | None:
     >>> find_own_size(nn.Conv2d(3, 8, 3)) is None
     True
     """
+    stem = next((each.in_channels for each in net.modules() if isinstance(each, nn.Conv2d)), None)
     for module in net.modules():
-        for size, sign in FIXED:
+        taken = getattr(getattr(module, "proj", None), "in_channels", stem)
+        for size, sign in FIXED if taken == stem else ():  # else it is given features, not images
             sides, fixed = getattr(module, size, None), getattr(module, sign, None)
             if sides is not None and fixed is not None and fixed is not False:
                 return (sides, sides) if isinstance(sides, int) else (int(sides[0]), int(sides[-1]))

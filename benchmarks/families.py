@@ -284,11 +284,11 @@ def format_page(rows: list[Row]) -> str:
     built = [row for row in rows if row["size"]]
     lines = [
         "# Families of networks\n",
-        "`python -m benchmarks.families`: one network of each family at its published size, with random weights; what starts",
-        "as zeros or as a tiny scale is set to what a training would make of it, and batch norms have seen noise.",
+        "`python -m benchmarks.families`: one network of each family at its published size, with random weights; what",
+        "starts as zeros or as a tiny scale is set to what a training would make of it, and batch norms have seen noise.",
         "Layers are proper where each has one row a picture, changes with it, has a gradient and moves the answer.",
-        "A map is blank where it is constant for each of three classes; SISE has as many passes as it has layers and one, then",
-        "eight and forty times as many, and explains logits where random weights leave no doubt between 0 and 1.\n",
+        "A map is blank where it is constant for each of three classes; SISE has as many passes as it has layers and one,",
+        "then eight and forty times as many, and explains logits where random weights leave no doubt between 0 and 1.\n",
         table.format_heading(None, f"{len(rows)} networks"),
         "| library | networks | built | proper layers | Grad-CAM not blank | SISE not blank | all three |",
         "|---|---|---|---|---|---|---|",

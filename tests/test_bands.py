@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import runpy
-import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 
 import salience
@@ -19,6 +17,7 @@ from benchmarks import bands
 from salience.bands import BandShares
 from salience.boxes import toy
 from salience.case import Sample
+from salience.cli.console import Console
 from salience.cli.output import print_explanation
 from salience.describe.explanation import collect_facts
 from salience.draw import overlay
@@ -80,7 +79,7 @@ def expect_planted(why: Explanation, channels: int, region: torch.Tensor) -> Non
 
 
 @pytest.mark.parametrize("method", TEN)
-@pytest.mark.parametrize("channels", [4, 13])
+@pytest.mark.parametrize("channels", [4, pytest.param(13, marks=pytest.mark.slow)])
 def test_the_planted_band_has_the_greatest_share_and_its_place_the_peak(channels: int, method: str) -> None:
     """The network answers by one band only, and only by what is in the patch."""
     expect_planted(explain(channels, method, **FEW.get(method, {})), channels, scene(channels).region)
@@ -170,7 +169,7 @@ def test_the_record_keeps_the_shares_and_old_ones_have_none(tmp_path: Path) -> N
 
 def test_a_person_reads_the_first_bands(capsys: pytest.CaptureFixture[str]) -> None:
     """A line names them, with their shares."""
-    print_explanation(Console(file=sys.stdout, width=200), explain(4, "gradient"), "scene.npy", [])
+    print_explanation(Console(width=200), explain(4, "gradient"), "scene.npy", [])
     (line,) = [each for each in capsys.readouterr().out.splitlines() if each.strip().startswith("bands")]
     assert "band 4 100% of what the score loses without them; where the map is high 4 100% (8 passes)" in line
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SOME = ("rise", "occlusion", "lime", "grad-cam", "sise", "gradient", "plain", "deletion/rise-2018", "two targets")
+SOME = ("rise", "occlusion", "grad-cam", "sise", "plain", "deletion/rise-2018")
 
 
 def compare(*names: str) -> dict[str, Any]:

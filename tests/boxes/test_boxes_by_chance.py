@@ -140,7 +140,7 @@ def check(recipe: Recipe) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(RECIPES)
 def test_a_box_gives_the_scores_of_a_plain_call_or_one_sentence(recipe: Recipe) -> None:
     """None gives others in silence."""

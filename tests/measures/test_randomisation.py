@@ -173,6 +173,7 @@ def permuted() -> TorchBox:
     return taught(2, permuted=True)
 
 
+@pytest.mark.slow
 def test_a_map_of_permuted_labels_is_less_alike_than_one_of_the_same_labels() -> None:
     """The map follows what was learnt; an edge detector does not notice."""
     images, colours = patches(10, 1)

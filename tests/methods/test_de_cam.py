@@ -151,6 +151,7 @@ def test_a_constant_box_gives_zeros_and_a_note(variant: str) -> None:
     assert "the map is constant (0 everywhere)" in " ".join(why.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("price", "low", "high"), [(0.0, 0.99, 1.0), (10.0, 0.0, 0.01)])
 def test_without_a_price_everything_is_kept_and_at_a_high_one_nothing(price: float, low: float, high: float) -> None:
     """Acceptance 7: on additive evidence every cell pays for itself, or none does."""

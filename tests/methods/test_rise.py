@@ -60,6 +60,7 @@ def test_the_normalised_map_of_a_constant_box_is_that_constant() -> None:
     assert same(found, torch.ones(8, 8), 1e-5)
 
 
+@pytest.mark.slow
 def test_an_antithetic_map_of_a_linear_box_has_less_noise() -> None:
     """In a pair the constant part of the score cancels out of the mean."""
     box, image = toy.linear(noise(8, 8)), noise(3, 8, 8, seed=3)

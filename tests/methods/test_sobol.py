@@ -49,6 +49,7 @@ def test_total_indices_equal_jansens_estimator_in_plain_loops() -> None:
     assert same(found, maps.resize(slow.reshape(2, 2), (8, 8)).float(), 1e-6)
 
 
+@pytest.mark.slow
 def test_on_an_additive_box_indices_are_the_shares_of_the_variance() -> None:
     """Var Σ w_i u_i = Σ w_i² / 12: cell i holds w_i² / Σ w², as total and as first-order index, and the sign of w_i."""
     box = toy.linear(quarters(WEIGHTS))

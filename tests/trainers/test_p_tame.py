@@ -128,6 +128,7 @@ def features() -> Any:
     return specs.open_box(Near(), size=32, backend="exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["gradient", pytest.param("queries", marks=pytest.mark.slow)])
 def test_a_training_that_was_stopped_goes_on_exactly(route: str, tmp_path: Path) -> None:
     """The same figures at every step and the same weights at the end, as if nothing had happened."""

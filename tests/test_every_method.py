@@ -78,33 +78,17 @@ def roster(few: bool = True) -> list[Any]:
     return found
 
 
-# One of a kind each: with these the dear tests are quick, with all of them they are slow.
-ONE_OF_A_KIND = {
-    "rise",
-    "occlusion",
-    "iassa-plus",
-    "de-cam-r1",
-    "lime",
-    "sise",
-    "grad-cam",
-    "score-cam",
-    "gradient",
-    "p-tame",
-}
-
-
-# And one of each need, for tests of pairs.
+# One of each need: with these the dear tests are quick, with all of them they are slow.
 ONE_OF_A_NEED = {"rise", "sise", "grad-cam"}
 
 
-def with_slow(every: list[Any], quick: set[str] = ONE_OF_A_KIND) -> list[Any]:
+def with_slow(every: list[Any], quick: set[str] = ONE_OF_A_NEED) -> list[Any]:
     """Mark as slow what is of a kind that another one stands for."""
     return [each if each.id in quick else pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in every]
 
 
 every = pytest.mark.parametrize("method", roster())
-one_of_a_kind = pytest.mark.parametrize("method", with_slow(roster()))
-some = pytest.mark.parametrize("method", with_slow(roster(), ONE_OF_A_NEED))
+some = pytest.mark.parametrize("method", with_slow(roster()))
 
 
 def explained(method: Any, box: Any, image: Tensor | None = None, target: Any = 0, **limits: Any) -> Tensor:
@@ -172,7 +156,7 @@ def test_important_is_high_and_what_speaks_against_is_low(method: Any) -> None:
     assert float(found[6:14, 14:22].mean()) > float(found.mean()) > float(found[22:30, 2:10].mean())
 
 
-@one_of_a_kind
+@some
 def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
     """Whatever the process's own random state."""
     torch.manual_seed(1)
@@ -181,14 +165,14 @@ def test_one_seed_gives_one_map_bit_for_bit(method: Any) -> None:
     assert torch.equal(one, explained(method, toy.load("colour"), batch=16))
 
 
-@one_of_a_kind
+@some
 def test_the_batch_size_does_not_change_the_map(method: Any) -> None:
     """Batches are a matter of speed."""
     found = {batch: explained(method, toy.load("colour"), batch=batch) for batch in (5, 64)}
     assert [batch for batch, saliency in found.items() if not apart(saliency, expected(method)) < 1e-5] == []
 
 
-@one_of_a_kind
+@some
 def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
     """Sums in another order differ in the last digits only."""
     torch.set_num_threads(2)
@@ -198,7 +182,7 @@ def test_the_number_of_threads_does_not_change_the_map(method: Any) -> None:
         torch.set_num_threads(1)
 
 
-@one_of_a_kind
+@some
 def test_another_target_gives_another_map(method: Any) -> None:
     """A map that is the same for every class explains none."""
     if registry.find_name(method) in BLIND | RELATIVE:
@@ -207,7 +191,7 @@ def test_another_target_gives_another_map(method: Any) -> None:
     assert maps.rank_agreement(red, green) < 0.5
 
 
-@one_of_a_kind
+@some
 def test_a_contrast_and_a_function_are_targets_too(method: Any) -> None:
     """A pair is the difference of two scores, which a function can say as well."""
     pair = explained(method, toy.load("colour"), target=(0, 1))
@@ -235,7 +219,7 @@ def unchanged(before: list[Any], after: list[Any]) -> bool:
     return before[:3] == after[:3] and weights and torch.equal(before[4], after[4]) and before[5] == after[5]
 
 
-@one_of_a_kind
+@some
 @pytest.mark.parametrize("training", [False, True])
 def test_box_and_image_are_as_before(method: Any, training: bool) -> None:
     """Mode, gradients, hooks, weights, running means, random state, and the pixels, which a first layer may overwrite."""
@@ -270,7 +254,7 @@ def test_box_and_run_are_as_before_after_an_error_too(method: Any) -> None:
     assert unchanged(before, state(box))
 
 
-@one_of_a_kind
+@some
 def test_training_mode_gives_the_map_of_eval_mode(method: Any) -> None:
     """Dropout and batch norms act as they will when the box is used."""
 
@@ -389,7 +373,7 @@ def test_it_finds_the_patch_on_every_box_that_it_admits(method: Any, kind: str) 
     assert inside(explained(method, box)) >= 0.5
 
 
-@one_of_a_kind
+@some
 def test_the_rest_of_a_batch_changes_nothing(method: Any) -> None:
     """A picture explained alone or among others has one map."""
     pictures = [toy.picture(SIDE, colour) for colour in (0, 1, 2)]
@@ -411,7 +395,7 @@ def count_alive(box: TorchBox) -> dict[str, int]:
     }
 
 
-@one_of_a_kind
+@some
 def test_nothing_stays_alive_after_a_call(method: Any) -> None:
     """Hooks and graphs that stayed alive once took 441 GB of another library's user."""
     box, image = toy.load("colour", size=16), toy.picture(16)

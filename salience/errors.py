@@ -6,6 +6,7 @@ SalienceError
 ├── TargetError      a target that the box does not have
 ├── SettingError     a setting outside its range
 ├── BoxError         a box that cannot be loaded, raises, or returns something else than finite scores
+│   └── NoGradientsError  a network that torch cannot differentiate
 ├── BudgetError      a budget too small for the method
 ├── RecordError      an explanation file that cannot be read or written
 ├── DataError        a data set that cannot be opened, or a sample that cannot be read
@@ -89,6 +90,14 @@ class BoxError(SalienceError):
     Traceback (most recent call last):
         ...
     salience.errors.BoxError: expected a box (a spec, a torch module or a function), got int
+    """
+
+
+class NoGradientsError(BoxError):
+    """A network that torch cannot differentiate.
+
+    >>> issubclass(NoGradientsError, BoxError)
+    True
     """
 
 

@@ -119,15 +119,7 @@ def find_wrong_imports(file: Path) -> Iterator[str]:
         other = module.split(".")[1]
         if other == own or not any(other in names for names in LEVELS):
             continue
-        within = (own, other) in {
-            ("explanation", "picture"),
-            ("specs", "registry"),
-            ("case", "types"),
-            ("case", "errors"),
-            ("estimates", "types"),
-            ("limits", "errors"),
-            ("plausible", "limits"),
-        }
+        within = (own, other) in WITHIN
         lazy = (own, other) == ("explanation", "draw")  # `why.plot()` asks for the drawing when it is wanted
         if not (level(other) < level(own) or within or lazy):
             yield f"{where}:{line} {own} may not import {other}"

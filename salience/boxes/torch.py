@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from salience.boxes import _inspect
-from salience.boxes._memory import make_key, remember
+from salience.boxes._memory import make_key
 from salience.boxes._names import read_class_names
 from salience.boxes._options import OWN, read_options, split_options
 from salience.boxes._recognise import comes_from
 from salience.boxes._reinitialise import list_weighted, reinitialise
 from salience.boxes._stranger import Stranger, count_shown
-from salience.engine import seeding
-from salience.engine.inside.gradients import differentiate
-from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
-from salience.engine.inside.layers import find_layers
+from salience.boxes._torch_layers import TorchLayers
 from salience.picture import Preparation
 from salience.runtime import backends, heads
 from salience.runtime.module import (
@@ -34,22 +29,13 @@ from salience.runtime.module import (
     stamp_state,
 )
 from salience.runtime.outputs import read_output
-from salience.runtime.torch import TorchRuntime
 from salience.types import (
-    ActivationsAndGradients,
-    Features,
     Head,
-    Images,
-    LayerInfo,
-    OpenBox,
-    Probabilities,
-    Scale,
-    Target,
     TrainableBox,
 )
 
 
-class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
+class TorchBox(TorchLayers, TrainableBox, Stranger):
     """A torch module that classifies images.
 
     `head` says what the module puts out: "softmax" and "sigmoid" (many labels) logits, "binary" one logit (two
@@ -92,7 +78,6 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
         self.backend = backends.resolve_backend(backend, backends.list_all_backends(self.device))
         self.backend_chosen = backend != "auto" or find_weight_dtype(self.module) != torch.float32
         self.check: dict[str, Any] = {}  # what `choose_backend` found
-        self._layer_info: LayerInfo | None = None
         self._classes = None if classes is None else tuple(classes)
 
     @property
@@ -115,75 +100,19 @@ class TorchBox(TorchRuntime, OpenBox, TrainableBox, Stranger):
     def fingerprint(self) -> str:
         """A hash of weights, head and preprocessing; computed anew when a weight was written to."""
         state = self.module.state_dict(keep_vars=True)
-        version = (self.head, self.channels, self.preparation, self.output, *stamp_state(state))
+        head = self.head if self.answers == "probability" else "none"  # it answers with what the head is given
+        version = (head, self.channels, self.preparation, self.output, *stamp_state(state))
         if getattr(self, "_stamped", None) != version:
-            said = (self.head, replace(self.preparation, source=""), self.channels)
+            said = (head, replace(self.preparation, source=""), self.channels)
             about = repr(said if self.output is None else (*said, self.output))
             self._stamped, self._fingerprint = version, hash_weights(about, state)
         return self._fingerprint
-
-    def logits(self, images: Images) -> Probabilities:
-        """Score before the last activation, exactly; gradients flow back to `images`."""
-        return heads.widen(self._run(images, "exact"), self.head)
-
-    def layer_info(self) -> LayerInfo:
-        """Find the end of each block, and the last feature maps."""
-        if self._layer_info is None:
-            self._layer_info = remember(make_key(self), "layers", self._find_layers, asdict, LayerInfo.of)
-        return self._layer_info
-
-    def _find_layers(self) -> LayerInfo:
-        with torch.inference_mode(False), torch.no_grad(), run_eagerly(self.module) as inner:
-            black = torch.zeros(1, count_shown(self), *self.size, device=self.device)
-            noise = torch.rand(black.shape, generator=seeding.generator(0, "layers")).to(black)
-            return find_layers(inner, lambda: self._run(black, "exact"), self.size, lambda: self._run(noise, "exact"))
 
     def with_logits(self) -> TorchBox:
         """Give the same box without its last activation: it answers with logits, in the backend that was chosen."""
         box = copy(self)
         box.answers, box.backend_chosen = "logit", True
         return box
-
-    def layers(self) -> tuple[str, ...]:
-        """Name the end of each block; for tokens, what goes into the attention of four blocks evenly spread."""
-        return self.layer_info().blocks
-
-    def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the activations of the named layers as feature maps (n c y x)."""
-        with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, layers) as seen:
-            self._run(images, "exact")
-        return {layer: expect_maps(layer, seen.get(layer), self.size).float() for layer in layers}
-
-    def forward_from(self, image: Float[Tensor, "1 c h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
-        """Score one image whose activations at the layer were replaced, m times: what is before it runs once.
-
-        Where what comes after the layer also takes from before it, and does not fit one image to m, all m run whole.
-        """
-        with torch.no_grad(), run_eagerly(self.module) as inner:
-            try:
-                scores = self._run_changed(inner, image, layer, features)
-            except RuntimeError as problem:
-                if len(features) == 1 or isinstance(problem, torch.OutOfMemoryError):
-                    raise
-                scores = None
-            if scores is None or len(scores) != len(features):
-                scores = self._run_changed(inner, image.expand(len(features), -1, -1, -1), layer, features)
-            return self._activate(scores)
-
-    def _run_changed(self, inner: nn.Module, images: Images, layer: str, features: Features) -> Tensor:
-        def change(value: Tensor) -> Tensor:
-            return from_feature_maps(features.to(value), value, self.size)
-
-        with record_activations(inner, [layer], {layer: change}):
-            return self._run(images, "exact")
-
-    def differentiate(
-        self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
-    ) -> ActivationsAndGradients:
-        """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
-        with run_eagerly(self.module) as inner:
-            activate = partial(heads.apply_head, head=self.head, of=of)
-            return differentiate(inner, self.logits, activate, images, targets, layers)
 
     def list_weighted(self) -> tuple[str, ...]:
         """Name the modules that hold weights, in the order in which an image meets them."""
@@ -216,16 +145,21 @@ def make_box(
     *,
     classes: Any = None,
     name: str = "",
+    names: Any = None,
     published: Mapping[str, str] | None = None,
     given: Iterable[str] | None = None,
 ) -> TorchBox:
     """Make a box of a module, of options over what its library publishes: `published` says what that is, and where.
 
-    `given` are the options that its user named, if these are not all.
+    `names` of the classes are the library's, `classes` the user's, and win. `given` are the options that its user named,
+    if these are not all.
     """
     ready, rest = split_options(base, dict(options))
-    given = options if given is None else given
-    return TorchBox(module, ready, classes, name=name, given=given, published=published, **read_options(rest, OWN))
+    given, published, chosen = options if given is None else given, dict(published or {}), read_class_names(classes)
+    if chosen is not None:
+        published.pop("classes", None)
+    chosen = chosen or read_class_names(names)
+    return TorchBox(module, ready, chosen, name=name, given=given, published=published, **read_options(rest, OWN))
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:
@@ -242,7 +176,7 @@ def wrap(module: Any, *, classes: Any = None, name: str = "", **options: Any) ->
     """
     if not isinstance(module, nn.Module):  # an exported program
         module, name = module.module(), name or "exported"
-    return make_box(module, None, options, classes=read_class_names(classes), name=name)
+    return make_box(module, None, options, classes=classes, name=name)
 
 
 def load(name: str, **options: Any) -> TorchBox:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import salience
+from salience.engine.query.batch_size import BatchSize
 from salience.errors import BoxError, SalienceError, SettingError, UnknownName
 from salience.runtime import cache_folder
 from tests.helpers import apart, noise
@@ -29,7 +30,7 @@ def network(channels: int = 3, classes: int = 3, *end: nn.Module) -> nn.Sequenti
     return nn.Sequential(*body, *end).eval()
 
 
-def found(box: Any) -> dict[str, Any]:
+def read_findings(box: Any) -> dict[str, Any]:
     """Return what was found, by what it is about."""
     return {each.about: each.value for each in box.findings}
 
@@ -86,7 +87,7 @@ def test_probabilities_are_not_softmaxed_again(end: nn.Module, head: str) -> Non
     box = salience.load(net, size=32, backend="exact")
     said = net(IMAGES).detach().exp() if isinstance(end, nn.LogSoftmax) else net(IMAGES).detach()
     expected = said.softmax(1) if isinstance(end, nn.Identity) else said
-    assert found(box)["head"] == head
+    assert read_findings(box)["head"] == head
     assert apart(box(IMAGES), expected) < 1e-6
     assert apart(box.with_logits()(IMAGES), box.logits(IMAGES).detach()) < 1e-6
 
@@ -121,18 +122,45 @@ def test_logits_from_0_to_1_stay_logits() -> None:
         net[4].weight.mul_(0.01)
         net[4].bias.copy_(torch.tensor([0.3, 0.6]))
     box = salience.load(net, size=32, backend="exact")
-    assert found(box)["head"] == "softmax"
+    assert read_findings(box)["head"] == "softmax"
     assert apart(box(IMAGES), net(IMAGES).softmax(1).detach()) < 1e-6
+
+
+class Faint(nn.Module):
+    """A network whose logits all lie from 0 to 1; `normalised`, whatever the contrast of the picture."""
+
+    def __init__(self, *, normalised: bool, recorded: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.recorded, self.body = recorded, network()[:4]
+        self.norm = nn.LayerNorm(4) if normalised else nn.Identity()
+        self.answer = nn.Linear(4, 2)
+        with torch.no_grad():
+            self.answer.weight.mul_(0.05)
+            self.answer.bias.copy_(torch.tensor([0.3, 0.6]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Answer, with or without a record of gradients."""
+        with torch.set_grad_enabled(self.recorded and torch.is_grad_enabled()):
+            return self.answer(self.norm(self.body(images)))  # type: ignore[no-any-return]  # torch's modules give anything
+
+
+@pytest.mark.parametrize(("normalised", "recorded"), [(True, True), (False, False)])
+def test_faint_logits_are_told_by_what_made_them_or_by_contrast(normalised: bool, recorded: bool) -> None:
+    """By the last operation, where contrast changes nothing; by contrast, where no operation is recorded."""
+    net = Faint(normalised=normalised, recorded=recorded)
+    assert bool(((net(IMAGES) > 0) & (net(IMAGES) < 1)).all())
+    assert read_findings(salience.load(net, size=32))["head"] == "softmax"
 
 
 def test_one_logit_is_of_two_classes() -> None:
     """Its softmax would be 100 % sure of whatever it is shown."""
     net = network(3, 1)
     box = salience.load(net, size=32, backend="exact")
-    assert (found(box)["head"], len(box.classes)) == ("binary", 2)
+    assert (read_findings(box)["head"], len(box.classes)) == ("binary", 2)
     assert apart(box(IMAGES)[:, 1:], net(IMAGES).sigmoid().detach()) < 1e-6
     sure = salience.load(network(3, 1, nn.Sigmoid()), size=32, backend="exact")
-    assert found(sure)["head"] == "probability"
+    assert read_findings(sure)["head"] == "probability"
     assert apart(sure(IMAGES), box(IMAGES)) < 1e-6
     assert salience.explain(box.with_logits(), IMAGES[0], "rise", budget=20).passes == 20
 
@@ -140,7 +168,7 @@ def test_one_logit_is_of_two_classes() -> None:
 def test_a_network_of_timm_with_one_logit_is_binary() -> None:
     """The number of classes is not published, it is counted; names of a thousand are dropped, and that is said."""
     box = salience.load("timm:resnet18?weights=none&num_classes=1&size=64", backend="exact")
-    assert (found(box)["head"], box.classes) == ("binary", ("class 0", "class 1"))
+    assert (read_findings(box)["head"], box.classes) == ("binary", ("class 0", "class 1"))
 
 
 @pytest.mark.parametrize("how", [*list(FORMS)[1:8], "maps of one pixel"])
@@ -192,7 +220,7 @@ def test_a_stem_says_how_many_channels_it_takes(channels: int) -> None:
     """Four channels are no three, and the network answers as by itself."""
     net = network(channels)
     box = salience.load(net, size=32, backend="exact")
-    assert (box.channels, found(box)["channels"]) == (channels, channels)
+    assert (box.channels, read_findings(box)["channels"]) == (channels, channels)
     images = noise(2, channels, 32, 32, dtype=torch.float32)
     assert apart(box(images), net(images).softmax(1)) < 1e-6
 
@@ -268,11 +296,44 @@ class Together(nn.Module):
 def test_what_many_do_not_get_is_asked_one_by_one(net: nn.Module) -> None:
     """Also where the check of backends shows sixteen."""
     box = salience.load(net, size=32)
-    assert box.batch == 1
+    assert (box.batch, BatchSize.of(box).largest) == (1, 1)
     alone = torch.cat([net(image[None]) for image in IMAGES]).softmax(1)
     assert apart(box(IMAGES), alone) < 1e-6
     assert salience.explain(box, IMAGES[0], "rise", budget=20).passes == 20
     assert salience.explain(box, IMAGES[0], "gradient").passes == 1
+
+
+@pytest.mark.parametrize("net", [One(), Together()], ids=["one", "together"])
+def test_layers_of_what_is_asked_one_by_one_are_those_of_each_image_alone(net: nn.Module) -> None:
+    """Activations, gradients and replaced layers have a row for every image."""
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.net = network()[:2], net
+
+        def forward(self, images: Tensor) -> Any:
+            return self.net(self.stem(images)[:, :3])
+
+    box = salience.load(Deep(), size=32, backend="exact")
+    assert box.batch == 1
+    layer, targets = "stem.1", [0, 1, 1, 0]
+    recorded, inner = box.activations(IMAGES, [layer])[layer], box.differentiate(IMAGES, targets, [layer])
+    for row, (image, target) in enumerate(zip(IMAGES, targets, strict=True)):
+        single = box.differentiate(image[None], [target], [layer])
+        assert torch.equal(recorded[row], box.activations(image[None], [layer])[layer][0])
+        assert torch.equal(inner.gradients[layer][row], single.gradients[layer][0])
+        assert torch.equal(inner.logits[row], single.logits[0])
+    assert apart(box.forward_from(IMAGES[:1], layer, recorded), box(IMAGES)) < 1e-6
+    maps = [why.saliency for why in salience.explain(box, IMAGES, "grad-cam", target=targets)]
+    singly = [salience.explain(box, image, "grad-cam", target=k).saliency for image, k in zip(IMAGES, targets, strict=True)]
+    assert all(map(torch.equal, maps, singly))
+
+
+def test_a_box_that_answers_with_logits_has_a_fingerprint_of_its_own() -> None:
+    """The same only if the answers are the same."""
+    box = salience.load(network(), size=32)
+    assert box.with_logits().fingerprint != box.fingerprint
 
 
 def test_a_batch_of_one_reaches_the_check_of_backends() -> None:
@@ -301,7 +362,7 @@ def test_a_network_that_draws_by_chance_is_told_so() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3)) + torch.from_numpy(np.random.default_rng().random((len(images), 3)))
 
-    assert found(salience.load(Noisy(), size=32))["steady"] > 0
+    assert read_findings(salience.load(Noisy(), size=32))["steady"] > 0
 
 
 def test_a_network_of_pixels_up_to_255_is_told_so() -> None:
@@ -412,6 +473,23 @@ def test_a_file_of_weights_and_a_pickle_are_told_apart(tmp_path: Path) -> None:
         salience.load(f"torch:{tmp_path / 'state.pt'}", size=32)
     with pytest.raises(BoxError, match="got a pickle of a whole module, which runs code as it is read"):
         salience.load(f"torch:{tmp_path / 'whole.pt'}", size=32)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_statically_quantised_weights_are_read_and_replaced() -> None:
+    """As what their numbers stand for: the activations are about those of the network in floats."""
+    quantise = torch.ao.quantization
+    net = nn.Sequential(quantise.QuantStub(), network(), quantise.DeQuantStub()).eval()
+    net.qconfig = quantise.get_default_qconfig("fbgemm")  # type: ignore[assignment]  # as torch reads it
+    prepared = quantise.prepare(net)
+    prepared(IMAGES)
+    box, plain = salience.load(quantise.convert(prepared), size=32), salience.load(network(), size=32)
+    layer = box.layer_info().top
+    ours, theirs = box.activations(IMAGES[:1], [layer])[layer], plain.activations(IMAGES[:1], ["1"])["1"]
+    assert float(torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1]) > 0.99
+    assert apart(box.forward_from(IMAGES[:1], layer, ours), box(IMAGES[:1])) < 1e-6
+    assert apart(box.forward_from(IMAGES[:1], layer, 0 * ours), box(IMAGES[:1])) > 1e-4
+    assert salience.explain(box, IMAGES[0], "recipro-cam", target=1).saliency.isfinite().all()
 
 
 # --- names of classes ---
@@ -535,7 +613,7 @@ def test_layers_are_remembered_and_a_damaged_entry_is_made_anew(tmp_path: Path, 
     monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))
     net, calls = network(), []
     info = salience.load(net, size=32).layer_info()
-    monkeypatch.setattr("salience.boxes.torch.find_layers", lambda *_: calls.append(1))
+    monkeypatch.setattr("salience.boxes._torch_layers.find_layers", lambda *_: calls.append(1))
     assert salience.load(net, size=32).layer_info() == info
     monkeypatch.undo()
     monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path))

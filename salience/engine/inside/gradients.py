@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from salience.engine.inside.hooks import NO_GRADIENTS, expect_maps, expect_ran, record_activations
 from salience.engine.target import pick
-from salience.errors import BoxError, SettingError
+from salience.errors import NoGradientsError, SettingError
 from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities, Target
 
 
@@ -61,11 +61,38 @@ def differentiate(
     return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), *views)
 
 
+def join_batches(parts: Sequence[ActivationsAndGradients]) -> ActivationsAndGradients:
+    """Put the results of batches of images below each other.
+
+    >>> from salience.boxes import toy
+    >>> result = toy.load("colour").differentiate(toy.picture()[None], [0], ["act"])
+    >>> join_batches([result, result]).gradients["act"].shape
+    torch.Size([2, 3, 32, 32])
+    """
+    layers = list(parts[0].activations)
+    return ActivationsAndGradients(
+        tuple(target for part in parts for target in part.targets),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.logits for part in parts]),
+        {layer: torch.cat([part.activations[layer] for part in parts]) for layer in layers},
+        {layer: torch.cat([part.gradients[layer] for part in parts]) for layer in layers},
+    )
+
+
+def expect_targets(wanted: Sequence[Target] | None, count: int) -> None:
+    """Refuse targets that are not as many as images, unless there is one image.
+
+    >>> expect_targets([0, 1], 3)
+    Traceback (most recent call last):
+    salience.errors.SettingError: expected one target an image, or several for one image, got 2 for 3
+    """
+    if wanted is not None and len(wanted) != count and count != 1:
+        raise SettingError(f"expected one target an image, or several for one image, got {len(wanted)} for {count}")
+
+
 def _choose_targets(raw: Probabilities, wanted: Sequence[Target] | None, count: int) -> list[Target]:
-    chosen: list[Target] = [int(k) for k in raw.detach().argmax(1)] if wanted is None else list(wanted)
-    if len(chosen) != count and count != 1:
-        raise SettingError(f"expected one target an image, or several for one image, got {len(chosen)} for {count}")
-    return chosen
+    expect_targets(wanted, count)
+    return [int(k) for k in raw.detach().argmax(1)] if wanted is None else list(wanted)
 
 
 @contextmanager
@@ -105,17 +132,32 @@ def expect_gradients(logits: Callable[[Images], Probabilities], images: Images) 
 
     >>> expect_gradients(lambda images: images.detach().mean((2, 3)), torch.ones(1, 3, 8, 8))
     Traceback (most recent call last):
-    salience.errors.BoxError: expected a network that gives gradients, got scores that torch cannot differentiate ...
+    salience.errors.NoGradientsError: expected a network that gives gradients, got scores that torch cannot differentiate ...
     """
     with torch.inference_mode(False), torch.enable_grad():
         if not logits(images[:1].detach().clone().requires_grad_()).requires_grad:
-            raise BoxError(NO_GRADIENTS)
+            raise NoGradientsError(NO_GRADIENTS)
 
 
 def _differentiate_score(score: Tensor, tensors: Sequence[Tensor], *, last: bool) -> Sequence[Tensor | None]:
     if not score.requires_grad:  # none of the layers has to do with it
         return [None] * len(tensors)
-    return torch.autograd.grad(score, tensors, retain_graph=not last, allow_unused=True)
+    return compute_gradients(score, tensors, retain_graph=not last)
+
+
+def compute_gradients(score: Tensor, tensors: Sequence[Tensor], *, retain_graph: bool = False) -> tuple[Tensor | None, ...]:
+    """Differentiate a score with respect to tensors; None where it does not depend on one.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> compute_gradients((3 * x).sum(), [x])
+    (tensor([3., 3.]),)
+    """
+    try:
+        return torch.autograd.grad(score, tensors, retain_graph=retain_graph, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as problem:  # what torch raises where there is no derivative, or a tensor was written to in place
+        raise NoGradientsError(NO_GRADIENTS) from problem
 
 
 def _fill_missing(tensor: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:

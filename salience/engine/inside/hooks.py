@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.engine.query.one_pass import take_turn
-from salience.errors import BoxError, SettingError, UnknownName
+from salience.errors import BoxError, NoGradientsError, SettingError, UnknownName
 
 Change = Callable[[Tensor], Tensor]
 INPUT = ":in"
@@ -100,7 +100,7 @@ def find_layer_name(module: nn.Module, layer: nn.Module) -> str:
 def _make_hook(recorded: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
     def replace(value: Tensor) -> Tensor:
         if gradients and (value.is_inference() or not (value.is_floating_point() or value.is_complex())):
-            raise BoxError(NO_GRADIENTS)
+            raise NoGradientsError(NO_GRADIENTS)
         if gradients:
             torch.set_grad_enabled(True)  # the caller of the module restores the mode
             value = value if value.requires_grad else value.detach().requires_grad_()
@@ -161,6 +161,7 @@ def as_feature_maps(output: Tensor, size: tuple[int, int]) -> Float[Tensor, "n c
     >>> as_feature_maps(torch.ones(1, 197, 768), (224, 224)).shape  # tokens of a ViT-B/16
     torch.Size([1, 768, 14, 14])
     """
+    output = output.dequantize() if output.is_quantized else output
     if output.ndim == 4:
         return output.permute(0, 3, 1, 2) if is_channels_last(output, size) else output if _fits(output, size) else None
     found = find_token_grid(output, size)
@@ -202,8 +203,11 @@ def from_feature_maps(features: Float[Tensor, "m c y x"], output: Tensor, size: 
     >>> from_feature_maps(torch.ones(1, 768, 14, 14), torch.ones(1, 197, 768), (224, 224)).shape
     torch.Size([1, 197, 768])
     """
+    if output.is_quantized:
+        values = from_feature_maps(features, output.dequantize(), size)
+        return torch.quantize_per_tensor(values.float(), output.q_scale(), output.q_zero_point(), output.dtype)
     if output.ndim == 4:
-        return features.permute(0, 2, 3, 1) if is_channels_last(output, size) else features
+        return (features.permute(0, 2, 3, 1) if is_channels_last(output, size) else features).to(output)
     prefix, _, _ = find_token_grid(output, size) or (0, 0, 0)
     front = output[:1, :prefix].expand(len(features), -1, -1)
     return torch.cat([front, features.flatten(2).mT.to(output)], dim=1)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from salience.engine.inside.gradients import replace_inference_weights
+from salience.engine.inside.gradients import compute_gradients, replace_inference_weights
 from salience.engine.inside.hooks import INPUT, Change, as_feature_maps, record_activations
 from salience.engine.inside.trace import Trace
-from salience.errors import BoxError
+from salience.errors import NoGradientsError
 
 Answer = Callable[[], Tensor]
 """Pushes another picture than that of the trace through the module; returns its scores before the last activation."""
@@ -82,10 +82,10 @@ class InfluenceTest:
                 record_activations(self.module, names, changes, gradients=True) as seen,
             ):
                 mixed = _mix(self.answer())
-                gradients = torch.autograd.grad(mixed, list(copies.values()), allow_unused=True)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, NotImplementedError, BoxError):  # torch has no one error for what it cannot differentiate
+                if not mixed.requires_grad:
+                    return False
+                gradients = compute_gradients(mixed, list(copies.values()))
+        except NoGradientsError:
             return False
         found = dict(zip(copies, gradients, strict=True))
         self.influence |= {name: self._read(name, seen.get(name), found.get(name)) for name in names}

@@ -326,16 +326,46 @@ def test_frozen_weights_give_gradients() -> None:
         assert torch.equal(made.saliency, known.saliency)
 
 
+class Closed(Reshaped):
+    """It computes in inference mode."""
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer."""
+        return super().forward(x)
+
+
+class OneWay(torch.autograd.Function):
+    """A function without a derivative."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:  # type: ignore[override]  # torch's signature is open
+        """Double it."""
+        return 2 * x
+
+
+class Underivable(Reshaped):
+    """It ends in what has no derivative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer."""
+        return OneWay.apply(super().forward(x))  # type: ignore[no-any-return, no-untyped-call]  # torch's
+
+
+class Overwritten(Reshaped):
+    """It writes into what a derivative needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer."""
+        answer = super().forward(x).sigmoid()
+        return answer.clone() * answer.mul_(2)
+
+
+@pytest.mark.parametrize("net", [Closed, Underivable, Overwritten])
 @pytest.mark.parametrize("method", ["gradient", "grad-cam", "sise"])
-def test_a_network_without_gradients_is_said_with_what_to_do(method: str) -> None:
+def test_a_network_without_gradients_is_said_with_what_to_do(method: str, net: type[nn.Module]) -> None:
     """One sentence, not torch's."""
-
-    class Closed(Reshaped):
-        @torch.inference_mode()
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x)
-
-    box, image = wrap(Closed()), noise(3, *SIZE, dtype=torch.float32)
+    box, image = wrap(net()), noise(3, *SIZE, dtype=torch.float32)
     with pytest.raises(BoxError, match=r"^expected a network that gives gradients, got .*: choose a method that needs only"):
         explain(box, image, method)
     assert float(explain(box, image, "recipro-cam").saliency.std()) > 0

@@ -52,12 +52,12 @@ class BandShares:
         }
 
     @classmethod
-    def of(cls, found: Mapping[str, Any] | None) -> BandShares | None:
+    def of(cls, plain: Mapping[str, Any] | None) -> BandShares | None:
         """Make it of what `describe` says of one; None of nothing."""
-        if found is None:
+        if plain is None:
             return None
-        everywhere, high = (tuple(found[where]["drops"]) for where in ("everywhere", "high"))
-        return cls(everywhere, high, found["area"], found["passes"])
+        everywhere, high = (tuple(plain[where]["drops"]) for where in ("everywhere", "high"))
+        return cls(everywhere, high, plain["area"], plain["passes"])
 
     def __str__(self) -> str:
         """Name the first five bands, everywhere and where the map is high."""

@@ -36,7 +36,7 @@ def meet(box: Stranger, key: str | None = None) -> tuple[Finding, ...]:
         "met",
         lambda: list(_find(box)),
         lambda lines: [asdict(each) for each in lines],
-        lambda kept: [_expect_plain(Finding(**each)) for each in kept],
+        lambda plain: [_expect_plain(Finding(**each)) for each in plain],
     )
     return _write_down(box, found)
 
@@ -47,15 +47,15 @@ def _expect_plain(finding: Finding) -> Finding:
     return finding
 
 
-def _write_down(box: Stranger, found: Sequence[Finding]) -> tuple[Finding, ...]:
-    known = {each.about: each.value for each in found}
+def _write_down(box: Stranger, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    known = {each.about: each.value for each in findings}
     take_channels(box, known["channels"])
     box.output, box.head, box.batch = known["output"], known["head"], known["batch"]
     box.input_type = getattr(torch, known["type"]) if "type" in known else None
     columns = heads.count_classes(known["columns"], box.head)
     said = box.name_classes(columns)
     box.findings = (
-        *(each for each in found if each.about != "columns" and each.said),
+        *(each for each in findings if each.about != "columns" and each.said),
         Finding("classes", columns, said),
     )
     return box.findings
@@ -66,16 +66,16 @@ def _find(box: Stranger) -> Iterator[Finding]:
     yield Finding("channels", box.channels, _say(box, "channels", f"{box.channels}"))
     yield Finding("size", list(box.size), _say(box, "size", f"{box.size[0]}×{box.size[1]}"))
     several = f" of {seen.outputs}" if seen.outputs > 1 else ""
-    yield Finding("output", seen.output.name or None, _say(box, "output", f"{seen.output.name or 'the only one'}{several}"))
+    yield Finding("output", seen.output.name or None, _say(box, "output", f"{seen.output.name or 'a tensor'}{several}"))
     head, columns = _find_head(box, seen), seen.rows.shape[1]
     yield Finding("head", head, _say(box, "head", f"{head}: {heads.describe_head(head, columns)}"))
     yield Finding("columns", columns, "")
     if box.input_type is not None:
         yield Finding("type", str(box.input_type).removeprefix("torch."), f"it takes numbers of type {box.input_type}")
-    one_by_one = f"one by one, for {seen.why}" if seen.batch else "many at once answer as one by one"
+    one_by_one = f"single images, for {seen.why}" if seen.batch else "any size: a batch has the scores of its single images"
     yield Finding("batch", seen.batch, _say(box, "batch", one_by_one))
     if seen.steady:
-        said = f"equal pictures get scores that differ by up to {seen.steady:.1%} of the largest: it draws by chance"
+        said = f"not deterministic: the scores of one image differ by up to {seen.steady:.1%} of the largest"
         yield Finding("steady", seen.steady, said)
     if unsure := _find_range(box, seen, head):
         yield Finding("range", list(box.preparation.std), unsure)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from salience.boxes._hash import hash_value
 from salience.runtime import disk_cache
 
-FORM = 1  # of what is remembered
+FORM = 2  # of what is remembered, its sentences too
 Result = TypeVar("Result")
 
 

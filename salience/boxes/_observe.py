@@ -66,7 +66,7 @@ def observe(box: Stranger) -> Seen:
             problem = problem or raised
             continue
         try:
-            return _look_at(box, make_pictures(box.size, count_shown(box)))
+            return _observe_pictures(box, make_pictures(box.size, count_shown(box)))
         except RefusalError as refused:
             problem = problem or refused.problem
     box.preparation, box.channels, box.input_type = before, list_channels(box)[0], None
@@ -106,7 +106,7 @@ def find_stem(module: Any) -> int | None:
     return None
 
 
-def _look_at(box: Stranger, pictures: Tensor) -> Seen:
+def _observe_pictures(box: Stranger, pictures: Tensor) -> Seen:
     """Show three pictures at once and two of them alone; where many are not taken, all alone."""
     together, problem = _try_many(box, pictures)
     singly = [show(box, each[None]) for each in (pictures[:2] if together is not None else pictures)]
@@ -125,21 +125,21 @@ def _look_at(box: Stranger, pictures: Tensor) -> Seen:
     steady = float((again - single[:1]).abs().max() / rows.abs().max().clamp(min=1e-6))
     if steady > 0:
         return replace(seen, rows=rows, steady=steady)
-    why = f"the scores of many at once differ from those of each alone by up to {difference:.1%} of the largest"
+    why = f"the scores of a batch differ from those of single images by up to {difference:.1%} of the largest"
     return replace(seen, batch=1, why=why)
 
 
 def _try_many(box: Stranger, pictures: Tensor) -> tuple[Any, str]:
     """Show pictures at once; None and the reason where that is not taken, or the answer has not a row for each."""
     if box.batch == 1:
-        return None, "so it was asked for"
+        return None, "batch=1 was given"
     try:
         raw = show(box, pictures)
     except RefusalError as refused:
-        return None, f"it does not take {len(pictures)} at once ({_shorten(refused.problem, 80)})"
+        return None, f"it takes no batch of {len(pictures)} ({_shorten(refused.problem, 80)})"
     rows = [each for each in list_outputs(raw) if each.columns(len(pictures)) is not None]
     maps = [each for each in list_outputs(raw) if each.value.ndim > 2 and len(each.value) == len(pictures)]
-    return (raw, "") if rows or maps else (None, f"its answer to {len(pictures)} pictures has not a row for each")
+    return (raw, "") if rows or maps else (None, f"its output for a batch of {len(pictures)} has not a row for each image")
 
 
 def take(raw: Any, name: str, count: int) -> Tensor:

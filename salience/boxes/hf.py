@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._names import read_class_names
 from salience.boxes._options import fit_to_network
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox, make_box
@@ -53,11 +52,9 @@ def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any]
     head = HEADS.get(getattr(net.config, "problem_type", None) or "")
     if head is not None and "head" not in options:
         published["head"] = "its configuration"
-    named = read_class_names(classes)
-    if named is None:
-        published["classes"] = "its configuration"
-        named = read_class_names(net.config.id2label)
-    box = make_box(net, base, options, classes=named, name=name, published=published)
+    published["classes"] = "its configuration"
+    names = net.config.id2label
+    box = make_box(net, base, options, classes=classes, names=names, name=name, published=published)
     if "head" in box.published and head is not None:
         box.head = head
     return box

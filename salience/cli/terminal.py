@@ -15,7 +15,7 @@ def clean(text: str) -> str:
     >>> print(clean("red\x1b[2J.png"))
     red\u001b[2J.png
     """
-    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def clean_line(text: str) -> str:

@@ -77,7 +77,9 @@ def load(
     _files.expect_first(root / files[0], "give images=FOLDER")
     given = {"images": images, "labels": labels, "column": column}
     given |= {"masks": None if drawn else "no", "crowd": None if crowds else "no", "min_area": least or None}
-    return Data(_options.write_spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, drawn=drawn), wanted))
+    return Data(
+        _options.write_spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, with_mask=drawn), wanted)
+    )
 
 
 def _pairs(said: Any, *, crowd: bool) -> list[_Pair]:
@@ -100,7 +102,7 @@ def _pairs(said: Any, *, crowd: bool) -> list[_Pair]:
     ]
 
 
-def _sample(one: _Pair, root: Path, known: Mapping[str, tuple[Label, ...]], *, drawn: bool) -> Sample:
+def _sample(one: _Pair, root: Path, known: Mapping[str, tuple[Label, ...]], *, with_mask: bool) -> Sample:
     file = str(one.photo["file_name"])
     boxes = tuple((x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in one.objects))
-    return Sample(f"{file}:{one.category}", root / file, known[one.category], boxes, one.mask() if drawn else None)
+    return Sample(f"{file}:{one.category}", root / file, known[one.category], boxes, one.mask() if with_mask else None)

@@ -68,8 +68,8 @@ def load(
     return Data(_options.write_spec("csv", name, **given), _samples(found, base))
 
 
-def _samples(found: Mapping[tuple[str, tuple[Label, ...]], _Picture], base: Path) -> tuple[Sample, ...]:
-    files = [file for file, _ in found]
+def _samples(pictures: Mapping[tuple[str, tuple[Label, ...]], _Picture], base: Path) -> tuple[Sample, ...]:
+    files = [file for file, _ in pictures]
     several = {file for file, others in zip(sorted(files), sorted(files)[1:], strict=False) if file == others}
     return tuple(
         Sample(
@@ -79,7 +79,7 @@ def _samples(found: Mapping[tuple[str, tuple[Label, ...]], _Picture], base: Path
             tuple(one.boxes),
             base / one.mask if one.mask else None,
         )
-        for (file, labels), one in found.items()
+        for (file, labels), one in pictures.items()
     )
 
 

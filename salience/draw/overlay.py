@@ -87,18 +87,18 @@ def picture(
     return _lay_out(PicturePage, explanation, Style(alpha, colours, scale), size, side_by_side=side_by_side).image
 
 
-def png(drawn: Figure | pil.Image) -> bytes:
+def png(drawing: Figure | pil.Image) -> bytes:
     """Write a figure or a picture as PNG.
 
     >>> png(pil.new("RGB", (4, 4)))[1:4]
     b'PNG'
     """
     file = io.BytesIO()
-    if isinstance(drawn, pil.Image):
-        drawn.save(file, format="png")
+    if isinstance(drawing, pil.Image):
+        drawing.save(file, format="png")
         return file.getvalue()
     with calm():
-        drawn.savefig(file, format="png", dpi=DPI)
+        drawing.savefig(file, format="png", dpi=DPI)
     return file.getvalue()
 
 

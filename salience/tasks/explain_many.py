@@ -80,12 +80,12 @@ def _explain_batch(
 
 
 def _add_bands(
-    box: BlackBox, cases: Sequence[PreparedPicture], found: list[Explanation], given: Mapping[str, Any]
+    box: BlackBox, cases: Sequence[PreparedPicture], explanations: list[Explanation], given: Mapping[str, Any]
 ) -> list[Explanation]:
     """Add each band's share where it is asked for; nobody bounds the passes here."""
     if not given.get("band_shares") or not count_band_passes(box):
-        return found
-    return [case.add_bands(why, given["batch"]) for case, why in zip(cases, found, strict=True)]
+        return explanations
+    return [case.add_bands(why, given["batch"]) for case, why in zip(cases, explanations, strict=True)]
 
 
 def _explain_each(

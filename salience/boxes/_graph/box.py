@@ -221,8 +221,8 @@ class FileBox(FileRuntime, Stranger, GreyBox):
                     self._make_key(),
                     "layers",
                     lambda: find_tested_layers(self, self.parts),
-                    lambda found: [asdict(found[0]), found[1]],
-                    lambda kept: (LayerInfo.of(kept[0]), dict(kept[1])),
+                    lambda result: [asdict(result[0]), result[1]],
+                    lambda plain: (LayerInfo.of(plain[0]), dict(plain[1])),
                 )
         return self._layer_info
 

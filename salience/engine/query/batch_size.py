@@ -43,12 +43,12 @@ class BatchSize:
     @classmethod
     def of(cls, box: BlackBox, task: str = "score") -> BatchSize:
         """Return what was measured for this task of this box in its present backend."""
-        first = cls(min(64, box.batch or 64), box.batch or LARGEST)
+        start, most = 64, box.batch or LARGEST
         if box.device.type == "cpu":
             at_once = box.in_flight if isinstance(box, AsyncBox) else 1
-            most = max(1, min(LARGEST, PIXELS // (3 * box.size[0] * box.size[1]) // at_once))
-            most = min(most, box.batch or most)
-            first = cls(min(8, most), most)  # small batches stay in its cache
+            start = 8  # small batches stay in its cache
+            most = max(1, min(most, PIXELS // (len(box.mean) * box.size[0] * box.size[1]) // at_once))
+        first = cls(min(start, most), most)
         try:
             return cls._known.setdefault(box, {}).setdefault(f"{task} {box.backend}", first)
         except TypeError:  # a box that has no hash or takes no weak references is measured each time

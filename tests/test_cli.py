@@ -339,3 +339,18 @@ def test_a_box_may_be_called_a_model(name: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "red" in shown
     assert shown.count("--model") == 2
+
+
+def test_words_where_options_are_wanted_are_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the help to read."""
+    assert main(["train", "plain", "shapes:plain"]) == 2
+    assert "expected options alone after `train plain`, got 'shapes:plain': see `salience train plain --help`" in (
+        capsys.readouterr().err
+    )
+
+
+def test_help_may_be_piped_into_what_reads_its_head(tmp_path: Path) -> None:
+    """Nobody is told of an error where nobody reads any more."""
+    ask = f"{sys.executable} -m salience train plain --help | head -n 1"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603, S607  # our own words
+    assert (done.stderr, done.stdout.count("\n")) == ("", 1)

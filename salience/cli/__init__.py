@@ -27,17 +27,28 @@ def main(words: Sequence[str] | None = None) -> int:
     except SalienceError as problem:
         return _fail(problem, str(problem), 2)
     except SystemExit as problem:  # of code that is not ours: nothing was explained, whatever it says
-        return _fail(problem, f"expected an answer, got an exit of the program ({problem}) by code that it called", 2)
+        return _end_of_foreign_exit(problem)
     except KeyboardInterrupt as problem:
         return _fail(problem, "stopped", 130)
     except BrokenPipeError:  # `salience list classes | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # so that the interpreter's last flush has a place to go
-        return 0
+        return _leave_quietly()
     except Exception as problem:  # noqa: BLE001  # the last resort: a defect of ours is also said in words
         said = f"unexpected {type(problem).__name__}: {problem} (a defect of salience; SALIENCE_DEBUG=1 shows where)"
         return _fail(problem, said, 1)
     finally:
         warnings.showwarning = show
+
+
+def _leave_quietly() -> int:
+    """End without a word where nobody reads any more."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # so that the interpreter's last flush has a place to go
+    return 0
+
+
+def _end_of_foreign_exit(problem: SystemExit) -> int:
+    if isinstance(problem.__context__, BrokenPipeError):  # rich exits where help is piped into `head`
+        return _leave_quietly()
+    return _fail(problem, f"expected an answer, got an exit of the program ({problem}) by code that it called", 2)
 
 
 def _run(words: list[str]) -> int:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from salience.errors import SalienceError, SettingError, UnknownName
 
@@ -26,6 +33,11 @@ def translate(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
         return SettingError(f"expected {wanted} for {name}, got {given!r}: see `salience {' '.join(words[:1])} --help`")
     if isinstance(problem, MissingArgumentError) and problem.argument is not None:
         return SettingError(f"expected a value for {problem.argument.name}, got none")
+    if isinstance(problem, UnusedCliTokensError) and problem.unused_tokens:
+        where = " ".join(words[: 1 + (words[0] in INNER)])
+        return SettingError(
+            f"expected options alone after `{where}`, got {problem.unused_tokens[0]!r}: see `salience {where} --help`"
+        )
     return SettingError(f"expected a command line that can be read, got one where {_lower_first(str(problem))}")
 
 

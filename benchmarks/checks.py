@@ -1,4 +1,4 @@
-"""`salience check` on twelve kinds of boxes, as a page: what a person sees who brings one.
+"""`salience check` on thirteen kinds of boxes, as a page: what a person sees who brings one.
 
 python -m benchmarks.checks --into docs/results/checks.md
 
@@ -115,7 +115,7 @@ def write_function(folder: Path) -> str:
 
 def write_trained(_folder: Path) -> str:
     """Train a box for an epoch."""
-    words = "train plain shapes:plain?count=24&size=32 --box toy:colour --epochs 1 --out trained"
+    words = "train plain --data shapes:plain?count=24&size=32 --box toy:colour --epochs 1 --out trained"
     with redirect_stdout(io.StringIO()):
         program(words.split())
     return "trained:trained"
@@ -148,7 +148,9 @@ def check_all() -> Iterator[tuple[str, str, str]]:
             try:
                 spec, said = make(Path(folder)), io.StringIO()
                 with redirect_stdout(said):
-                    program(["check", spec])
+                    code = program(["check", spec])
+                if code:
+                    raise SystemExit(f"expected {spec} to be checked, got exit code {code}")
             finally:
                 os.chdir(here)
         yield kind, spec, said.getvalue()

@@ -6,13 +6,13 @@ The file is safetensors: the arrays, and a JSON header under the key `salience`.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from salience import limits
 from salience.bands import BandShares
 from salience.errors import RecordError, SalienceError
+from salience.files import write_whole
 from salience.picture import Geometry, Picture, read
 from salience.plausible import expect_plausible
 from salience.types import Map
@@ -53,6 +54,7 @@ class Explanation:
     >>> why = explain("toy:colour", red, "occlusion", window=16, stride=16)
     >>> why
     <occlusion of 'red' (...) in tensor: 5 passes, ... s>
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     again = Explanation.load(why.save(f"{folder}/red.salience"))
     >>> torch.equal(again.saliency, why.saliency)
@@ -82,8 +84,32 @@ class Explanation:
 
     @cached_property
     def picture(self) -> Picture:
-        """The photograph."""
+        """The photograph; RecordError where the record was saved without it."""
+        if not self.has_photograph:
+            raise RecordError(
+                f"expected the photograph of {self.image}, got a record that was saved without it: give it, as in "
+                'why.with_photograph("dog.jpg")'
+            )
         return read(self.source, self.image)
+
+    @property
+    def has_photograph(self) -> bool:
+        """Whether the photograph is here; it is not in a record that was saved without it."""
+        return self.source != b""
+
+    def without_photograph(self) -> Explanation:
+        """Leave out the photograph, and the folder of its file: what is left shows the map alone."""
+        return replace(self, source=b"", image=Path(self.image).name)
+
+    def with_photograph(self, source: Any) -> Explanation:
+        """Put in the photograph that was left out: whatever `picture.read` takes; RecordError for one of another size."""
+        given = read(source)
+        if (size := (given.pixels.height, given.pixels.width)) != self.geometry.photograph:
+            height, width = self.geometry.photograph
+            raise RecordError(
+                f"expected the photograph of {self.image}, {height}×{width}, got {size[0]}×{size[1]}: give that"
+            )
+        return replace(self, source=given)
 
     @property
     def encoded(self) -> bytes:
@@ -120,7 +146,7 @@ class Explanation:
         """Write the record to one file, whole or not at all."""
         from safetensors.torch import save
 
-        arrays = {"saliency": self.saliency, "picture": torch.frombuffer(bytearray(self.encoded), dtype=torch.uint8)}
+        arrays = {"saliency": self.saliency, "picture": torch.from_numpy(np.frombuffer(bytearray(self.encoded), np.uint8))}
         if self.error is not None:
             arrays["error"] = self.error
         plain = {key: value for key, value in self.evidence.items() if not isinstance(value, torch.Tensor)}
@@ -236,27 +262,3 @@ def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise RecordError(
             f"expected an explanation in {path}, got something else ({problem}): was it cut short?"
         ) from problem
-
-
-def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write a file whole or not at all.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_whole(f"{folder}/note.txt", b"whole").read_bytes()
-    b'whole'
-    """
-    path = Path(path)
-    part: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.suffix, delete=False) as file:
-            part = Path(file.name)
-            file.write(content)
-        part.chmod(0o644)
-        part.replace(path)
-    except OSError as problem:
-        if part is not None:
-            part.unlink(missing_ok=True)
-        raise RecordError(
-            f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours"
-        ) from problem
-    return path

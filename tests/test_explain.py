@@ -23,7 +23,8 @@ from salience.boxes import toy
 from salience.boxes.torch import TorchBox
 from salience.engine.query.run import Run, current
 from salience.errors import BoxError, BudgetError, RecordError, SettingError, UnknownName
-from salience.explanation import Explanation, write_whole
+from salience.explanation import Explanation
+from salience.files import write_whole
 from salience.methods.occlusion import Occlusion
 from salience.methods.rise import Rise
 from salience.tasks import patience

@@ -11,7 +11,7 @@ import salience
 
 ROOT = Path(salience.__file__).parent
 LEVELS = (
-    {"types", "errors", "case", "estimates", "bands", "limits", "plausible"},
+    {"types", "errors", "files", "case", "estimates", "bands", "limits", "plausible"},
     {"registry", "specs", "picture", "explanation", "engine"},
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},
@@ -60,6 +60,7 @@ WITHIN = {
     ("case", "errors"),
     ("estimates", "types"),
     ("limits", "errors"),
+    ("files", "errors"),
     ("plausible", "limits"),
 }
 

@@ -20,7 +20,7 @@ from salience.bench.panel import Panel
 from salience.bench.statistics import Row, Summary
 from salience.describe.manual import read_manual
 from salience.errors import GridError, SalienceError
-from salience.explanation import write_whole as save
+from salience.files import write_whole as save
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 BLANK = re.compile(r"the map (is constant|has values that are not finite)")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from salience.bench.journal import read_journal as lines
 from salience.errors import GridError
-from salience.explanation import OLD_KEYS, write_whole
+from salience.explanation import OLD_KEYS
+from salience.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

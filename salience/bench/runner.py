@@ -22,7 +22,7 @@ from salience.bench.journal import Journal
 from salience.bench.selection import open_selection
 from salience.bench.unit import Unit, measure_pictures, run_unit
 from salience.errors import GridError
-from salience.explanation import write_whole
+from salience.files import write_whole
 
 Tick = Callable[[int, int], None]
 """Called with the units done and all of them."""

@@ -21,7 +21,8 @@ from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
 from salience.errors import GridError, SalienceError
-from salience.explanation import rename_old_keys, write_whole
+from salience.explanation import rename_old_keys
+from salience.files import write_whole
 from salience.picture import Preparation, read
 from salience.tasks.truth import shuffle
 from salience.types import BackendBox, BlackBox, Image

@@ -23,7 +23,8 @@ from salience.engine import maps
 from salience.engine import target as targets
 from salience.engine.query import allocator
 from salience.errors import SalienceError
-from salience.explanation import Explanation, write_whole
+from salience.explanation import Explanation
+from salience.files import write_whole
 from salience.tasks.assemble_case import assemble_case
 from salience.tasks.explain_many import explain_pictures
 from salience.tasks.measure import Measurement, find_missing, make_measures, measure_case

@@ -31,7 +31,7 @@ def check(
     """
     from salience.describe.plain import to_plain
     from salience.draw import overlay
-    from salience.explanation import write_whole
+    from salience.files import write_whole
     from salience.tasks.check import check_box
 
     facts, why = check_box(box, picture, seconds=seconds)

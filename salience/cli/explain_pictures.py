@@ -53,7 +53,9 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
                 progress=progress,
                 band_shares=options.band_shares,
             )
-        facts = collect_facts(why, str(path))
+        if not options.photograph:
+            why = why.without_photograph()
+        facts = collect_facts(why, str(path) if options.photograph else why.image)
         kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]
         if options.json:
             terminal.say(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")

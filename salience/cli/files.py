@@ -9,7 +9,8 @@ from typing import Any
 
 from salience import picture
 from salience.errors import PictureError, RecordError
-from salience.explanation import Explanation, write_whole
+from salience.explanation import Explanation
+from salience.files import write_whole
 
 SAMPLE = Path(__file__).parent.parent / "sample.jpg"
 ABOUT_SAMPLE = "an espresso by Rachel Michetti, CC0, from scikit-image"

@@ -54,7 +54,7 @@ def run(given: FitOptions, trainer: Any, loop: Loop) -> int:
     from salience.cli import files
     from salience.cli.extras import expect_extra
     from salience.draw import learning, overlay
-    from salience.explanation import write_whole
+    from salience.files import write_whole
     from salience.tasks.load import load
 
     expect_extra("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))

@@ -25,6 +25,7 @@ def measure(
     method: Annotated[str | None, Parameter(help="how pictures are explained")] = None,
     target: Annotated[str, Parameter(help="the class that pictures are explained for")] = "predicted",
     budget: Annotated[str | None, Parameter(help="what explaining a picture may cost")] = None,
+    picture: Annotated[str | None, Parameter(help="the photograph of an explanation that was saved without it")] = None,
     truth: Annotated[str | None, Parameter(help="a mask of where the object is, white on black, of one picture")] = None,
     seed: Annotated[int, Parameter(help="of explaining pictures")] = 0,
     batch: Annotated[int | None, Parameter(help="images a pass through the box")] = None,
@@ -42,12 +43,14 @@ def measure(
     wanted = [each for each in measures.split(",") if each]
     task.make_measures(wanted)
     named = list(given) or [str(files.SAMPLE)]
-    if truth is not None and len(named) > 1:
-        raise SettingError(f"expected one picture for a truth, got {len(named)}: measure them one by one")
+    for what, only in (("truth", truth), ("photograph", picture)):
+        if only is not None and len(named) > 1:
+            raise SettingError(f"expected one picture for a {what}, got {len(named)}: measure them one by one")
     made = load(box)
     for name in named:
         if name.endswith(".salience"):
             why = Explanation.load(name)
+            why = why if picture is None else why.with_photograph(picture)
         else:
             why = explain(made, name, method, target=target, budget=budget, seed=seed, batch=batch)
         figures = task.measure(made, why, wanted, truth=truth, batch=batch, trust=trust or not name.endswith(".salience"))

@@ -50,6 +50,9 @@ class Options:
     out: Annotated[str, Doc("the folder for pictures and records; made where it is missing")] = "salience-out"
     json: Annotated[bool, Doc("print one JSON object a picture on standard output, and nothing else")] = False
     record: Annotated[bool, Doc("also save NAME.salience, which loads again with everything in it")] = True
+    photograph: Annotated[
+        bool, Doc("keep the photograph in the record and the picture; without it the map stands alone")
+    ] = True
     band_shares: Annotated[bool, Doc("say what each band is worth, where the classifier takes other than 1 or 3")] = True
     backend: Annotated[
         str,

@@ -59,7 +59,7 @@ def run(given: TrainOptions, trainer: Any, config: TrainingConfig, loop: Loop) -
     from salience.cli import files
     from salience.cli.extras import expect_extra
     from salience.draw import learning, overlay
-    from salience.explanation import write_whole
+    from salience.files import write_whole
 
     expect_extra("train", "accelerate", *([loop.track] if loop.track == "tensorboard" else []))
     if given.data is None:

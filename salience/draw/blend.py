@@ -99,7 +99,7 @@ def is_blank(explanation: Explanation) -> str | None:
 
 
 def read_photograph(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels:
-    """Return the photograph's pixels in 0…1, at its own height and width or at another.
+    """Return the photograph's pixels in 0…1, at its own height and width or at another; grey where it was left out.
 
     >>> from salience import explain
     >>> red = torch.eye(32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
@@ -107,6 +107,8 @@ def read_photograph(explanation: Explanation, size: tuple[int, int] | None = Non
     >>> read_photograph(why, (16, 16)).shape
     (16, 16, 3)
     """
+    if not explanation.has_photograph:
+        return np.full((*(size or explanation.geometry.photograph), 3), 0.5, np.float32)
     pixels = explanation.picture.pixels
     if size is not None and size != (pixels.height, pixels.width):
         pixels = pixels.resize(size[::-1], pil.Resampling.LANCZOS)

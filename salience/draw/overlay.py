@@ -18,7 +18,8 @@ from salience.draw import blend
 from salience.draw.blend import Pixels, Scale, Style
 from salience.draw.page import DPI, FAINT, FigurePage, Page, PicturePage, calm, eight_bit
 from salience.errors import SettingError
-from salience.explanation import Explanation, write_whole
+from salience.explanation import Explanation
+from salience.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,6 +119,7 @@ def save(explanation: Explanation, path: str | Path, **style: Any) -> Path:
 def _lay_out(kind: type[P], explanation: Explanation, style: Style, size: int | None, *, side_by_side: bool) -> P:
     if size is not None and size < 64:
         raise SettingError(f"expected a size of 64 pixels at least, got {size}")
+    side_by_side = side_by_side and explanation.has_photograph
     layout = _Layout(kind, explanation, size, 1 + side_by_side * (1 + ("mask" in explanation.evidence)))
     panels = [blend.overlay_map(explanation, style, layout.shown)]
     if side_by_side:

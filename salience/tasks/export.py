@@ -20,7 +20,7 @@ from salience.engine.inside.hooks import expect_maps, record_activations
 from salience.engine.training.explainer import Explainer, stretch
 from salience.engine.training.features import FeatureSource
 from salience.errors import BoxError
-from salience.explanation import write_whole
+from salience.files import write_whole
 from salience.runtime import heads
 from salience.runtime.outputs import read_output
 

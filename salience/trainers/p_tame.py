@@ -18,7 +18,7 @@ from salience.engine.training.features import OWN, FeatureSource, open_source, r
 from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.network import make_network
 from salience.errors import BoxError
-from salience.explanation import write_whole
+from salience.files import write_whole
 from salience.trainers._p_tame.fitted import Fitted
 from salience.trainers._p_tame.learner import Learner
 from salience.trainers._p_tame.search import search_weights

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from salience import registry
 from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop
-from salience.explanation import write_whole
+from salience.files import write_whole
 from salience.trainers._classifier.config import TrainingConfig
 from salience.trainers._classifier.loss import Loss
 from salience.trainers._classifier.split import Split

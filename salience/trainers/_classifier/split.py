@@ -18,7 +18,7 @@ from salience.case import Sample
 from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
-from salience.explanation import write_whole
+from salience.files import write_whole
 from salience.trainers._pictures import Pictures
 from salience.types import BlackBox
 

@@ -18,7 +18,8 @@ from salience import limits
 from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
-from salience.explanation import rename_old_keys, write_whole
+from salience.explanation import rename_old_keys
+from salience.files import write_whole
 from salience.trainers._pictures import Pictures
 from salience.types import BackendBox, BlackBox
 

@@ -1,7 +1,9 @@
-"""Files are written whole or not at all."""
+"""Files that are written whole or not at all, and stay when the power goes."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from salience.errors import RecordError
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; once this returns, it stays.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -23,11 +25,45 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         with name.open("xb") as file:  # for whom the umask lets
             part = name
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
+        sync_folder(path.parent)
     except OSError as problem:
         if part is not None:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         raise RecordError(
             f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours"
         ) from problem
     return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk: a file that was renamed is so for good.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sync_folder(Path(folder))
+    """
+    if os.name == "nt":  # it opens no folders, and renames for good
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until everything in a folder is on the disk.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sync_tree(Path(folder))
+    """
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with (Path(place) / name).open("rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))

@@ -1,0 +1,24 @@
+"""Writing files so that a kill or a power cut leaves the whole or nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from salience import files
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_call_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content, rename, folder: in another order, a power cut could leave an empty file under the name."""
+    order: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (order.append(Path(f"/dev/fd/{number}").resolve().name), sync(number)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("replace"), replace(self, to))[1])
+    files.write_whole(tmp_path / "note.txt", b"whole")
+    assert len(order) == 3
+    assert order[0].startswith(".")
+    assert order[1:] == ["replace", tmp_path.name]

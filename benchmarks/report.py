@@ -21,7 +21,7 @@ import salience
 from benchmarks import table
 from salience.bench import report
 from salience.bench.controls import CONTROLS
-from salience.bench.grid import make_slug
+from salience.bench.places import make_slug
 
 METHODS = ("iassa", "rise", "occlusion", "grad-cam", "grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam")
 METHODS += ("recipro-cam", "score-cam", "sise", "ada-sise", "gradient", "smooth-grad", "integrated-gradients", "fullgrad")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from salience.bench.grid import make_slug
+from salience.bench import places
 from salience.bench.panel import Panel
 
 POINTS = 101  # of a mean curve
@@ -67,7 +67,7 @@ def read_map(run: Path, cell: str, picture: str) -> StoredMap | None:
     (0.0, 1.0)
     """
     try:
-        with (run / "evidence" / cell / f"{make_slug(picture)}.npz").open("rb") as file, np.load(file) as stored:
+        with places.find_picture(run / "evidence" / cell, picture, ".npz").open("rb") as file, np.load(file) as stored:
             arrays = dict(stored)
         low, high = arrays["range"].tolist()
         curves = {name.removeprefix("curve|"): each for name, each in arrays.items() if name.startswith("curve|")}

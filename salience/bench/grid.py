@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from salience import limits, registry, specs
+from salience.bench import schema
 from salience.bench.controls import CONTROLS
+from salience.bench.places import name_cell
 from salience.engine.query.budget import Budget
 from salience.errors import GridError, UnknownName
 from salience.tasks.choose_method import choose_method, has_seed
@@ -52,9 +53,14 @@ class Cell:
     seed: int
 
     @property
+    def labels(self) -> tuple[str, str, str, str]:
+        """What it is called on each axis."""
+        return self.method.label, self.box.label, self.data.label, str(self.seed)
+
+    @property
     def name(self) -> str:
         """What its files are called."""
-        return "--".join(make_slug(each) for each in (self.method.label, self.box.label, self.data.label, str(self.seed)))
+        return name_cell(*self.labels)
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,9 @@ def parse_grid(raw: Mapping[str, Any]) -> Grid:
     known = [each.name for each in fields(Grid)]
     for key in raw:
         if key not in known:
-            raise UnknownName.of("key of a grid", key, known)
+            raise UnknownName.of("key of a grid", str(key), known)
     axes: dict[str, Any] = {axis: _read_entries(axis, raw.get(axis, {}), key) for axis, key in AXES.items()}
-    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key not in AXES}
+    rest = schema.read_settings({key: value for key, value in raw.items() if key not in AXES})
     if rest.get("controls", True):
         axes["methods"] += tuple(Entry(name, name, {}) for name in CONTROLS if name not in raw.get("methods", {}))
     if "measures" in rest:
@@ -157,23 +163,13 @@ def _find_class(entry: Entry) -> type[Any]:
     return CONTROLS[entry.name] if entry.name in CONTROLS else registry.find_method(entry.name)
 
 
-def make_slug(text: str) -> str:
-    """Make a file's name of a text; what had to be changed is told apart by a few letters of its hash.
-
-    >>> make_slug("rise.50"), make_slug("my method")[:10]
-    ('rise.50', 'my-method-')
-    """
-    plain = re.sub(r"[^A-Za-z0-9.+_]+", "-", text).strip("-.")[:80]
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
 def _read_entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
     """Read an axis: `label = "spec"`, or `label = { name/spec = …, setting = value }`; a method's label is its name."""
     if not isinstance(raw, Mapping) or not raw:
         raise GridError(f"expected a table [{axis}] with at least one entry, got {raw or 'none'}: see docs/bench.md")
     entries = []
     for label, value in raw.items():
-        given = dict(value) if isinstance(value, Mapping) else {key: value}
+        given = schema.read_entry(axis, label, dict(value) if isinstance(value, Mapping) else {key: value})
         name = given.pop(key, label if axis == "methods" else None)
         if not isinstance(name, str):
             raise GridError(f'expected {axis}.{label} to say its {key}, got {value!r}: write {label} = "…"')
@@ -187,10 +183,6 @@ def _read_entries(axis: str, raw: Any, key: str) -> tuple[Entry, ...]:
 
 
 def _check(grid: Grid) -> None:
-    if not grid.seeds or not all(isinstance(each, int) for each in grid.seeds):
-        raise GridError(f"expected seeds as whole numbers, got {list(grid.seeds)}: write seeds = [0, 1, 2]")
-    if not isinstance(grid.batch, int) or not 1 <= grid.batch <= limits.BATCH:
-        raise GridError(f"expected a batch of 1 to {limits.BATCH:,} images, got {grid.batch!r}")
     cells = len(grid.methods) * len(grid.boxes) * len(grid.data) * len(grid.seeds)
     if cells > limits.CELLS:
         raise GridError(f"expected at most {limits.CELLS:,} cells, got {cells:,}: make several grids")
@@ -206,6 +198,11 @@ def _check(grid: Grid) -> None:
     names = [each.name for each in grid.cells]
     if not names:
         raise GridError("expected at least one cell, got none: `boxes` of methods and data leave nothing over")
+    for name, others in itertools.groupby(sorted(names, key=str.casefold), str.casefold):
+        if len(list(others)) > 1:
+            raise GridError(
+                f"expected labels that differ in more than the case of letters, got two cells {name}: rename one"
+            )
 
 
 def select_cells(grid: Grid, only: Sequence[str]) -> tuple[Cell, ...]:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from salience import limits, specs
 from salience.bench import grid as grids
-from salience.bench import statistics
+from salience.bench import places, statistics
 from salience.bench.controls import CONTROLS
-from salience.bench.selection import find_file
+from salience.bench.journal import count_pictures
+from salience.bench.selection import read_choice
 from salience.bench.statistics import LEVEL, Pair, Row, Summary
 from salience.errors import SalienceError
 from salience.tasks.measure import make_measures
@@ -135,10 +136,10 @@ def count_progress(run: Path) -> tuple[int, int] | None:
         grid = grids.parse_grid(tomllib.loads(limits.read_text(run / "grid.toml")))
         done = planned = 0
         for cell in grid.cells:
-            selection = find_file(run, cell.box, cell.data)
-            planned += len(json.loads(limits.read_text(selection, limits.TEXT))["chosen"]) if selection.exists() else 1
-            journal = run / "cells" / f"{cell.name}.jsonl"
-            done += len(limits.read_bytes(journal, limits.RECORD).splitlines()) - 1 if journal.exists() else 0
+            choice = read_choice(places.find_selection(run, cell.box.label, cell.data.label))
+            planned += 1 if choice is None else len(choice.chosen)
+            journal = places.find_journal(run, cell)
+            done += count_pictures(journal) if journal.exists() else 0
     except (OSError, ValueError, SalienceError):
         return None
     return done, planned

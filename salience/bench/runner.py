@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from salience.bench import rows
+from salience.bench import places, rows
 from salience.bench.grid import Cell, Grid
-from salience.bench.journal import Journal
+from salience.bench.journal import DAMAGED, Journal
 from salience.bench.selection import open_selection
 from salience.bench.unit import Unit, measure_pictures, run_unit
 from salience.errors import GridError
@@ -44,8 +45,10 @@ def run_grid(
     """
     if workers < 1:
         raise GridError(f"expected one worker or more, got {workers}")
-    _write_header(out, text)
+    expect_same_grid(grid, cells, out)
+    _make_run_folder(out)
     units = plan_units(grid, cells, out)
+    _write_header(out, text)  # a grid that was refused has replaced nothing
     if tick is not None:
         tick(0, len(units))
     if workers == 1:
@@ -55,7 +58,54 @@ def run_grid(
                 tick(done, len(units))
     else:
         _run_workers(grid, units, out, workers, tick)
+    expect_complete(grid, cells, out)
     return rows.write_parquet(out)
+
+
+def expect_same_grid(grid: Grid, cells: Sequence[Cell], out: Path) -> None:
+    """Look at all that is there before anything is written; GridError where it is of another grid.
+
+    >>> from salience.bench.grid import parse_grid
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": {"shapes": "shapes:plain"}})
+    >>> expect_same_grid(grid, grid.cells, Path("nowhere"))
+    """
+    for cell in cells:
+        _ = Journal(places.find_journal(out, cell), grid.digest(cell)).pictures
+    for cell in cells:
+        if places.find_selection(out, cell.box.label, cell.data.label).exists():
+            open_selection(grid, cell, out)
+
+
+def expect_complete(grid: Grid, cells: Sequence[Cell], out: Path) -> None:
+    """Count the pictures that have rows against the plan; GridError where some are missing.
+
+    >>> import tempfile
+    >>> from salience.bench.grid import parse_grid
+    >>> data = {"shapes": {"spec": "shapes:plain", "count": 2, "size": 32}}
+    >>> grid = parse_grid({"methods": {"rise": {}}, "boxes": {"toy": "toy:colour"}, "data": data, "controls": False})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     expect_complete(grid, grid.cells, Path(folder))
+    Traceback (most recent call last):
+        ...
+    salience.errors.GridError: expected rows of 2 pictures in ..., got 0: ...
+    """
+    planned = done = 0
+    for cell in cells:
+        chosen = {each.id for each in open_selection(grid, cell, out).chosen}
+        planned += len(chosen)
+        done += len(chosen & Journal(places.find_journal(out, cell), grid.digest(cell)).pictures)
+    if done < planned:
+        raise GridError(
+            f"expected rows of {planned:,} pictures in {out}, got {done:,}: what is missing was lost while the run went on "
+            "(was its folder moved or deleted?), run again"
+        )
+
+
+def _make_run_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise GridError(f"expected to make the folder {out}, got {problem.strerror}: choose another --out") from problem
 
 
 def plan_units(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:
@@ -77,7 +127,6 @@ def plan_units(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:
 
 def _write_header(out: Path, text: str) -> None:
     """Write down what is run, and on what."""
-    out.mkdir(parents=True, exist_ok=True)
     if text:
         write_whole(out / "grid.toml", text.encode())
     about = {
@@ -118,6 +167,7 @@ def _start_worker(threads: int, parent: int) -> None:
     import threading
 
     torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", message=DAMAGED)  # the parent has said it
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -157,7 +207,7 @@ def estimate_cost(grid: Grid, cell: Cell, out: Path) -> CellCost:
     2
     """
     selection = open_selection(grid, cell, out)
-    journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    journal = Journal(places.find_journal(out, cell), grid.digest(cell))
     left = len(selection.chosen) - len(journal.pictures)
     began = time.perf_counter()
     ((_, measured, _),) = measure_pictures(grid, cell, selection, selection.chosen[:1])

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from PIL import Image as pil
 
 from salience import limits, specs
-from salience.bench.grid import Cell, Entry, Grid, make_slug
+from salience.bench import places
+from salience.bench.grid import Cell, Entry, Grid
+from salience.bench.journal import count_pictures
 from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
@@ -63,6 +67,12 @@ class Selection:
         """Open a picture."""
         return self.data[one.number]
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """Say what the files of each picture are called."""
+        taken = set[str]()
+        return {each.id: places.name_picture(each.id, taken) for each in self.chosen}
+
 
 def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
     """Open the scene of a cell, as it was decided on; decide if nobody has.
@@ -86,50 +96,100 @@ def open_selection(grid: Grid, cell: Cell, out: Path) -> Selection:
 def _open(grid: Grid, box: Entry, data: Entry, out: Path) -> Selection:
     black_box = specs.open_box(box.name, **box.given)
     opened = specs.open_data(data.name, **{k: v for k, v in data.given.items() if k not in ("pictures", "draw", "boxes")})
-    file = find_file(out, box, data)
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        choice = _decide(grid, black_box, opened, data, out / "pictures" / file.stem)
-        write_whole(file, json.dumps(choice, indent=1).encode())
-    choice = rename_old_keys(json.loads(limits.read_text(file, limits.TEXT)))
-    if choice["about"] != _describe(grid, black_box, data):
+    file = places.find_selection(out, box.label, data.label)
+    choice = read_choice(file)
+    if choice is not None and choice.about != _describe(grid, black_box, data):
         raise GridError(
             f"expected the pictures of this grid in {file}, got those of another (box, data or target differ): "
             "choose another --out"
         )
+    if choice is None or any(each.number >= len(opened) for each in choice.chosen):
+        choice = _decide_anew(grid, black_box, opened, (box, data), out)
     if isinstance(black_box, BackendBox):
-        black_box.backend, black_box.backend_chosen = choice["backend"], True
+        black_box.backend, black_box.backend_chosen = choice.backend or black_box.backend, True
     return Selection(
         black_box,
         opened,
-        tuple(SelectedPicture(**{**each, "target": _read_target(each["target"])}) for each in choice["chosen"]),
+        tuple(SelectedPicture(each.number, each.id, each.target, each.right) for each in choice.chosen),
     )
 
 
-def find_file(out: Path, box: Entry, data: Entry) -> Path:
-    """Say where the selection of a box and a data set is written; runs of earlier versions have it in `scenes`.
+class ChosenPicture(msgspec.Struct):
+    """A picture of a choice, as it is written down.
 
-    >>> find_file(Path("run"), Entry("toy", "toy:colour", {}), Entry("shapes", "shapes:plain", {})).as_posix()
-    'run/selections/toy--shapes.json'
+    >>> ChosenPicture(0, "0000", 1).right is None
+    True
     """
-    name = f"{make_slug(box.label)}--{make_slug(data.label)}.json"
-    earlier = out / "scenes" / name
-    return earlier if earlier.exists() else out / "selections" / name
+
+    number: Annotated[int, msgspec.Meta(ge=0)]
+    id: str
+    target: int | tuple[int, int]
+    right: bool | None = None
+
+
+class Choice(msgspec.Struct):
+    """The file that a selection is kept in.
+
+    >>> msgspec.convert({"chosen": []}, Choice)
+    Traceback (most recent call last):
+        ...
+    msgspec.ValidationError: Expected `array` of length >= 1 - at `$.chosen`
+    """
+
+    chosen: Annotated[list[ChosenPicture], msgspec.Meta(min_length=1)]
+    about: dict[str, Any] = {}
+    backend: str | None = None
+
+
+def read_choice(file: Path) -> Choice | None:
+    """Read which pictures were chosen; None where there is no such file, or a damaged one.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     print(read_choice(Path(file.name)))
+    None
+    """
+    try:
+        said = json.loads(limits.read_text(file, limits.TEXT))
+        choice = msgspec.convert(rename_old_keys(said) if isinstance(said, dict) else said, Choice)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise GridError(f"expected to read {file}, got {problem.strerror}: make it a file of yours") from problem
+    except (ValueError, msgspec.ValidationError, RecursionError):
+        return None
+    return choice if len({each.id for each in choice.chosen}) == len(choice.chosen) else None
+
+
+def _decide_anew(grid: Grid, box: BlackBox, opened: Data, entries: tuple[Entry, Entry], out: Path) -> Choice:
+    """Decide, and write it down; not where rows depend on what was decided before."""
+    file = places.find_selection(out, *(each.label for each in entries))
+    cells = {places.find_journal(out, each) for each in grid.cells if (each.box, each.data) == entries}
+    cells |= set((out / "cells").glob(f"*--{file.stem}--*.jsonl"))  # of an earlier grid
+    rows = sum(count_pictures(each) for each in cells if each.exists())
+    if rows:
+        raise GridError(
+            f"expected to read in {file} which pictures were chosen, got {'a damaged file' if file.exists() else 'none'}, "
+            f"and {rows:,} of them are measured: put it back from a copy, or choose another --out"
+        )
+    places.make_folder(out, file.parent.name)
+    choice = _decide(grid, box, opened, entries[1], places.make_folder(out, "pictures", file.stem))
+    write_whole(file, json.dumps(msgspec.to_builtins(choice), indent=1).encode())
+    return choice
 
 
 def _describe(grid: Grid, box: BlackBox, data: Entry) -> dict[str, Any]:
-    return {"box": box.fingerprint, "data": [data.name, dict(data.given)], "target": grid.target, "right": grid.right}
+    about = {"box": box.fingerprint, "data": [data.name, dict(data.given)], "target": grid.target, "right": grid.right}
+    plain: dict[str, Any] = json.loads(json.dumps(about))  # as it is read again: pairs are lists
+    return plain
 
 
-def _read_target(written: Any) -> Any:
-    return tuple(written) if isinstance(written, list) else written
-
-
-def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path) -> dict[str, Any]:
+def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path) -> Choice:
     """Look at pictures in the order drawn until there are enough."""
     wanted = entry.given.get("pictures")
     numbers = shuffle(len(data), entry.given.get("draw"))
-    chosen: list[dict[str, Any]] = []
+    chosen: list[ChosenPicture] = []
+    ids, names = set[str](), set[str]()
     for number, image, sample, row in _score(grid, box, data, numbers):
         answers = targets.match_labels(sample, box.classes)
         right = int(row.argmax()) in answers if answers else None
@@ -137,10 +197,12 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
             continue
         if grid.target == "label" and not answers:
             continue
+        if sample.id in ids:
+            raise GridError(f"expected pictures of different names in {data.name}, got {sample.id} twice: rename one")
+        ids.add(sample.id)
         aim = answers[0] if grid.target == "label" else targets.resolve(grid.target, row.tolist(), box.classes)
-        chosen.append({"number": number, "id": sample.id, "target": aim, "right": right})
-        pictures.mkdir(parents=True, exist_ok=True)
-        write_whole(pictures / f"{make_slug(sample.id)}.jpg", _encode_jpeg(image))
+        chosen.append(ChosenPicture(number, sample.id, aim, right))  # type: ignore[arg-type]  # a grid names no function
+        write_whole(pictures / f"{places.name_picture(sample.id, names)}.jpg", _encode_jpeg(image))
         if len(chosen) == wanted:
             break
     if not chosen:
@@ -148,7 +210,7 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
             f"expected pictures in {entry.label} for {box.name}, got none of {len(data)} "
             f"(right answers only: {grid.right}; target: {grid.target}): do the labels name classes of the box?"
         )
-    return {"about": _describe(grid, box, entry), "backend": box.backend, "chosen": chosen}
+    return Choice(chosen, _describe(grid, box, entry), box.backend)
 
 
 def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[tuple[int, Image, Sample, torch.Tensor]]:

@@ -14,8 +14,8 @@ from PIL import Image as pil
 
 from salience.bench import evidence
 from salience.bench.evidence import StoredMap
-from salience.bench.grid import make_slug
 from salience.bench.panel import Panel
+from salience.bench.places import find_picture, find_selection
 from salience.draw import blend
 from salience.draw.blend import Pixels, Style
 from salience.engine import seeding
@@ -120,9 +120,8 @@ def find_extremes(run: Path, panel: Panel) -> Extremes | None:
 
 def _draw_thumbs(run: Path, panel: Panel, picture: str, cells: dict[str, str]) -> tuple[Thumb, ...]:
     """Draw a picture and the maps of some cells over it."""
-    whole = _read_picture(
-        run / "pictures" / f"{make_slug(panel.box)}--{make_slug(panel.data)}" / f"{make_slug(picture)}.jpg"
-    )
+    pictures = run / "pictures" / find_selection(run, panel.box, panel.data).stem
+    whole = _read_picture(find_picture(pictures, picture, ".jpg"))
     thumbs = [] if whole is None else [Thumb("picture", _encode_uri(whole))]
     for method, cell in cells.items():
         stored = evidence.read_map(run, cell, picture)

@@ -14,7 +14,8 @@ import torch
 
 from salience import __version__, specs
 from salience.bench import grid as grids
-from salience.bench.grid import Cell, Grid, make_slug
+from salience.bench import places
+from salience.bench.grid import Cell, Grid
 from salience.bench.journal import Journal, Row
 from salience.bench.peak_memory import track_peak_memory
 from salience.bench.selection import SelectedPicture, Selection, open_selection
@@ -62,7 +63,8 @@ def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
     2
     """
     cell = unit.cell
-    journal = Journal(out / "cells" / f"{cell.name}.jsonl", grid.digest(cell))
+    places.make_folder(out, "cells")
+    journal = Journal(places.find_journal(out, cell), grid.digest(cell))
     selection = open_selection(grid, cell, out)
     pictures = unit.select(selection, grid.batch)
     done = journal.pictures
@@ -71,10 +73,9 @@ def run_unit(grid: Grid, unit: Unit, out: Path) -> int:
     added = 0
     for one, rows, evidence in measure_pictures(grid, cell, selection, pictures, skip=done):
         if evidence:
-            file = out / "evidence" / cell.name / f"{make_slug(one.id)}.npz"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, evidence)
-        added += journal.add(one.id, rows)
+            folder = places.make_folder(out, "evidence", journal.path.stem)
+            write_whole(folder / f"{selection.names[one.id]}.npz", evidence)
+        added += journal.add(one.id, [row | {"cell": journal.path.stem} for row in rows])
     allocator.release_memory()
     return added
 
@@ -158,7 +159,6 @@ def _describe_unit(cell: Cell, selection: Selection, one: SelectedPicture) -> Ro
     box = selection.box
     settings = {key: value for key, value in cell.method.given.items() if key != "boxes"}
     return {
-        "cell": cell.name,
         "method": cell.method.label,
         "settings": json.dumps({"name": cell.method.name} | settings, sort_keys=True),
         "box": cell.box.label,

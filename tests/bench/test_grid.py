@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,9 +74,47 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"measures": ["energy", "energy"]}, "expected each measure once"),
     ({"boxes": {"a": 3}}, "expected boxes.a to say its spec"),
     ({"boxes": {"a": "toy:$NOWHERE_AT_ALL"}}, "expected the variables in boxes.a"),
-    ({"seeds": []}, "expected seeds as whole numbers"),
-    ({"batch": 0}, "expected a batch of 1 to 1,048,576 images"),
+    ({"seeds": []}, "expected seeds as list of length >= 1"),
+    ({"seeds": 3}, "expected seeds as list, got 3"),
+    ({"seeds": [-1]}, "expected seeds as whole number >= 0"),
+    ({"seeds": [2**64]}, "expected seeds as whole number <= 9223372036854775807"),
+    ({"seeds": [True]}, "expected seeds as whole number"),
+    ({"batch": 0}, "expected batch as whole number >= 1"),
+    ({"batch": 2**21}, "expected batch as whole number <= 1048576"),
+    ({"batch": 2.5}, "expected batch as whole number, got 2.5"),
+    ({"target": -1}, "expected target as whole number >= 0"),
+    ({"target": ["a", "b", "c"]}, "expected target as list of length <= 2"),
+    ({"right": "no"}, "expected right as true or false, got 'no'"),
+    ({"controls": 1}, "expected controls as true or false, got 1"),
+    ({"measures": "energy"}, "expected measures as list, got 'energy'"),
+    ({"boxes": {"a": {"spec": "toy:colour", "size": {}}}}, "expected boxes.a.size as .*, got {}"),
+    ({"boxes": {"a": {"spec": "toy:colour", "size": math.nan}}}, "expected boxes.a.size as a finite number, got nan"),
+    ({"methods": {"gradient": {"boxes": "colour"}}}, "expected methods.gradient.boxes as list, got 'colour'"),
+    ({"methods": {"r" * 20_000: {"name": "rise"}}}, "expected a name of at most 10,000 letters"),
+    ({"boxes": {"A": "toy:colour", "a": "toy:corner"}}, "expected labels that differ in more than the case of letters"),
 ]
+PICTURES: list[tuple[Any, str]] = [
+    (0, ">= 1"),
+    (-1, ">= 1"),
+    ("50", "got '50'"),
+    (True, "got True"),
+    (math.nan, "got nan"),
+    (2.0, "got 2.0"),
+    ([5], r"got \[5\]"),
+    (10**30, "<= 1000000000000"),
+]
+
+
+@pytest.mark.parametrize(("value", "said"), PICTURES, ids=[each[1] + str(each[0]) for each in PICTURES])
+def test_a_number_of_pictures_that_is_none_means_not_all_of_them(value: Any, said: str) -> None:
+    """As 0, -1 and "50" once did; the seed of a draw is looked at in the same way."""
+    for key in ("pictures",) if value == 0 else ("pictures", "draw"):
+        data = {"scenes": {"spec": "shapes:plain", key: value if key == "pictures" or value != 10**30 else 2**63}}
+        with pytest.raises(GridError, match=rf"expected data\.scenes\.{key} as whole number.*, got"):
+            grids.parse_grid(RAW | {"data": data})
+        if key == "pictures":
+            with pytest.raises(GridError, match=said):
+                grids.parse_grid(RAW | {"data": data})
 
 
 @pytest.mark.parametrize(("changed", "said"), WRONG, ids=[each[1] for each in WRONG])
@@ -92,10 +131,3 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
         grids.read_grid(tmp_path / "a.toml")
     with pytest.raises(GridError, match="expected a grid file at"):
         grids.read_grid(tmp_path / "b.toml")
-
-
-def test_names_of_files_hold_no_sign_that_a_disk_refuses() -> None:
-    """And two labels never share one."""
-    slugs = [grids.make_slug(each) for each in ("a/b", "a:b", "a b", "a-b", "µ = 0.3", "x" * 300)]
-    assert len(set(slugs)) == len(slugs)
-    assert all(len(each) < 100 and not set(each) & set('/\\:*?"<>| ') for each in slugs)

@@ -60,3 +60,64 @@ def test_not_a_number_is_kept(tmp_path: Path) -> None:
     Journal(tmp_path / "a.jsonl", "d").add("p", [{"value": float("nan")}])
     (row,) = read_journal(tmp_path / "a.jsonl")
     assert row["value"] != row["value"]  # that is what NaN is
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b"\0" * 40, b'{"picture": 3, "rows": []}', b'{"picture": "q"}', b'{"picture": "q", "rows": [{"value": "high"}]}',
+     b"[" * 9000, b"\xff", b"", b'{"seed": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_a_damaged_line_costs_its_own_picture_only(tmp_path: Path, damage: bytes) -> None:
+    """It is said once, the others stay byte for byte, and the picture is measured again."""
+    file = tmp_path / "a.jsonl"
+    for number, picture in enumerate("pqr"):
+        Journal(file, "d").add(picture, [{"value": float(number)}])
+    head, one, _, three = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([head, one, damage, three]) + b"\n")
+    with pytest.warns(UserWarning, match=r"expected whole lines in .*a.jsonl, got a damaged one, line 3: it is left out"):
+        assert Journal(file, "d").pictures == {"p", "r"}
+    with pytest.warns(UserWarning, match="line 3"):
+        assert Journal(file, "d").add("q", [{"value": 5.0}])
+    assert file.read_bytes().splitlines()[:4] == [head, one, damage, three]
+    with pytest.warns(UserWarning, match="line 3"):
+        assert sorted(row["value"] for row in read_journal(file)) == [0, 2, 5]
+
+
+def test_a_damaged_first_line_costs_no_row(tmp_path: Path) -> None:
+    """Every line says of which grid it is; those of earlier versions do not, and are not guessed at."""
+    file = tmp_path / "a.jsonl"
+    Journal(file, "d").add("p", [{"value": 1.0}])
+    _, line = file.read_bytes().splitlines()
+    file.write_bytes(b"?\n" + line + b"\n")
+    with pytest.warns(UserWarning, match="line 1"):
+        assert Journal(file, "d").pictures == {"p"}
+    file.write_bytes(b"?\n" + line.replace(b'"digest": "d", ', b"") + b"\n")
+    with pytest.warns(UserWarning, match="line 1"), pytest.raises(GridError, match="to say in its first line of which grid"):
+        _ = Journal(file, "d").pictures
+
+
+def test_a_picture_that_is_there_twice_has_its_first_rows(tmp_path: Path) -> None:
+    """Somebody joined two copies of a file."""
+    file = tmp_path / "a.jsonl"
+    Journal(file, "d").add("p", [{"value": 1.0}])
+    file.write_bytes(file.read_bytes() * 2)
+    assert [row["value"] for row in read_journal(file)] == [1]
+
+
+def test_a_journal_that_became_shorter_is_not_filled_with_zeros(tmp_path: Path) -> None:
+    """Nor begun anew by the one who had read more of it."""
+    file = tmp_path / "a.jsonl"
+    book = Journal(file, "d")
+    book.add("p", [{"value": 1.0}])
+    assert book.pictures == {"p"}
+    file.write_bytes(b"")
+    with pytest.raises(GridError, match="to stay, got fewer than there were: run again"):
+        book.add("q", [])
+    assert file.read_bytes() == b""
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    """Rows in a new folder would be some of the rows, and look like all of them."""
+    with pytest.raises(GridError, match="got No such file or directory: put the folder back"):
+        Journal(tmp_path / "cells" / "a.jsonl", "d").add("p", [])
+    assert not (tmp_path / "cells").exists()

@@ -81,6 +81,7 @@ def compare(one: Path, other: Path) -> Comparison:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for run, value in (("a", 0.25), ("b", 0.5)):
     ...         line = row | {"picture": "0001", "value": value}
+    ...         Path(folder, run, "cells").mkdir(parents=True)
     ...         added = Journal(Path(folder, run, "cells", "rise.jsonl"), "digest").add("0001", [line])
     ...     compare(Path(folder, "a"), Path(folder, "b")).changes[0].drift
     0.25

@@ -41,7 +41,7 @@ def name_picture(picture: str, taken: set[str]) -> str:
 
     >>> taken = set()
     >>> [name_picture(each, taken)[:4] for each in ("a.png", "A.png", "nul.png")]
-    ['a.pn', 'A.pn', 'nul.']
+    ['a.pn', 'A-pn', 'nul-']
     >>> len(taken)
     3
     """

@@ -34,6 +34,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     >>> row = {"data": "shapes", "box": "toy", "measure": "deletion", "better": "lower", "value": 0.25}
     >>> row |= {"cell": "rise", "method": "rise", "seed": 0, "picture": "0001"}
     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "cells").mkdir()
     ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [row])
     ...     page = write_report(Path(folder))
     ...     page.name, "shapes on toy" in page.read_text(encoding="utf-8")

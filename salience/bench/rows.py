@@ -26,6 +26,7 @@ def gather_rows(out: Path) -> pa.Table:
     >>> import tempfile
     >>> from salience.bench.journal import Journal
     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "cells").mkdir()
     ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
     ...     gather_rows(Path(folder))["value"].to_pylist()
     [0.5]
@@ -42,6 +43,7 @@ def write_parquet(out: Path) -> Path:
     >>> import tempfile
     >>> from salience.bench.journal import Journal
     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "cells").mkdir()
     ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
     ...     write_parquet(Path(folder)).name
     'rows.parquet'
@@ -59,6 +61,7 @@ def read_rows(place: Path) -> pa.Table:
     >>> import tempfile
     >>> from salience.bench.journal import Journal
     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "cells").mkdir()
     ...     added = Journal(Path(folder, "cells", "rise.jsonl"), "digest").add("0001", [{"method": "rise", "value": 0.5}])
     ...     read_rows(Path(folder)).num_rows, read_rows(write_parquet(Path(folder))).num_rows
     (1, 1)

@@ -87,6 +87,7 @@ def make_report(folder: Path) -> Path:
         | {"method": name, "seed": 0, "picture": "0001", "value": 0.5}
         for name in NASTY.values()
     ]
+    (folder / "cells").mkdir()
     Journal(folder / "cells" / "x.jsonl", "digest").add("0001", rows)
     return report.write_report(folder)
 

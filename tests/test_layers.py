@@ -40,6 +40,11 @@ LATE = {
     "joblib",
     "keras",
     "quantus",
+    "pydicom",
+    "highdicom",
+    "rasterio",
+    "httpx",
+    "stamina",
 }  # seconds to import, or extras
 FILES = sorted(ROOT.rglob("*.py"))
 # Which rooms of the engine a room may import; the helpers beside them, all may.

@@ -16,7 +16,7 @@ from PIL import Image as pil
 from PIL import ImageOps
 
 from salience.errors import PictureError
-from salience.picture import tiff
+from salience.picture import dicom, tiff
 from salience.picture.bands import to_bands_last
 from salience.picture.depth import Samples
 
@@ -25,8 +25,10 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, O
 CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def decode(encoded: bytes, name: str, page: int | None, *, stack: bool) -> pil.Image | Samples:
+def decode(encoded: bytes, name: str, page: int | None, *, stack: bool, windowed: bool = True) -> pil.Image | Samples:
     """Decode a file upright; `page` chooses one of several from 1, `stack` makes bands of the pages of a TIFF.
+
+    `windowed` says whether a DICOM's own window is black and white.
 
     >>> file = io.BytesIO()
     >>> pil.fromarray(np.full((4, 6), 4095, np.uint16)).save(file, "PNG")
@@ -36,6 +38,8 @@ def decode(encoded: bytes, name: str, page: int | None, *, stack: bool) -> pil.I
     if not encoded:
         raise PictureError(f"expected a picture in {name}, got an empty file")
     with _in_one_sentence(encoded, name):
+        if dicom.recognise(encoded[:160]):
+            return dicom.read(encoded, name, page, windowed=windowed)
         if encoded.startswith(NPY):
             return Samples(to_bands_last(np.load(io.BytesIO(encoded), allow_pickle=False), name, first=False))
         if encoded.startswith(tiff.STARTS):

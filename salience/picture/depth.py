@@ -33,6 +33,7 @@ class Samples:
     white: float | None = None
     alpha: bool = False  # whether the last band is transparency
     said: str = ""  # what else a reader should know, as in "page 1 of 3"
+    missing: Shaped[np.ndarray, "h w"] | None = None  # where there are no data
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,16 @@ def find_scale(samples: Samples, black: Any, white: Any, name: str) -> Scale:
     >>> find_scale(Samples(np.array([[[-1024], [1500]]], np.int16)), None, None, "CT").describe()
     '12 bits, signed: black -1024, white 3071'
     """
-    _expect_values(samples.values, name)
-    plain = _find_plain_scale(samples.values)
+    present = samples.values if samples.missing is None else samples.values[~samples.missing][None]
+    _expect_values(present, name)
+    plain = _find_plain_scale(present)
     if samples.black is not None or samples.white is not None:
-        plain = _replace(plain, samples.black, samples.white, f"{samples.values.dtype}, as the file states")
+        plain = _replace(plain, samples.black, samples.white, f"{samples.values.dtype.name}, as the file states")
     if black is None and white is None:
         return plain
     bands = samples.values.shape[2]
     found = _replace(
-        plain, _read_level(black, "black", bands), _read_level(white, "white", bands), str(samples.values.dtype)
+        plain, _read_level(black, "black", bands), _read_level(white, "white", bands), samples.values.dtype.name
     )
     if not np.all(np.asarray(found.white) != np.asarray(found.black)):
         raise PictureError(f"expected black and white to differ in {name}, got {_say(found.black)} for both: give another")

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from salience import limits
 from salience.errors import PictureError
+from salience.picture import dicom
 from salience.picture.bands import choose_bands, choose_shown, describe_bands, to_bands_last
 from salience.picture.decoding import CLEAR, decode, load, turn_to_page
 from salience.picture.depth import Samples, find_scale
 from salience.picture.picture import KEPT, Picture, draw_bands, open_values
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".dcm"}
+)
 WEB = re.compile(r"^(https?|ftp|s3|gs):/", re.IGNORECASE)
 
 
@@ -140,8 +143,12 @@ def _read_bytes(encoded: bytes, name: str, how: How) -> Picture:
     kept = open_values(encoded, name) if encoded.startswith(KEPT) and not how.given else None
     if kept is not None:
         return kept
-    decoded = decode(encoded, name, how.page, stack=how.bands is not None)
-    return _finish(decoded, name, how, None if how.given else encoded)
+    private = dicom.recognise(encoded[:160])
+    called = Path(name).name if private else name  # folders are often named after patients
+    decoded = decode(
+        encoded, called, how.page, stack=how.bands is not None, windowed=how.white is None and how.black is None
+    )
+    return _finish(decoded, called, how, None if how.given or private else encoded)
 
 
 def _read_array(array: np.ndarray, name: str, how: How) -> Picture:
@@ -197,10 +204,14 @@ def _finish_samples(samples: Samples, name: str, how: How, file: bytes | None) -
     count = samples.values.shape[2]
     taken = choose_bands(how.bands, count, name)
     chosen = samples.values if how.bands is None else samples.values[:, :, taken]
-    scale = find_scale(Samples(chosen, samples.black, samples.white), how.black, how.white, name)
-    exact = scale.apply(chosen)
+    missing = samples.missing
+    scale = find_scale(Samples(chosen, samples.black, samples.white, missing=missing), how.black, how.white, name)
+    exact = scale.apply(chosen if missing is None else np.where(missing[:, :, None], chosen.dtype.type(0), chosen))
+    if missing is not None:
+        exact[:, torch.from_numpy(missing)] = 0
     if samples.alpha and how.bands is None:
         exact, count, taken = exact[:-1] * exact[-1:] + 1 - exact[-1:], count - 1, taken[:-1]
     shown = choose_shown(how.rgb, len(exact), name)
-    said = (scale.describe(), describe_bands(taken, shown, count), samples.said)
+    absent = "" if missing is None else f"{100 * missing.mean():.2g} % without data, shown black"
+    said = (scale.describe(), describe_bands(taken, shown, count), samples.said, absent)
     return Picture(draw_bands(exact, shown), name, exact, "; ".join(each for each in said if each), shown, file=file)

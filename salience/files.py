@@ -39,6 +39,21 @@ def write_whole(path: str | Path, content: bytes) -> Path:
     return path
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder for results, and those above it; RecordError where it cannot be.
+
+    >>> make_folder(Path("/dev/null/run"))
+    Traceback (most recent call last):
+        ...
+    salience.errors.RecordError: expected to make the folder /dev/null/run, got Not a directory: choose another --out
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RecordError(f"expected to make the folder {folder}, got {problem.strerror}: choose another --out") from problem
+    return folder
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk: a file that was renamed is so for good.
 

@@ -25,6 +25,7 @@ SECONDS = 10**7  # four months
 NUMBER = 10**12  # any other setting, up or down; seeds are whole numbers of 64 bits
 SAMPLES = 1_000_000  # of a data set that is drawn
 CELLS = 100_000  # of a grid
+ROWS = 10**7  # of a table, and files in a tar
 SHARDS = 100_000  # files that one pattern stands for
 
 

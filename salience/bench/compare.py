@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
 from salience.bench import rows, significance
 from salience.bench.significance import Mean
+from salience.case import Better
 from salience.errors import GridError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def compare(one: Path, other: Path) -> Comparison:
     pairs = defaultdict[Kind, defaultdict[str, list[tuple[float, float]]]](lambda: defaultdict(list))
     for kind, picture, seed in sorted(both):
         pairs[kind][picture].append((first[kind, picture, seed], second[kind, picture, seed]))
-    better = {_make_kind(row): row["better"] for table in tables for row in _select_rows(table, "better")}
+    better = {_make_kind(row): _expect_direction(row) for table in tables for row in _select_rows(table, "better")}
     unpaired = len(first.keys() - both), len(second.keys() - both)
     return Comparison(_find_changes(pairs, better), unpaired, _compare_models(*tables))
 
@@ -133,6 +134,15 @@ def _select_rows(table: pa.Table, *names: str) -> list[dict[str, Any]]:
     return [row for row in selected if row["measure"] is not None]
 
 
+def _expect_direction(row: Mapping[str, Any]) -> str:
+    if row["better"] not in get_args(Better):
+        raise GridError(
+            f"expected {row['measure']} to be better higher, lower or neither, got {row['better']!r}: "
+            "give rows that `salience bench` wrote"
+        )
+    return str(row["better"])
+
+
 def _make_kind(row: Mapping[str, Any]) -> Kind:
     return Kind(*(row[name] for name in Kind._fields))
 
@@ -140,7 +150,6 @@ def _make_kind(row: Mapping[str, Any]) -> Kind:
 def _compare_models(one: pa.Table, other: pa.Table) -> dict[str, tuple[str, str]]:
     """Name the boxes that answer otherwise than before."""
     first, second = (
-        {row["box"]: row["fingerprint"] for row in table.select(["box", "fingerprint"]).to_pylist()}
-        for table in (one, other)
+        {row["box"]: row["fingerprint"] for row in _select_rows(table, "fingerprint")} for table in (one, other)
     )
     return {box: (first[box], second[box]) for box in sorted(first.keys() & second.keys()) if first[box] != second[box]}

@@ -23,7 +23,7 @@ from salience.bench.journal import DAMAGED, Journal
 from salience.bench.selection import open_selection
 from salience.bench.unit import Unit, measure_pictures, run_unit
 from salience.errors import GridError
-from salience.files import write_whole
+from salience.files import make_folder, write_whole
 
 Tick = Callable[[int, int], None]
 """Called with the units done and all of them."""
@@ -46,7 +46,7 @@ def run_grid(
     if workers < 1:
         raise GridError(f"expected one worker or more, got {workers}")
     expect_same_grid(grid, cells, out)
-    _make_run_folder(out)
+    make_folder(out)
     units = plan_units(grid, cells, out)
     _write_header(out, text)  # a grid that was refused has replaced nothing
     if tick is not None:
@@ -99,13 +99,6 @@ def expect_complete(grid: Grid, cells: Sequence[Cell], out: Path) -> None:
             f"expected rows of {planned:,} pictures in {out}, got {done:,}: what is missing was lost while the run went on "
             "(was its folder moved or deleted?), run again"
         )
-
-
-def _make_run_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise GridError(f"expected to make the folder {out}, got {problem.strerror}: choose another --out") from problem
 
 
 def plan_units(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Unit]:

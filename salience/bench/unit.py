@@ -108,7 +108,13 @@ def measure_pictures(
         about |= {"probability": why.target.probability, "map_passes": why.passes, "map_seconds": why.seconds}
         about |= {"stability": why.stability, "notes": "; ".join(why.notes)}
         sample = selection.sample(one)
-        case = assemble_case(selection.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=memory)
+        try:
+            case = assemble_case(
+                selection.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=memory
+            )
+        except SalienceError as problem:  # where the object is cannot be read
+            yield one, [about | {"failure": _describe_failure(problem)}], b""
+            continue
         measured = [(each, _measure(case, each, grid.batch)) for each in measures if _is_defined(each, case)]
         rows = [about | _make_row(each, figure) for each, figure in measured] or [about]
         yield one, rows, _pack_evidence(why.saliency, [each for _, each in measured if not isinstance(each, str)])

@@ -20,11 +20,13 @@ def compare(
     /,
     *,
     drift: Annotated[float, Parameter(help="how much worse a mean may become, in the measure's own unit")] = 0.05,
+    allow_missing: Annotated[bool, Parameter(negative="", help="compare what both have; one may lack the rest")] = False,
     json: Annotated[bool, Parameter(negative="", help="print one JSON object a line of the table")] = False,
 ) -> int:
     """Compare two runs picture by picture; exit code 1 if a measure became worse by more than --drift, and not by chance.
 
-    Where neither direction of a measure is better, a change in either is a drift.
+    So it does where one run has rows that the other lacks. Where neither direction of a measure is better, a change in
+    either is a drift.
     """
     from salience.bench import compare as compared
     from salience.cli.extras import expect_extra
@@ -40,7 +42,10 @@ def compare(
     if not json:
         _print_table(comparison, worse)
     _print_notes(comparison, worse, drift)
-    return 1 if worse else 0
+    missing = any(comparison.unpaired) and not allow_missing
+    if missing:
+        terminal.tell("salience: expected the same rows in A and B, got these: run what is missing, or --allow-missing\n")
+    return 1 if worse or missing else 0
 
 
 def _collect_facts(change: Change, *, worse: bool) -> dict[str, object]:

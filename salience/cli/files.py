@@ -10,7 +10,7 @@ from typing import Any
 from salience import picture
 from salience.errors import PictureError, RecordError
 from salience.explanation import Explanation
-from salience.files import write_whole
+from salience.files import make_folder, write_whole
 
 SAMPLE = Path(__file__).parent.parent / "sample.jpg"
 ABOUT_SAMPLE = "an espresso by Rachel Michetti, CC0, from scikit-image"
@@ -69,10 +69,7 @@ def write_files(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *
     base = f"{stem}.{why.method}"
     paths = [out / f"{base}.png", *([out / f"{base}.salience"] if record else []), out / f"{base}.json"]
     text = json.dumps(facts | {"files": [str(path) for path in paths]}, indent=2, allow_nan=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RecordError(f"expected to make the folder {out}, got {problem.strerror}: choose another --out") from problem
+    make_folder(out)
     write_whole(paths[0], drawn)
     if record:
         why.save(paths[1])

@@ -14,9 +14,14 @@ from salience.errors import DataError
 
 def expect_path(path: Any, what: str) -> Path:
     """Return a path that exists."""
-    found = Path(path).expanduser()
-    if found.exists():
-        return found
+    if not isinstance(path, str | Path):
+        raise DataError(f"expected {what} as a path, got {type(path).__name__}: give a text")
+    try:
+        found = Path(path).expanduser()
+        if found.exists():
+            return found
+    except (OSError, ValueError, RuntimeError) as problem:  # too long, a zero byte, an unknown user
+        raise DataError(f"expected {what} at {str(path)[:200]}, got {problem}: check the path") from None
     beside = [each.name for each in found.parent.iterdir()] if found.parent.is_dir() else []
     close = get_close_matches(found.name, beside, n=3)
     raise DataError(f"expected {what} at {found}, got nothing there: " + (_meant(close) if close else "check the path"))

@@ -32,9 +32,10 @@ def read_flag(name: str, value: Any) -> bool:
 def read_number(name: str, value: Any, low: float, high: float | None = None, *, whole: bool = False) -> float:
     """Read a number within bounds."""
     try:
-        found = int(str(value)) if whole else float(value)
+        found = int(str(value)) if whole else float(str(value))
     except (TypeError, ValueError):
-        raise SettingError(f"expected a {'whole ' if whole else ''}number for {name}, got {value!r}") from None
+        said = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+        raise SettingError(f"expected a {'whole ' if whole else ''}number for {name}, got {said}") from None
     validate.expect_between(name, found, low, high)
     return found
 

@@ -12,6 +12,7 @@ from salience.data._files import expect_path, read_json
 from salience.errors import DataError, UnknownName
 
 Label = str | int
+DIGITS = 18  # of an index
 LABELS = ("label", "labels", "class_name", "class", "category", "name", "class_index", "imagenet_indices")
 
 
@@ -19,7 +20,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file whose first line names the columns."""
     found: list[dict[str, str]] = []
     try:
-        with limits.expect_file(path, limits.PICTURE).open(newline="", encoding="utf-8-sig") as opened:
+        with limits.expect_file(path, limits.TEXT).open(newline="", encoding="utf-8-sig") as opened:
             table = csv.DictReader(opened, strict=True)
             for row in table:
                 if None in row or None in row.values():
@@ -28,6 +29,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
                         f"expected {width} values in line {table.line_num} of {path}, got more or fewer: mend it"
                     )
                 found.append(row)
+                if len(found) > limits.ROWS:
+                    raise DataError(f"expected at most {limits.ROWS:,} rows in {path}, got more: cut it in parts")
     except (OSError, csv.Error, UnicodeDecodeError) as problem:
         raise DataError(f"expected a table in {path}, got something else ({problem}): give CSV in UTF-8") from None
     if not found:
@@ -45,9 +48,14 @@ def find_column(table: Sequence[Mapping[str, str]], wanted: Any, guesses: Iterab
     return str(wanted)
 
 
-def read_labels(said: Any) -> tuple[Label, ...]:
+def read_labels(said: Any, where: str = "a label") -> tuple[Label, ...]:
     """Read right answers, with `;` between: whole numbers are indices of classes, the rest are names."""
-    parts = said if isinstance(said, list) else [said] if isinstance(said, int) else str(said).split(";")
+    parts = said if isinstance(said, list) else str(said).split(";") if isinstance(said, str) else [said]
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, str | int | float):
+            raise DataError(f"expected a name or a number as a label in {where}, got a {type(part).__name__}: mend it")
+        if isinstance(part, str) and len(part) > (DIGITS if part.strip().isdecimal() else limits.NAME):
+            raise DataError(f"expected a label of a class in {where}, got {part[:40]}… of {len(part):,} letters: mend it")
     texts = [str(part).strip() for part in parts]
     return tuple(int(text) if text.isdecimal() else text for text in texts if text)
 
@@ -71,7 +79,7 @@ def read_names(names: Collection[str], given: Any, wanted: Any = None) -> dict[s
 def _from_json(said: Any, path: Path) -> dict[str, tuple[Label, ...]]:
     if not isinstance(said, dict):
         raise DataError(f"expected names and their labels in {path}, got a {type(said).__name__}: write an object")
-    known = {name: read_labels(label) for name, label in said.items()}
+    known = {name: read_labels(label, f"{name[:200]} of {path}") for name, label in said.items()}
     if all(isinstance(each, list) and each and name.isdecimal() for name, each in said.items()):
         known = {each[0]: (int(index),) for index, each in said.items()}  # torchvision's and Keras' table of ImageNet
     return known
@@ -83,4 +91,4 @@ def _from_csv(path: Path, names: set[str], wanted: Any) -> dict[str, tuple[Label
     label = find_column(table, wanted, (each for each in LABELS if each != key), path)
     if label is None:
         raise DataError(f"expected a column of labels in {path}, got {', '.join(table[0])}: give column=NAME")
-    return {row[key]: read_labels(row[label]) for row in table}
+    return {row[key]: read_labels(row[label], str(path)) for row in table}

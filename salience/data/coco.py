@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from salience import limits
 from salience.case import Data, Sample
 from salience.data import _files, _masks, _options
 from salience.data._lazy import Lazy
@@ -16,6 +18,8 @@ from salience.data._tables import Label, read_names
 from salience.errors import DataError
 
 RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
+
+Side = Annotated[int, msgspec.Meta(ge=1, le=limits.PIXELS)]
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,18 @@ class _Pair:
         """Draw the objects; None where the file has boxes only."""
         if not all(each.get("segmentation") for each in self.objects):
             return None
-        size = (self.photo["height"], self.photo["width"])
-        drawn = [_masks.rasterise_coco(each["segmentation"], size) for each in self.objects]
+        drawn = [_masks.rasterise_coco(each["segmentation"], self.size) for each in self.objects]
         return np.any(drawn, axis=0).astype(np.uint8) * 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.photo["height"], self.photo["width"]
+
+    def boxes(self, where: str) -> tuple[tuple[float, float, float, float], ...]:
+        """Read the objects' corners."""
+        corners = ((x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in self.objects))
+        return tuple(_masks.expect_box(*each, where, self.size) for each in corners)
 
 
 def load(
@@ -62,23 +75,19 @@ def load(
     path = _files.expect_path(name, "a COCO file")
     drawn, crowds = _options.read_flag("masks", masks), _options.read_flag("crowd", crowd)
     least = _options.read_number("min_area", min_area, 0, 1)
-    try:
-        pairs = _pairs(_files.read_json(path), crowd=crowds)
-        known = read_names({each.category for each in pairs}, labels, column) if pairs else {}
-        wanted = [each for each in pairs if each.category in known and each.share >= least]
-        root = path.parent if images is None else _files.expect_path(images, "the folder of the pictures")
-        files = [str(each.photo["file_name"]) for each in wanted]
-    except (KeyError, TypeError, AttributeError, IndexError) as problem:
-        raise DataError(
-            f"expected COCO's images, annotations and categories in {path}, got a file without {problem}"
-        ) from None
+    pairs = _pairs(_expect_coco(_files.read_json(path), path), crowd=crowds)
+    known = read_names({each.category for each in pairs}, labels, column) if pairs else {}
+    wanted = [each for each in pairs if each.category in known and (not least or each.share >= least)]
+    root = path.parent if images is None else _files.expect_path(images, "the folder of the pictures")
+    files = [str(each.photo["file_name"]) for each in wanted]
     if not wanted:
         raise DataError(f"expected objects in {path}, got none with these options: loosen them")
     _files.expect_first(root / files[0], "give images=FOLDER")
     given = {"images": images, "labels": labels, "column": column}
     given |= {"masks": None if drawn else "no", "crowd": None if crowds else "no", "min_area": least or None}
     return Data(
-        _options.write_spec("coco", name, **given), Lazy(lambda one: _sample(one, root, known, with_mask=drawn), wanted)
+        _options.write_spec("coco", name, **given),
+        Lazy(lambda one: _sample(one, path, root, known, with_mask=drawn), wanted),
     )
 
 
@@ -102,7 +111,55 @@ def _pairs(said: Any, *, crowd: bool) -> list[_Pair]:
     ]
 
 
-def _sample(one: _Pair, root: Path, known: Mapping[str, tuple[Label, ...]], *, with_mask: bool) -> Sample:
+def _sample(one: _Pair, path: Path, root: Path, known: Mapping[str, tuple[Label, ...]], *, with_mask: bool) -> Sample:
     file = str(one.photo["file_name"])
-    boxes = tuple((x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in one.objects))
-    return Sample(f"{file}:{one.category}", root / file, known[one.category], boxes, one.mask() if with_mask else None)
+    where = f"{file} of {path}"
+    try:
+        boxes, mask = one.boxes(where), one.mask() if with_mask else None
+    except DataError as problem:
+        raise DataError(str(problem) if where in str(problem) else f"{problem} (in {where})") from None
+    return Sample(f"{file}:{one.category}", root / file, known[one.category], boxes, mask)
+
+
+class _Photo(msgspec.Struct):
+    """What is read of a picture."""
+
+    id: int | str
+    file_name: str
+    width: Side
+    height: Side
+
+
+class _Object(msgspec.Struct):
+    """What is read of an object; its segmentation when it is drawn."""
+
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[float, float, float, float]
+    area: float | None = None
+
+
+class _Category(msgspec.Struct):
+    """What is read of a category."""
+
+    id: int | str
+    name: str
+
+
+class _File(msgspec.Struct):
+    """What is read of a file."""
+
+    images: list[_Photo]
+    annotations: list[_Object]
+    categories: list[_Category]
+
+
+def _expect_coco(said: Any, path: Path) -> Any:
+    """Expect COCO's tables."""
+    try:
+        msgspec.convert(said, _File)
+    except msgspec.ValidationError as problem:
+        raise DataError(
+            f"expected COCO's images, annotations and categories in {path}, got others ({problem}): mend it"
+        ) from None
+    return said

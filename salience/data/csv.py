@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.case import Data, Sample
-from salience.data import _files, _options, _tables
+from salience.data import _files, _masks, _options, _tables
 from salience.data._tables import LABELS, Label
 from salience.errors import DataError, SettingError, UnknownName
 
@@ -59,8 +59,9 @@ def load(
     mask_column = None if mask == "none" else _tables.find_column(table, mask, MASKS, path)
     found: dict[tuple[str, tuple[Label, ...]], _Picture] = {}
     for number, row in enumerate(table, 1):
-        one = found.setdefault((row[at], _tables.read_labels(row[said]) if said else ()), _Picture())
-        one.boxes += _box(row, corners, f"row {number} of {path}")
+        line = f"row {number} of {path}, {row[at][:200]}"
+        one = found.setdefault((row[at], _tables.read_labels(row[said], line) if said else ()), _Picture())
+        one.boxes += _box(row, corners, line)
         one.mask = one.mask or (row[mask_column] if mask_column else "")
     base = path.parent if root is None else _files.expect_path(root, "the folder of the pictures")
     _files.expect_first(base / table[0][at], "give root=FOLDER")
@@ -120,6 +121,4 @@ def _box(row: Row, corners: tuple[str, ...], where: str) -> list[Box]:
         raise DataError(f"expected four numbers in {', '.join(corners)} of {where}, got {', '.join(texts)}") from None
     if corners[2].lower() in ("w", "width"):
         right, bottom = left + right, top + bottom
-    if not (left < right and top < bottom):
-        raise DataError(f"expected a box whose left is less than its right and top than bottom in {where}, got {texts}")
-    return [(left, top, right, bottom)]
+    return [_masks.expect_box(left, top, right, bottom, where)]

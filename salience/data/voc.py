@@ -12,7 +12,7 @@ from PIL import Image as pil
 
 from salience import limits
 from salience.case import Data, Sample
-from salience.data import _files, _options
+from salience.data import _files, _masks, _options
 from salience.data._lazy import Lazy
 from salience.data._tables import Label, read_names
 from salience.errors import DataError
@@ -99,7 +99,8 @@ def _pairs(path: Path) -> list[_Pair]:
         tree = ET.fromstring(limits.read_bytes(_files.expect_path(path, "an annotation"), limits.HEADER))  # noqa: S314  # a file of the user's own
         file = tree.findtext("filename") or path.stem
         objects = [
-            (each.findtext("name", ""), _box(each), each.findtext("difficult") == "1") for each in tree.iter("object")
+            (each.findtext("name", ""), _box(each, path, _size(tree)), each.findtext("difficult") == "1")
+            for each in tree.iter("object")
         ]
     except (OSError, ET.ParseError, ValueError) as problem:
         raise DataError(f"expected a PASCAL VOC annotation in {path}, got something else ({problem})") from None
@@ -112,10 +113,16 @@ def _pairs(path: Path) -> list[_Pair]:
     return found
 
 
-def _box(one: ET.Element) -> Box:
+def _box(one: ET.Element, path: Path, size: tuple[int, int] | None) -> Box:
     """Read corners, which VOC counts from 1, the last pixel included."""
     left, top, right, bottom = (float(one.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
-    return left - 1, top - 1, right, bottom
+    return _masks.expect_box(left - 1, top - 1, right, bottom, f"an object of {path}", size)
+
+
+def _size(tree: ET.Element) -> tuple[int, int] | None:
+    """Read the picture's height and width, where they are said."""
+    height, width = (int(tree.findtext(f"size/{side}") or 0) for side in ("height", "width"))
+    return (height, width) if height > 0 and width > 0 else None
 
 
 def _drawing(root: Path, one: _Pair) -> Path:
@@ -123,7 +130,14 @@ def _drawing(root: Path, one: _Pair) -> Path:
 
 
 def _mask(path: Path, one: _Pair) -> Any:
-    with pil.open(path) as opened:
-        if opened.mode not in ("P", "L"):
-            raise DataError(f"expected a palette of objects in {path}, got a picture in {opened.mode}: give VOC's own file")
-        return np.isin(np.asarray(opened), one.numbers).astype(np.uint8) * 255
+    try:
+        with pil.open(limits.expect_file(path, limits.PICTURE)) as opened:
+            mode, values = opened.mode, np.asarray(opened)
+    except (OSError, ValueError, pil.DecompressionBombError) as problem:
+        raise DataError(f"expected the objects of {one.file} in {path}, got no picture ({problem}): get it anew") from None
+    if mode not in ("P", "L"):
+        raise DataError(f"expected a palette of objects in {path}, got a picture in {mode}: give VOC's own file")
+    place = np.isin(values, one.numbers)
+    if not place.any():
+        raise DataError(f"expected objects {', '.join(map(str, one.numbers))} of {one.file} in {path}, got none of them")
+    return place.astype(np.uint8) * 255

@@ -97,7 +97,8 @@ def _groups(shard: Path) -> list[_Group]:
     """Read the heads of a tar; files that follow one another and have one name before the first dot belong together."""
     try:
         with tarfile.open(limits.expect_file(shard, limits.WEIGHTS), "r:") as opened:
-            members = [each for each in opened if each.isfile() and not Path(each.name).name.startswith(".")]
+            listed = itertools.islice(opened, limits.ROWS)
+            members = [each for each in listed if each.isfile() and not Path(each.name).name.startswith(".")]
             end = opened.offset
     except (OSError, tarfile.TarError) as problem:
         raise DataError(
@@ -127,16 +128,20 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _labels(group: _Group, ending: str, field: Any) -> tuple[Label, ...]:
-    text = group.read(ending).decode()
+    where = f"{group.key}.{ending} of {group.shard}"
+    try:
+        text = group.read(ending).decode()
+    except UnicodeDecodeError as problem:
+        raise DataError(f"expected text in {where}, got something else ({problem}): get the tar anew") from None
     if not ending.endswith("json"):
-        return read_labels(text)
+        return read_labels(text, where)
     try:
         said = json.loads(text)
-    except ValueError as problem:
-        raise DataError(f"expected JSON in {group.key}.{ending} of {group.shard}, got something else ({problem})") from None
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"expected JSON in {where}, got something else ({problem})") from None
     if not isinstance(said, dict):
-        return read_labels(said)
+        return read_labels(said, where)
     wanted = [field] if field else [each for each in LABELS if each in said]
     if not wanted or wanted[0] not in said:
         raise DataError(f"expected a label in {group.key}.{ending} of {group.shard}, got {', '.join(said)}: give field=NAME")
-    return read_labels(said[wanted[0]])
+    return read_labels(said[wanted[0]], where)

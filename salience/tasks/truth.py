@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -57,7 +59,15 @@ def make_truth(sample: Sample, geometry: Geometry) -> Region | None:
             f"expected a mask of {height} × {width} pixels for {sample.id}, got {size}: is it of another picture?"
         )
     for left, top, right, bottom in sample.boxes if sample.mask is None else ():
+        if not all(map(math.isfinite, (left, top, right, bottom))):
+            raise DataError(f"expected boxes of finite numbers for {sample.id}, got {(left, top, right, bottom)}")
         place[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = 1
+    if not place.any():
+        raise DataError(
+            f"expected an object in the picture for {sample.id}, got "
+            + ("a mask that is all black" if sample.mask is not None else f"boxes with no pixel of {height} × {width}")
+            + ": mend the data set"
+        )
     return geometry.project(place) > 0.5
 
 

@@ -18,7 +18,7 @@ from salience.engine.training.features import OWN, FeatureSource, open_source, r
 from salience.engine.training.loop import Loop, Tell, train
 from salience.engine.training.network import make_network
 from salience.errors import BoxError
-from salience.files import write_whole
+from salience.files import make_folder, write_whole
 from salience.trainers._p_tame.fitted import Fitted
 from salience.trainers._p_tame.learner import Learner
 from salience.trainers._p_tame.search import search_weights
@@ -87,7 +87,7 @@ class PTame(PTameSettings):
         path = write_whole(out / "explainer.safetensors", found.explainer.content())
         if keep:
             place = explainer.find_path(made.fingerprint)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(place.parent)
             write_whole(place, found.explainer.content())
         return replace(found, path=path)
 

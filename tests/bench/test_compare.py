@@ -98,6 +98,54 @@ def test_what_only_one_side_has_and_another_model_are_said(
     assert "drift of more than 0.05: m/p of a on b (-1.0000)" in said
 
 
+def test_rows_that_one_side_lost_fail(run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that lost its worst pictures looks better; who wants the intersection says so."""
+    whole, part = str(run("one", BEFORE)), str(run("other", BEFORE[:9]))
+    for words in ((whole, part), (part, whole)):
+        assert main(["compare", *words]) == 1
+        assert "left out: 3 rows with a value in A only" in (said := capsys.readouterr().err) or "3 in B only" in said
+        assert "expected the same rows in A and B" in said
+        assert main(["compare", *words, "--allow-missing"]) == 0
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"better": pa.array(["up"] * 3)}, "to be better higher, lower or neither, got 'up'"),
+        ({"better": pa.nulls(3, pa.string())}, "to be better higher, lower or neither, got None"),
+        ({"value": pa.array(["a", "b", "c"])}, "got a column value of string in place of double"),
+        ({"seed": pa.array(["a", "b", "c"])}, "got a column seed of string in place of int64"),
+        ({"picture": pa.array([1, 2, 3])}, "got a column picture of int64 in place of string"),
+        ({"box": pa.array([["b"]] * 3)}, "got a column box of list"),
+    ],
+)
+def test_columns_of_another_kind_are_one_sentence(run: Callable[..., Path], changed: dict[str, Any], said: str) -> None:
+    """As of a file that another program wrote."""
+    one, other = run("one", BEFORE[:3]), run("other", BEFORE[:3])
+    table = parquet.read_table(other)
+    for name, column in changed.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    parquet.write_table(table, other)
+    with pytest.raises(GridError, match=said):
+        compare.compare(one, other)
+
+
+def test_an_empty_table_or_one_without_fingerprints_is_one_sentence(run: Callable[..., Path]) -> None:
+    """Neither has anything to compare."""
+    one, other = run("one", BEFORE[:3]), run("other", BEFORE[:3])
+    table = parquet.read_table(other)
+    parquet.write_table(table.drop_columns(["fingerprint"]), other)
+    with pytest.raises(GridError, match="got a table without the column .*fingerprint"):
+        compare.compare(one, other)
+    parquet.write_table(table.slice(0, 0), other)
+    with pytest.raises(GridError, match="expected runs with rows in common, got none"):
+        compare.compare(one, other)
+    other.write_bytes(b"")
+    with pytest.raises(GridError, match="expected rows as Parquet in"):
+        compare.compare(one, other)
+
+
 def test_what_cannot_be_compared_is_refused(run: Callable[..., Path], tmp_path: Path) -> None:
     """One sentence, and exit code 2."""
     one = run("one", BEFORE)

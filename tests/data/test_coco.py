@@ -78,7 +78,7 @@ def test_labels_translate_categories_and_leave_out_the_unknown(tmp_path: Path) -
     ("things", "changed", "options", "said"),
     [
         (THINGS, {"images": None}, "", "expected COCO's images, annotations and categories"),
-        ([{"image_id": 7}], {}, "", "got a file without 'category_id'"),
+        ([{"image_id": 7}], {}, "", "missing required field `category_id`"),
         ([thing(9, 3, [0, 0, 1, 1])], {}, "", "annotations of known pictures and categories, got one of 9, 3"),
         ([], {}, "", "expected objects in .*, got none with these options"),
         ([thing(7, 3, [0, 0, 1, 1])], {}, "/deep", "expected the folder of the pictures at .*deep, got nothing there"),

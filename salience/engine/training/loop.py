@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from typing_extensions import Doc
 
+from salience import files
 from salience.engine import validate
 from salience.engine.training.folder_lock import lock_folder
 from salience.engine.training.history import History, Row
@@ -103,7 +105,7 @@ def train(learner: Learner, loop: Loop, out: Path, about: Mapping[str, Any], dev
     >>> [row["step"] for row in rows]
     [1, 2]
     """
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     with _accelerator(loop, out, device) as accelerator, lock_folder(out, main=accelerator.is_main_process):
         module, optimiser = accelerator.prepare(learner.module, learner.optimiser)
         accelerator.register_for_checkpointing(learner.schedule)
@@ -124,7 +126,7 @@ def train(learner: Learner, loop: Loop, out: Path, about: Mapping[str, Any], dev
                 accelerator.log(row, step=step + 1)
             tell(step + 1, loop.steps, row)
             if (step + 1) % loop.save == 0 or step + 1 == loop.steps:
-                _save(accelerator, out, step + 1)
+                _save(accelerator, out, step + 1, history)
         accelerator.end_training()
         accelerator.unwrap_model(module, keep_fp32_wrapper=False).eval()
     return history.rows
@@ -173,19 +175,28 @@ def _accelerator(loop: Loop, out: Path, device: torch.device) -> Iterator[Any]:
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001  # accelerate has no other way
 
 
-def _save(accelerator: Any, out: Path, step: int) -> None:
+def _save(accelerator: Any, out: Path, step: int, history: History) -> None:
     """Write a checkpoint whole or not at all, then drop the older ones."""
     part = out / "checkpoints" / ".part"
-    if accelerator.is_main_process:
-        shutil.rmtree(part, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(part), safe_serialization=True)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        older = list(part.parent.glob("step-*"))
-        part.rename(part.with_name(f"step-{step:08}"))
-        for each in older:
-            shutil.rmtree(each)
+    try:
+        if accelerator.is_main_process:
+            shutil.rmtree(part, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(part), safe_serialization=True)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            older = list(part.parent.glob("step-*"))
+            history.sync()
+            files.sync_tree(part)
+            part.rename(part.with_name(f"step-{step:08}"))
+            files.sync_folder(part.parent)  # the older ones go when this one is there for good
+            for each in older:
+                shutil.rmtree(each)
+    except (OSError, RuntimeError, SafetensorError) as problem:  # torch and safetensors say a full disk in ways of their own
+        said = " ".join(str(problem).split())[:200]
+        raise RecordError(
+            f"expected to write a checkpoint into {out}, got {said}: make room or put the folder back, and run again"
+        ) from problem
 
 
 def _resume(accelerator: Any, out: Path) -> int:

@@ -18,7 +18,7 @@ from salience.case import Sample
 from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
-from salience.files import write_whole
+from salience.files import make_folder, write_whole
 from salience.trainers._pictures import Pictures
 from salience.types import BlackBox
 
@@ -46,7 +46,7 @@ def decide_split(box: BlackBox, pictures: Pictures, share: float, out: Path, abo
     said = json.loads(json.dumps([*about, box.fingerprint, pictures.name, labels]))
     file = out / "run.json"
     if not file.exists():
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_whole(file, json.dumps(said).encode())
     if json.loads(limits.read_text(file, limits.TEXT)) != said:
         raise RecordError(f"expected the run that began in {out}, got one with another box, data or settings: choose --out")

@@ -19,7 +19,7 @@ from salience.engine import seeding
 from salience.engine import target as targets
 from salience.errors import DataError, RecordError
 from salience.explanation import rename_old_keys
-from salience.files import write_whole
+from salience.files import make_folder, write_whole
 from salience.trainers._pictures import Pictures
 from salience.types import BackendBox, BlackBox
 
@@ -45,7 +45,7 @@ def decide_split(
     file = out / "run.json"
     if not file.exists():
         given = pictures.score_all(box).argmax(1).tolist()
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_whole(file, json.dumps({"about": said, "backend": box.backend, "targets": given}).encode())
     kept = rename_old_keys(json.loads(limits.read_text(file, limits.TEXT)))
     # Which backend is quickest might be found out otherwise today.

@@ -15,17 +15,29 @@ SalienceError
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
+
+LONGEST = 200  # letters of a name that close matches are looked for
+MOST = 480  # letters of a sentence; what came is cut in the middle
 
 
 class SalienceError(Exception):
     """The base of every error that this library raises on purpose.
 
-    >>> issubclass(PictureError, SalienceError)
+    What it says is one line, and not without end, whatever it repeats of what came.
+
+    >>> len(str(PictureError(f"expected a picture at {'a' * 10**6}, got nothing there: check the path"))) < 500
     True
     """
+
+    def __init__(self, said: object = "") -> None:
+        text = re.sub(r"\s*\n\s*", " ", f"{said}".strip())
+        super().__init__(text if len(text) <= MOST else f"{text[: MOST - 180]} … {text[-170:]}")
 
 
 class PictureError(SalienceError):
@@ -49,15 +61,15 @@ class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, no
     """
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+    def of(cls, kind: str, name: Any, known: Iterable[str], hint: str = "") -> UnknownName:
         """Say which names come close; all of them when there are few."""
         names = list(known)
         spelt = {known.lower(): known for known in names}
-        near = get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)  # the closest first
+        near = get_close_matches(name.lower()[:LONGEST] if isinstance(name, str) else "", spelt, n=3, cutoff=0.5)  # the closest first
         close = [spelt[each] for each in near] or (names if len(names) <= 12 else [])
         offer = f"did you mean {', '.join(close)}?" if close else hint or "see `salience list`"
         article = "an" if kind[0] in "aeiou" else "a"
-        return cls(f"expected the name of {article} {kind}, got {name!r}: {offer}")
+        return cls(f"expected the name of {article} {kind}, got {show(name)}: {offer}")
 
 
 class TargetError(SalienceError):
@@ -144,6 +156,53 @@ class GridError(SalienceError):
         ...
     salience.errors.GridError: expected a grid file at none.toml, got No such file or directory: check the path
     """
+
+
+def show(value: Any) -> str:
+    """Show what came, in some letters, whatever it is.
+
+    >>> show("red"), show(list(range(100)))
+    ("'red'", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # noqa: BLE001  # whoever cannot say what it is, is named by its kind
+        return f"something of the type {type(value).__name__}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 80, 80, 40
+
+
+def describe(problem: BaseException) -> str:
+    """Describe an error that somebody else's code raised.
+
+    >>> describe(KeyError("size"))
+    "KeyError: 'size'"
+    """
+    try:
+        said = str(problem)
+    except Exception:  # noqa: BLE001  # as above
+        said = ""
+    return f"{type(problem).__name__}: {said[:MOST]}" if said else type(problem).__name__
+
+
+@contextmanager
+def translate(error: type[SalienceError], expected: str, advice: str) -> Iterator[None]:
+    """Say in one sentence what somebody else's code raises: a decoder's, a box's, that of an object which was handed in.
+
+    >>> with translate(PictureError, "a whole picture in cut.png", "get it anew"):
+    ...     raise EOFError("no more")
+    Traceback (most recent call last):
+        ...
+    salience.errors.PictureError: expected a whole picture in cut.png, got EOFError: no more: get it anew
+    """
+    try:
+        yield
+    except SalienceError:
+        raise
+    except Exception as problem:
+        raise error(f"expected {expected}, got {describe(problem)}: {advice}") from problem
 
 
 @contextmanager

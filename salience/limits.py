@@ -6,10 +6,11 @@ import math
 import os
 import stat
 from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from salience.errors import SettingError
+from salience.errors import SettingError, show
 
 PICTURE = 2**31  # bytes of a picture's file, and of the values that a compressed one unfolds to
 RECORD = 2**33  # bytes of an explanation or an explainer
@@ -77,11 +78,10 @@ def expect_number(name: str, value: Any, low: float, high: float, *, whole: bool
         ...
     salience.errors.SettingError: expected batch as a whole number from 1 to 8, got 0
     """
-    plain = isinstance(value, int) if whole else isinstance(value, (int, float))
+    plain = isinstance(value, Integral) if whole else isinstance(value, Real)
     if isinstance(value, bool) or not plain or not low <= value <= high:
         kind = "whole number" if whole else "number"
-        said = str(value) if len(str(value)) <= 40 else f"{str(value)[:40]}…"
-        raise SettingError(f"expected {name} as a {kind} from {low:,} to {high:,}, got {said}")
+        raise SettingError(f"expected {name} as a {kind} from {low:,} to {high:,}, got {show(value)}")
     return value
 
 

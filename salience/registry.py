@@ -6,19 +6,21 @@ Other packages join through entry points in the groups `salience.methods`, `.mea
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from types import ModuleType
-from typing import Annotated, Any, get_origin, get_type_hints
+from types import ModuleType, NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 from typing_extensions import Doc
 
 from salience import limits
-from salience.errors import UnknownName
+from salience.errors import SettingError, UnknownName, show
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,52 @@ def make(cls: type[Any], name: str, settings: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     for given in (each for each in settings if each not in known):
         raise UnknownName.of(f"setting of {name}", given, known)
-    limits.expect_settings(settings)
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})  # as in JSON
+    return cls(**read_settings(cls, settings))
+
+
+def read_settings(cls: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Read settings by the types of a class's fields: a list is a tuple, as in JSON; a text is no number, 2.5 no count.
+
+    >>> read_settings(find_method("extremal-perturbation"), {"areas": [0.1, 0.2]})
+    {'areas': (0.1, 0.2)}
+    """
+    types = {each.name: each.type for each in list_settings(cls)}
+    read = {key: _read_setting(key, types[key], value) for key, value in settings.items()}
+    limits.expect_settings(read)
+    return read
+
+
+def _read_setting(name: str, hint: Any, value: Any) -> Any:
+    if type(value).__module__ == "numpy" and not value.ndim:
+        value = value.item()  # a number of numpy's is one
+    if isinstance(value, str) and Literal in (get_origin(hint), *map(get_origin, get_args(hint))):
+        return value  # the class names its words itself
+    if hint is str and isinstance(value, (int, float, os.PathLike)) and not isinstance(value, bool):
+        return str(value)  # a fill of 0.5, the path of a file
+    try:
+        return msgspec.convert(value, hint)
+    except TypeError:  # a type of another package's, which checks it itself
+        return value
+    except (msgspec.ValidationError, ValueError):
+        raise SettingError(f"expected {name_type(hint)} for {name}, got {show(value)}: see `salience list methods`") from None
+
+
+def name_type(hint: Any) -> str:
+    """Name a type in words.
+
+    >>> name_type(int | None), name_type(Literal["mean", "max"]), name_type(tuple[float, ...])
+    ('a whole number', 'mean or max', 'several of a number')
+    """
+    parts = [each for each in get_args(hint) if each not in (NoneType, ...)]
+    if get_origin(hint) is Literal:
+        *most, last = map(str, parts)
+        return f"{', '.join(most)} or {last}" if most else last
+    if get_origin(hint) in (tuple, list):
+        return f"several of {' or '.join(map(name_type, parts))}"
+    if parts:
+        return " or ".join(map(name_type, parts))
+    names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def find_need(cls: type[Any]) -> type[Any]:
@@ -136,6 +182,7 @@ def _to_spoken(written: str) -> str:
     return written.replace("_", "-").replace("-plus-plus", "++")
 
 
+@cache
 def list_settings(cls: type[Any]) -> tuple[Setting, ...]:
     """List a method's fields; the help is the `Doc` in each field's annotation.
 

@@ -13,6 +13,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+from salience import registry
 from salience.errors import SalienceError, SettingError, UnknownName
 
 COMMANDS = ("explain", "check", "measure", "bench", "report", "compare", "list", "fit", "train", "export")
@@ -29,7 +30,7 @@ def translate(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
         return UnknownName.of("command", unused[0], INNER.get(words[0], COMMANDS), "see `salience --help`")
     if isinstance(problem, CoercionError) and problem.token is not None and problem.argument is not None:
         given, name = problem.token.value, problem.argument.name
-        wanted = _name_type(problem.argument.hint)
+        wanted = registry.name_type(problem.argument.hint)
         return SettingError(f"expected {wanted} for {name}, got {given!r}: see `salience {' '.join(words[:1])} --help`")
     if isinstance(problem, MissingArgumentError) and problem.argument is not None:
         return SettingError(f"expected a value for {problem.argument.name}, got none")
@@ -42,7 +43,6 @@ def translate(problem: CycloptsError, words: Sequence[str]) -> SalienceError:
 
 
 def _translate_option(problem: UnknownOptionError, words: Sequence[str]) -> SalienceError:
-    from salience import registry
     from salience.cli.options import Options
     from salience.cli.program import find_method
     from salience.tasks.choose_method import DEFAULT
@@ -68,20 +68,6 @@ def _list_options(words: Sequence[str]) -> list[str]:
     function = made.default_command
     names = inspect.signature(function).parameters if function is not None else ()
     return [*(name.replace("_", "-") for name in names), "help"]
-
-
-def _name_type(hint: object) -> str:
-    from types import NoneType
-    from typing import Literal, get_args, get_origin
-
-    if get_origin(hint) is Literal:
-        *most, last = map(str, get_args(hint))
-        return f"{', '.join(most)} or {last}" if most else last
-    inner = [each for each in get_args(hint) if each is not NoneType]
-    if inner:
-        return " or ".join(_name_type(each) for each in inner)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return names.get(hint, getattr(hint, "__name__", str(hint)))  # type: ignore[call-overload, no-any-return]  # any type may be asked
 
 
 def _lower_first(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from salience.case import Sample
-from salience.errors import TargetError, UnknownName
+from salience.errors import TargetError, UnknownName, show, translate
 from salience.types import Probabilities, Scores, Target
 
 
@@ -27,10 +27,13 @@ def pick(target: Target, probabilities: Probabilities) -> Scores:
                 raise TargetError(f"expected a class from 0 to {probabilities.shape[1] - 1}, got {index}")
         first = probabilities[:, wanted[0]]
         return first if len(wanted) == 1 else first - probabilities[:, wanted[1]]
-    scores: Any = target(probabilities)
-    if not isinstance(scores, torch.Tensor) or scores.shape != probabilities.shape[:1]:
+    with translate(TargetError, "a target function that takes a batch of scores", "mend it"):
+        scores: Any = target(probabilities)
+    if not isinstance(scores, torch.Tensor) or scores.shape != probabilities.shape[:1] or not scores.is_floating_point():
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
         raise TargetError(f"expected a target function to return one score a row, shape ({len(probabilities)},), got {got}")
+    if not torch.isfinite(scores).all():
+        raise TargetError("expected a target function to return finite scores, got NaN or infinity: mend it")
     return scores
 
 
@@ -69,20 +72,22 @@ def describe(target: Target, classes: Sequence[str]) -> str:
 
 def _resolve_class(wanted: Any, probabilities: Sequence[float], classes: Sequence[str]) -> int:
     ranked = sorted(range(len(probabilities)), key=lambda k: (-probabilities[k], k))
-    if wanted is None or wanted in ("predicted", "pred"):
+    if wanted is None or (isinstance(wanted, str) and wanted in ("predicted", "pred")):
         return ranked[0]
-    if wanted == "runner-up":
+    if isinstance(wanted, str) and wanted == "runner-up":
         if len(ranked) < 2:
             raise TargetError("expected a box with two classes or more for the runner-up, got one: name the class")
         return ranked[1]
     if isinstance(wanted, str) and (wanted in classes or not wanted.lstrip("-").isdigit()):
         return _find_name(wanted, classes)
     try:
-        index = int(wanted) if isinstance(wanted, str) else operator.index(wanted)  # 2.7 is no class
-    except (TypeError, ValueError):
-        raise TargetError(f"expected a class index, name or pair as target, got {wanted!r}") from None
+        index: int | None = int(wanted) if isinstance(wanted, str) else operator.index(wanted)  # 2.7 is no class
+    except Exception:  # noqa: BLE001  # an array, or an object that raises
+        index = None
+    if index is None or isinstance(wanted, bool):
+        raise TargetError(f"expected a class index, name or pair as target, got {show(wanted)}") from None
     if not 0 <= index < len(classes):
-        raise TargetError(f"expected a class from 0 to {len(classes) - 1}, got {index}: `salience list classes` names them")
+        raise TargetError(f"expected a class from 0 to {len(classes) - 1}, got {show(index)}: `salience list classes` names them")
     return index
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from salience.errors import SettingError
+from numbers import Real
+from typing import Any
+
+from salience.errors import SettingError, show
 
 
 def expect_between(
-    name: str, value: float | None, low: float | None, high: float | None, *, open_ends: bool = False
+    name: str, value: Any, low: float | None, high: float | None, *, open_ends: bool = False
 ) -> None:
     """Refuse a setting outside its range; None is for the method to decide on.
 
@@ -16,9 +19,10 @@ def expect_between(
     """
     if value is None:
         return
-    high_enough = low is None or (value > low if open_ends else value >= low)
-    low_enough = high is None or (value < high if open_ends else value <= high)
-    if not (high_enough and low_enough):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    high_enough = low is None or (number and (value > low if open_ends else value >= low))
+    low_enough = high is None or (number and (value < high if open_ends else value <= high))
+    if not (number and high_enough and low_enough):
         sign = "<" if open_ends else "≤"
         interval = f"{'' if low is None else f'{low:g} {sign} '}{name}{'' if high is None else f' {sign} {high:g}'}"
-        raise SettingError(f"expected {interval}, got {value:g}")
+        raise SettingError(f"expected {interval}, got {f'{value:g}' if number else show(value)}")

@@ -12,10 +12,12 @@ from jaxtyping import Shaped
 from PIL import Image as pil
 from torch import Tensor
 
-from salience import specs
+from salience import limits, specs
+from salience.engine import validate
 from salience.engine.query import allocator
+from salience.engine.query.budget import Budget
 from salience.engine.query.run import Progress
-from salience.errors import SettingError
+from salience.errors import SettingError, show
 from salience.explanation import Explanation
 from salience.picture import Picture
 from salience.tasks.choose_method import choose_method
@@ -130,8 +132,7 @@ def explain(
     """
     box = specs.open_box(box)
     chosen = choose_method(method, seed, name_layers(settings, box))
-    how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
-    how |= {"band_shares": band_shares}
+    how = _read_options(budget, batch, progress, tolerance, band_shares)
     explained = _explain(box, image, chosen, target, how)
     allocator.release_memory()
     return explained
@@ -145,8 +146,23 @@ def _explain(box: BlackBox, image: Any, chosen: Any, target: Any, how: dict[str,
             raise SettingError(f"expected one target for each of {len(image)} pictures, got {len(targets)}")
         return explain_pictures(box, list(image), chosen, targets, **how)
     if isinstance(target, list):
+        if not target:
+            raise SettingError("expected at least one target in the list, got none: leave target out for the predicted class")
         return explain_targets(box, image, chosen, target, **how)
     return take_last(explain_steps(box, image, chosen, target=target, **how))
+
+
+def _read_options(budget: Any, batch: Any, progress: Any, tolerance: Any, band_shares: Any) -> dict[str, Any]:
+    """Read what bounds and accompanies an explanation, before anything is asked."""
+    validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
+    if batch is not None:
+        batch = int(limits.expect_number("batch", batch, 1, limits.BATCH, whole=True))
+    if progress is not None and not callable(progress):
+        raise SettingError(f"expected a function of passes and of how many are expected as progress, got {show(progress)}")
+    if not isinstance(band_shares, (bool, np.bool_)):
+        raise SettingError(f"expected true or false for band_shares, got {show(band_shares)}")
+    given = {"budget": None if budget is None else Budget.of(budget), "batch": batch, "progress": progress}
+    return given | {"tolerance": tolerance, "band_shares": bool(band_shares)}
 
 
 def watch(
@@ -171,6 +187,5 @@ def watch(
     """
     box = specs.open_box(box)
     chosen = choose_method(method, seed, name_layers(settings, box))
-    how = {"budget": budget, "batch": batch, "progress": progress, "tolerance": tolerance}
-    how |= {"band_shares": band_shares}
+    how = _read_options(budget, batch, progress, tolerance, band_shares)
     return explain_steps(box, image, chosen, target=target, **how)

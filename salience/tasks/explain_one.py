@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from salience.engine import validate
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import Run, resume_run
 from salience.estimates import BatchedMethod, Estimate, Sampler
@@ -53,7 +52,6 @@ def explain_steps(
     >>> [why.passes for why in explain_steps(toy.load("colour"), torch.rand(3, 32, 32), Rise(), **how)]
     [128]
     """
-    validate.expect_between("tolerance", tolerance, 0, 1, open_ends=True)
     run = Run(Budget.of(budget), batch, progress, find_patience(method, budget))
     picture = prepare_pictures(box, [source], method, [target], run)[0]
     passes = count_band_passes(box) if band_shares else 0

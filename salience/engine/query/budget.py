@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 
-from salience.errors import BudgetError
+from salience.errors import BudgetError, show
 from salience.limits import PASSES, SECONDS
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(passes|pass|seconds|second|sec|s|minutes|minute|min|m)?")
@@ -28,9 +29,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         for value, most in ((self.passes, PASSES), (self.seconds, SECONDS)):
-            if value is not None and not 0 < value <= most:
-                said = f"{value:.3g}" if isinstance(value, float) else f"{str(value)[:40]}"
-                raise BudgetError(f"expected a budget above zero and of at most {most:,}, got {said}: give another")
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value <= most):
+                raise BudgetError(f"expected a budget above zero and of at most {most:,}, got {show(value)}: give another")
 
     @classmethod
     def of(cls, value: Budget | str | float | None) -> Budget:
@@ -39,12 +40,13 @@ class Budget:
             return value
         if value is None:
             return cls()
-        match = _FORM.fullmatch(str(value)[:LETTERS].strip().lower())
+        text = str(value) if isinstance(value, str) or (isinstance(value, Real) and value <= PASSES) else ""
+        match = _FORM.fullmatch(text[:LETTERS].strip().lower())
         amount = float(match[1]) if match else 0.0
         unit = (match[2] if match else None) or "passes"
         if amount <= 0 or (unit.startswith("pass") and amount != int(amount)):
             raise BudgetError(
-                f"expected a budget like 2000, '2000 passes' or '10s', got {str(value)[:40]!r}: give one above zero"
+                f"expected a budget like 2000, '2000 passes' or '10s', got {show(value)}: give one above zero"
             )
         return cls(passes=int(amount)) if unit.startswith("pass") else cls(seconds=amount * _SECONDS[unit])
 

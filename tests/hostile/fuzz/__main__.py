@@ -1,0 +1,169 @@
+"""Fuzz.
+
+python -m tests.hostile.fuzz --cases 2000                       a fixed number of cases, the same every time
+python -m tests.hostile.fuzz --minutes 60 --save failures       other cases every time; failures are saved as files
+python -m tests.hostile.fuzz --replay tests/hostile/cases       cases that were saved
+python -m tests.hostile.fuzz --atheris pictures                 one kind, led by what it covers (the group `fuzz`)
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.hostile.fuzz import kinds
+from tests.hostile.fuzz.judge import GOOD, VERDICTS, Kind, Outcome, judge
+
+Counts = dict[str, Counter[str]]
+SHOWN = 40  # failures that are printed
+CHUNK = 100  # cases that one search of hypothesis makes
+
+
+def draw(kind: Kind, count: int, number: int | None) -> Iterator[Any]:
+    """Draw recipes; with a number always the same."""
+    drawn: list[Any] = []
+
+    @seed(number)
+    @settings(max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(kind.recipes)
+    def collect(recipe: Any) -> None:
+        drawn.append(recipe)
+
+    collect()
+    yield from drawn[:count]
+
+
+def run_cases(cases: Iterable[tuple[Kind, Any]], save: Path | None, limit: float = float("inf")) -> tuple[Counts, list[str]]:
+    """Run cases until the time is over; return the counts by kind, and what was found."""
+    counts: Counts = {each.name: Counter() for each in kinds.KINDS}
+    found: list[str] = []
+    seen: Counter[str] = Counter()
+    for kind, recipe in cases:
+        if time.monotonic() > limit:
+            break
+        faulthandler.dump_traceback_later(120, exit=True)  # where no signal comes through
+        outcome = judge(kind, recipe)
+        faulthandler.cancel_dump_traceback_later()
+        counts[kind.name][outcome.verdict] += outcome.verdict != "unmade"
+        if outcome.verdict not in GOOD:
+            told = write_case(kind, recipe, outcome, save)
+            alike = outcome.said.strip().rpartition("\n")[2][:60]
+            seen[alike] += 1
+            if seen[alike] <= 2:
+                found.append(told)
+    return counts, found
+
+
+def write_case(kind: Kind, recipe: Any, outcome: Outcome, save: Path | None) -> str:
+    """Save a failure as a file that `--replay` runs again, and say it."""
+    case = json.dumps({"kind": kind.name, "recipe": recipe})
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        name = f"{kind.name}-{outcome.verdict}-{hashlib.sha256(case.encode()).hexdigest()[:10]}"
+        (save / f"{name}.json").write_text(case, encoding="utf-8")
+        (save / f"{name}.txt").write_text(outcome.said, encoding="utf-8", errors="backslashreplace")
+    return f"{outcome.verdict}: {case[:1500]}\n{outcome.said[-1800:]}"
+
+
+def read_cases(folder: Path) -> Iterator[tuple[Kind, Any]]:
+    """Read cases that were saved: a file, or a folder of them."""
+    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
+        case = json.loads(path.read_text(encoding="utf-8"))
+        yield kinds.find(case["kind"]), case["recipe"]
+
+
+def make_cases(count: int | None, chosen: list[Kind]) -> Iterator[tuple[Kind, Any]]:
+    """Make cases of all kinds by their shares: so many, the same every time; without a count others, for ever."""
+    total, number = sum(each.share for each in chosen), 0 if count is not None else time.time_ns() % 2**32
+    if count is not None:
+        for kind in chosen:
+            yield from ((kind, recipe) for recipe in draw(kind, max(1, count * kind.share // total), 0))
+        return
+    while True:
+        for kind in chosen:
+            number += 1
+            yield from ((kind, recipe) for recipe in draw(kind, CHUNK * kind.share, number))
+
+
+def write_table(counts: Counts) -> str:
+    """Write the counts by kind as a table."""
+    heads = ("kind", "cases", *VERDICTS)
+    rows = [(name, str(each.total()), *(str(each[verdict]) for verdict in VERDICTS)) for name, each in counts.items() if each.total()]
+    whole: Counter[str] = sum(counts.values(), Counter())
+    rows.append(("all", str(whole.total()), *(str(whole[verdict]) for verdict in VERDICTS)))
+    lines = [heads, ("---", *("--:" for _ in heads[1:])), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_page(counts: Counts, seconds: float) -> str:
+    """Write the page of results."""
+    from salience.runtime.disk_cache import describe_machine
+
+    about = "Odd pictures, records, explainers, boxes, options, data and command lines, and what became of them"
+    where = f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine(torch.device('cpu'))}, {seconds / 60:.0f} minutes"
+    said = (
+        "*accepted*: a finite map, or a picture or file that is the same when it is written and read again; "
+        "*refused*: one sentence that says what was expected, from the command line with exit code 2; *foreign*: any other "
+        "exception; *hung*: more than 20 seconds; *wrong*: accepted though it cannot be right."
+    )
+    words = "`" + " ".join(["python -m tests.hostile.fuzz", *sys.argv[1:]]) + "`"
+    return f"# Hostile input\n\n{about}.\n{words}, {where}.\n\n{said}\n\n{write_table(counts)}\n"
+
+
+def run_atheris(kind: Kind, rest: list[str]) -> None:
+    """Let atheris draw what hypothesis makes recipes of."""
+    import atheris
+
+    @settings(database=None, deadline=None)
+    @given(kind.recipes)
+    def test(recipe: Any) -> None:
+        outcome = judge(kind, recipe)
+        if outcome.verdict not in GOOD:
+            raise AssertionError(f"{json.dumps(recipe)}\n{outcome.said}")
+
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], *rest], test.hypothesis.fuzz_one_input)  # type: ignore[attr-defined]  # what given adds
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Run, print the counts, and fail where anything is neither accepted nor refused."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--cases", type=int, help="so many, the same every time")
+    options.add_argument("--minutes", type=float, help="for so long")
+    options.add_argument("--kinds", default="", help="only these, with commas between")
+    options.add_argument("--save", type=Path, help="a folder for failures")
+    options.add_argument("--replay", type=Path, help="a folder of saved cases, or one of them")
+    options.add_argument("--into", type=Path, help="the page to write")
+    options.add_argument("--atheris", metavar="KIND", help="one kind, led by coverage; more words are atheris's own")
+    chosen, rest = options.parse_known_args()
+    torch.set_num_threads(1)
+    if chosen.atheris:
+        run_atheris(kinds.find(chosen.atheris), rest)
+        return 0
+    began = time.monotonic()
+    wanted = [kinds.find(name) for name in chosen.kinds.split(",")] if chosen.kinds else list(kinds.KINDS)
+    cases = read_cases(chosen.replay) if chosen.replay else make_cases(chosen.cases, wanted)
+    limit = began + 60 * chosen.minutes if chosen.minutes else float("inf")
+    counts, found = run_cases(cases, chosen.save, limit)
+    print(*found[:SHOWN], sep="\n\n", file=sys.stderr)
+    print(write_table(counts))
+    if chosen.into:
+        chosen.into.write_text(write_page(counts, time.monotonic() - began), encoding="utf-8")
+    return int(any(each[verdict] for each in counts.values() for verdict in VERDICTS if verdict not in GOOD))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

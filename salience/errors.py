@@ -15,6 +15,7 @@ SalienceError
 
 from __future__ import annotations
 
+import errno
 import re
 import reprlib
 from collections.abc import Iterable, Iterator
@@ -185,6 +186,28 @@ def describe(problem: BaseException) -> str:
     except Exception:  # noqa: BLE001  # as above
         said = ""
     return f"{type(problem).__name__}: {said[:MOST]}" if said else type(problem).__name__
+
+
+_ADVICE = {
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EINVAL: "copy what it gives to a file first",  # a pipe or a device, see limits.read_bytes
+    errno.EFBIG: "make it smaller first",
+    errno.ELOOP: "check where its links lead",
+    errno.ENOSPC: "make room there, or choose another folder",
+    errno.EDQUOT: "make room there, or choose another folder",
+    errno.EROFS: "choose a folder that can be written to",
+}
+
+
+def advise(problem: OSError, otherwise: str = "check the path") -> str:
+    """Say what to do about a file that cannot be read or written.
+
+    >>> advise(OSError(36, "File name too long")), advise(OSError(5, "Input/output error"))
+    ('give it a shorter name', 'check the path')
+    """
+    return _ADVICE.get(problem.errno or 0, otherwise)
 
 
 @contextmanager

@@ -51,11 +51,11 @@ def choose_bands(wanted: Any, count: int, name: str) -> list[int]:
     """
     if wanted is None:
         return list(range(count))
-    numbers = [int(each) for each in read_numbers(wanted, "bands")]
+    numbers = read_numbers(wanted, "bands")
     for number in numbers:
-        if not 1 <= number <= count:
-            raise PictureError(f"expected bands from 1 to {count} in {name}, got {number}: they are counted from 1")
-    return [number - 1 for number in numbers]
+        if number not in range(1, count + 1):
+            raise PictureError(f"expected bands from 1 to {count} in {name}, got {number:g}: they are counted from 1")
+    return [int(number) - 1 for number in numbers]
 
 
 def choose_shown(wanted: Any, count: int, name: str) -> tuple[int, ...]:

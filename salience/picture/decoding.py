@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
 import sys
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,13 +13,13 @@ import PIL
 from PIL import Image as pil
 from PIL import ImageOps
 
-from salience.errors import PictureError
+from salience.errors import PictureError, SalienceError, describe, translate
 from salience.picture import dicom, tiff
 from salience.picture.bands import to_bands_last
 from salience.picture.depth import Samples
 
 PNG, NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, OverflowError, struct.error, zlib.error)
+PLAIN = {"La": "LA", "RGBa": "RGBA"}  # colours that were multiplied by their transparency
 CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -73,13 +71,12 @@ def load(image: pil.Image, name: str) -> pil.Image | Samples:
     >>> load(pil.fromarray(np.full((4, 6), 0.5, np.float32)), "floats").values.shape
     (4, 6, 1)
     """
-    try:
-        image.load()
-    except BROKEN as problem:
-        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
     if 0 in image.size:
         raise PictureError(f"expected a picture of at least one pixel in {name}, got {image.width}×{image.height}")
-    turned = ImageOps.exif_transpose(image)
+    with translate(PictureError, f"a whole picture in {name}", "get it anew"):
+        image.load()
+        turned = ImageOps.exif_transpose(image)
+        turned = turned.convert(PLAIN[turned.mode]) if turned.mode in PLAIN else turned
     if turned.mode.startswith("I") or turned.mode == "F":
         return Samples(np.asarray(turned)[:, :, None])
     return turned
@@ -97,8 +94,12 @@ def _in_one_sentence(encoded: bytes, name: str) -> Iterator[None]:
     except (pil.DecompressionBombError, pil.DecompressionBombWarning):
         limit = f"{pil.MAX_IMAGE_PIXELS or 0:,}"
         raise PictureError(f"expected at most {limit} pixels in {name}, got more: scale it down first") from None
-    except BROKEN as problem:
-        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
+    except SalienceError:
+        raise
+    except Exception as problem:  # a decoder's, of whatever kind
+        raise PictureError(
+            f"expected a whole picture in {name}, got a damaged one ({describe(problem)}): get it anew"
+        ) from problem
 
 
 def _kind(encoded: bytes) -> str:

@@ -119,7 +119,7 @@ def _find_float_scale(values: Values, low: float, high: float) -> Scale:
         return Scale(-1.0, 1.0, "floats")
     if low >= 0 and high <= 255 and (high >= BRIGHT or bool((values == np.round(values)).all())):
         return Scale(0.0, 255.0, "floats")
-    return Scale(low, high if high > low else low + 1, "floats")
+    return Scale(low, high if high > low else low + max(1.0, abs(low)), "floats")
 
 
 def _replace(scale: Scale, black: Any, white: Any, kind: str) -> Scale:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from salience.errors import PictureError
+from salience.errors import PictureError, show
+
+MOST = 64  # numbers at once: a band each
 
 
 def read_numbers(value: Any, what: str) -> list[float]:
@@ -14,8 +17,11 @@ def read_numbers(value: Any, what: str) -> list[float]:
     >>> read_numbers("4,3,2", "bands"), read_numbers(4095, "white")
     ([4.0, 3.0, 2.0], [4095.0])
     """
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else [value]
     try:
-        return [float(part) for part in parts]
-    except (TypeError, ValueError):
-        raise PictureError(f"expected a number or several with commas between for {what}, got {value!r}") from None
+        parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+        numbers = [float(part) for part in parts]
+    except Exception:  # noqa: BLE001  # whatever an object raises that is no number
+        numbers = []
+    if not 0 < len(numbers) <= MOST or not all(map(math.isfinite, numbers)) or isinstance(value, bool):
+        raise PictureError(f"expected a number or several with commas between for {what}, got {show(value)}")
+    return numbers

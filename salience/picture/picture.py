@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +13,8 @@ import torch
 from jaxtyping import Float, Shaped
 from PIL import Image as pil
 from torch import Tensor
+
+from salience.limits import PICTURE
 
 KEPT = b"PK\x03\x04"  # how an archive of numpy begins
 
@@ -74,10 +74,29 @@ def open_values(encoded: bytes, name: str) -> Picture | None:
     """
     try:
         with np.load(io.BytesIO(encoded), allow_pickle=False) as kept:
-            exact, shown, seen = torch.from_numpy(kept["exact"]), tuple(kept["shown"].tolist()), str(kept["seen"])
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zlib.error, zipfile.BadZipFile):
+            if sum(each.file_size for each in kept.zip.infolist()) > PICTURE:
+                return None
+            values, bands, seen = kept["exact"], kept["shown"], kept["seen"]
+    except Exception:  # noqa: BLE001  # any damage, of an archive that has three layers
         return None
-    return Picture(draw_bands(exact, shown), name, exact, seen, shown, file=encoded)
+    if not _are_possible(values, bands, seen):
+        return None
+    exact, shown = torch.from_numpy(values), tuple(bands.tolist())
+    return Picture(draw_bands(exact, shown), name, exact, str(seen), shown, file=encoded)
+
+
+def _are_possible(values: np.ndarray, bands: np.ndarray, seen: np.ndarray) -> bool:
+    """Say whether arrays can be what `_write_values` wrote."""
+    if values.ndim != 3 or values.dtype not in (np.float32, np.float64) or 0 in values.shape:
+        return False
+    drawn = bands.ndim == 1 and bands.dtype.kind == "i" and len(bands) in (1, 3)
+    return (
+        drawn
+        and seen.dtype.kind == "U"
+        and seen.ndim == 0
+        and 0 <= bands.min() <= bands.max() < len(values)
+        and bool(((values >= 0) & (values <= 1)).all())
+    )
 
 
 def _write_png(pixels: pil.Image) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from PIL import Image as pil
 from torch import Tensor
 
 from salience import limits
-from salience.errors import PictureError
+from salience.errors import PictureError, advise, show, translate
 from salience.picture import dicom
 from salience.picture.bands import choose_bands, choose_shown, describe_bands, to_bands_last
 from salience.picture.decoding import CLEAR, decode, load, turn_to_page
@@ -48,7 +49,11 @@ class How:
     black: Any = None
     bands: Any = None
     rgb: Any = None
-    page: int | None = None
+    page: Any = None
+
+    def __post_init__(self) -> None:
+        if self.page is not None and (isinstance(self.page, bool) or not isinstance(self.page, Integral)):
+            raise PictureError(f"expected the number of a page, counted from 1, got {show(self.page)}: give a whole number")
 
     @property
     def given(self) -> bool:
@@ -63,13 +68,13 @@ class How:
 
 def read(  # noqa: PLR0911  # one for each kind of source
     source: Any,
-    name: str | None = None,
+    name: Any = None,
     *,
     white: Any = None,
     black: Any = None,
     bands: Any = None,
     rgb: Any = None,
-    page: int | None = None,
+    page: Any = None,
 ) -> Picture:
     """Read a picture: a path, bytes, an open file, a PIL image, an array (h w), (h w c) or (c h w), or a tensor (c h w).
 
@@ -88,6 +93,8 @@ def read(  # noqa: PLR0911  # one for each kind of source
         ...
     salience.errors.PictureError: expected a picture at nowhere.jpg, got nothing there: check the path
     """
+    if name is not None and not isinstance(name, str):
+        raise PictureError(f"expected a text as the picture's name, got {show(name)}: give one, or none")
     how = How(white, black, bands, rgb, page)
     if isinstance(source, Picture):
         return _expect_no_options(source, how)
@@ -96,10 +103,11 @@ def read(  # noqa: PLR0911  # one for each kind of source
     if isinstance(source, (bytes, bytearray)):
         return _read_bytes(bytes(source), name or "bytes", how)
     if isinstance(source, pil.Image):
-        turn_to_page(source, name or "picture", page)
-        return _finish(load(source, name or "picture"), name or "picture", how)
+        with translate(PictureError, f"a picture in {name or 'a PIL image'}", "convert it to RGB first"):
+            turn_to_page(source, name or "picture", page)
+            return _finish(load(source, name or "picture"), name or "picture", how)
     if isinstance(source, torch.Tensor):
-        return _read_tensor(source.detach().cpu(), name or "tensor", how)
+        return _read_tensor(source, name or "tensor", how)
     if isinstance(source, np.ndarray):
         return _read_array(source, name or "array", how)
     if isinstance(source, Opened):
@@ -128,12 +136,14 @@ def _read_file(source: str | Path, name: str | None, how: How) -> Picture:
             raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
         return _read_bytes(limits.read_bytes(path), name or str(path), how)
     except OSError as problem:
-        raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: check its permissions") from problem
+        raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: {advise(problem)}") from problem
 
 
 def _read_opened(source: Opened, name: str | None, how: How) -> Picture:
-    called = name or str(getattr(source, "name", "file"))
-    encoded = source.read()
+    called = name or getattr(source, "name", "file")
+    called = called if isinstance(called, str) else "file"
+    with translate(PictureError, f"a file of bytes as {called}", "open it anew"):
+        encoded = source.read()
     if not isinstance(encoded, bytes):
         raise PictureError(f'expected a file of bytes as {called}, got one of {type(encoded).__name__}: open it with "rb"')
     return _read_bytes(encoded, called, how)
@@ -157,12 +167,20 @@ def _read_array(array: np.ndarray, name: str, how: How) -> Picture:
 
 
 def _read_tensor(tensor: Tensor, name: str, how: How) -> Picture:
-    if tensor.dtype in (torch.bfloat16, torch.float16):
-        tensor = tensor.float()
-    values = to_bands_last(tensor.numpy(), name, first=tensor.is_floating_point() or tensor.shape[:1] in ((1,), (3,)))
+    if tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.layout != torch.strided:
+        raise PictureError(f"expected a dense tensor of numbers in {name}, got {_name_form(tensor)}: make it dense first")
+    with translate(PictureError, f"a tensor of numbers in {name}", "convert it to float32 or uint8"):
+        small = tensor.is_floating_point() and tensor.dtype.itemsize < 4  # no numbers of numpy's
+        array = (tensor.float() if small else tensor).detach().cpu().resolve_conj().resolve_neg().numpy()
+    values = to_bands_last(array, name, first=tensor.is_floating_point() or tensor.shape[:1] in ((1,), (3,)))
     if tensor.is_floating_point() and how.white is None and how.black is None:
         _expect_unit(values, name)
     return _finish(_find_plain(values, name, how), name, how)
+
+
+def _name_form(tensor: Tensor) -> str:
+    forms = {"nested": tensor.is_nested, "quantised": tensor.is_quantized, "meta": tensor.is_meta}
+    return f"a {next((form for form, holds in forms.items() if holds), 'sparse')} one"
 
 
 def _find_plain(values: Shaped[np.ndarray, "h w c"], name: str, how: How) -> pil.Image | Samples:
@@ -207,6 +225,8 @@ def _finish_samples(samples: Samples, name: str, how: How, file: bytes | None) -
     missing = samples.missing
     scale = find_scale(Samples(chosen, samples.black, samples.white, missing=missing), how.black, how.white, name)
     exact = scale.apply(chosen if missing is None else np.where(missing[:, :, None], chosen.dtype.type(0), chosen))
+    if not torch.isfinite(exact).all():
+        raise PictureError(f"expected values of one range in {name}, got {chosen.min():.3g} to {chosen.max():.3g}: scale them")
     if missing is not None:
         exact[:, torch.from_numpy(missing)] = 0
     if samples.alpha and how.bands is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ def read(encoded: bytes, name: str, page: int | None, *, stack: bool = False) ->
     """
     import tifffile
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong is said in one sentence
     try:
         with tifffile.TiffFile(io.BytesIO(encoded)) as file:
             pages = [each.aspage() for each in file.pages]

@@ -5,8 +5,7 @@ The file is safetensors: the arrays, and a JSON header under the key `salience`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from salience import limits
 from salience.bands import BandShares
-from salience.errors import RecordError, SalienceError
+from salience.errors import RecordError, show
 from salience.files import write_whole
 from salience.picture import Geometry, Picture, read
-from salience.plausible import expect_plausible
+from salience.schema import Score, read_record
+from salience.tensor_file import read_tensors, write_tensors
 from salience.types import Map
 
 if TYPE_CHECKING:
@@ -144,8 +143,6 @@ class Explanation:
 
     def save(self, path: str | Path) -> Path:
         """Write the record to one file, whole or not at all."""
-        from safetensors.torch import save
-
         arrays = {"saliency": self.saliency, "picture": torch.from_numpy(np.frombuffer(bytearray(self.encoded), np.uint8))}
         if self.error is not None:
             arrays["error"] = self.error
@@ -153,51 +150,59 @@ class Explanation:
         arrays |= {f"evidence/{key}": value for key, value in self.evidence.items() if key not in plain}
         header = self.summary() | {"format": FORMAT, "geometry": asdict(self.geometry), "evidence": plain}
         header |= {"versions": dict(self.versions), "budget": self.budget}
-        content = save({key: value.contiguous() for key, value in arrays.items()}, {"salience": json.dumps(header)})
-        return write_whole(path, content)
+        return write_whole(path, write_tensors(arrays, "salience", header))
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
-        """Read a record; RecordError for anything else."""
-        header, arrays = _open(path)
-        if header.get("format", FORMAT) != FORMAT:
-            raise RecordError(
-                f"expected an explanation of format {FORMAT} in {path}, got {header['format']}: update salience"
-            )
+        """Read a record; RecordError for anything that cannot be one."""
         try:
+            header, arrays = read_tensors(path, "salience")
+            if header.get("format", FORMAT) != FORMAT:
+                raise RecordError(
+                    f"expected an explanation of format {FORMAT} in {path}, got {show(header['format'])}: update salience"
+                )
             return cls._of(header, arrays)
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise RecordError(f"expected an explanation in {path}, got something else (no {problem})") from problem
-        except (ValueError, SalienceError) as problem:
-            raise RecordError(f"expected an explanation in {path}, got something else ({problem})") from problem
+        except RecordError:
+            raise
+        except FileNotFoundError:
+            raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
+        except Exception as problem:  # of the file, of safetensors, of the picture in it
+            raise RecordError(
+                f"expected an explanation in {path}, got something else ({problem}): was it cut short?"
+            ) from problem
 
     @classmethod
     def _of(cls, header: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Explanation:
-        shape = header["geometry"]
-        expect_plausible(header, arrays)
+        header = rename_old_keys(header)
+        record = read_record(header, arrays)
         kept = {key.removeprefix("evidence/"): value for key, value in arrays.items() if key.startswith("evidence/")}
-        return cls(
+        found = cls(
             saliency=arrays["saliency"],
             error=arrays.get("error"),
-            target=ClassScore(**header["target"]),
-            top5=tuple(ClassScore(**each) for each in header["top5"]),
-            method=header["method"],
+            target=_to_score(record.target),
+            top5=tuple(map(_to_score, record.top5)),
+            method=record.method,
             settings=header["settings"],
-            box=rename_old_keys(header["box"]),
-            geometry=Geometry(tuple(shape["photograph"]), tuple(shape["size"]), tuple(shape["seen"])),
-            image=header["image"],
+            box=header["box"],
+            geometry=Geometry(record.geometry.photograph, record.geometry.size, record.geometry.seen),
+            image=record.image,
             source=bytes(arrays["picture"].numpy().tobytes()),
-            passes=header["passes"],
-            seconds=header["seconds"],
-            stability=header["stability"],
-            budget=header["budget"],
-            seed=header["seed"],
-            notes=tuple(header["notes"]),
+            passes=record.passes,
+            seconds=record.seconds,
+            stability=record.stability,
+            budget=record.budget,
+            seed=record.seed,
+            notes=tuple(record.notes),
             evidence=kept | header["evidence"],
-            versions=header["versions"],
-            values=_read_pair(header.get("prepared", {}).get("values")),
+            versions=record.versions,
+            values=record.prepared.get("values"),
             bands=BandShares.of(header.get("bands")),
         )
+        if found.has_photograph:
+            size = read(found.source, found.image).size  # not kept: many records are opened for their maps alone
+            if size != found.geometry.photograph:
+                raise ValueError(f"a photograph of {size[0]}×{size[1]} pixels")
+        return found
 
     def summary(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values: what `--json` prints."""
@@ -233,8 +238,8 @@ class Explanation:
         return f"<{self.called} of {self.target.name!r} ({self.target.probability:.3f}) in {self.image}: {cost}>"
 
 
-def _read_pair(values: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if values is None else (values[0], values[1])
+def _to_score(score: Score) -> ClassScore:
+    return ClassScore(score.index, score.name, score.probability)
 
 
 def rename_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,16 +254,3 @@ def rename_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _open(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(str(limits.expect_file(Path(path))), "pt") as opened:
-            header: dict[str, Any] = json.loads(limits.expect_header((opened.metadata() or {})["salience"]))
-            return header, {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
-    except FileNotFoundError:
-        raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
-    except Exception as problem:
-        raise RecordError(
-            f"expected an explanation in {path}, got something else ({problem}): was it cut short?"
-        ) from problem

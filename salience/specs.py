@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
 
 from salience import registry
 from salience.case import Data
-from salience.errors import BoxError, SettingError, UnknownName, catch_exit
+from salience.errors import BoxError, SettingError, UnknownName, catch_exit, show, translate
 from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
@@ -32,14 +33,35 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
             spec = DEFAULT_BOX
         kind, _, rest = spec.partition(":")
         name, _, query = rest.partition("?")
-        with catch_exit(f"the box {spec}"):
-            return _meet(registry.find_kind(kind, spec).load(name, **(dict(parse_qsl(query)) | options)))  # type: ignore[no-any-return]  # every kind's `load` returns a box
+        given = _read_query(query) | options
+        with catch_exit(f"the box {spec}"), translate(BoxError, f"to load the box {spec}", "check its name and options"):
+            load = registry.find_kind(kind, spec).load
+            _expect_known(load, kind, given)
+            return _meet(load(name, **given))  # type: ignore[no-any-return]  # every kind's `load` returns a box
     if isinstance(spec, BlackBox):
         if options:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
-    with catch_exit(f"the box {type(spec).__name__}"):
+    what = type(spec).__name__
+    with catch_exit(f"the box {what}"), translate(BoxError, f"to make a box of a {what}", "check it and its options"):
         return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
+
+
+def _read_query(query: str) -> dict[str, str]:
+    """Read `option=value&…`."""
+    try:
+        return dict(parse_qsl(query))
+    except ValueError as problem:  # more parts than anybody needs
+        raise SettingError(f"expected options as in ?size=224&batch=8, got {show(query)} ({problem})") from None
+
+
+def _expect_known(load: Callable[..., Any], kind: str, given: Mapping[str, Any]) -> None:
+    """Name an option that a kind does not have, with close matches."""
+    first, *others = inspect.signature(load).parameters.values()
+    known = [each.name for each in others if each.kind is not each.VAR_KEYWORD]
+    unknown = [each for each in given if each == first.name or (len(known) == len(others) and each not in known)]
+    if unknown:
+        raise UnknownName.of(f"option of {kind}:", unknown[0], known)
 
 
 def open_named_box(spec: str, named_in: str, instead: str = "open it yourself") -> BlackBox:

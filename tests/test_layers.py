@@ -11,7 +11,7 @@ import salience
 
 ROOT = Path(salience.__file__).parent
 LEVELS = (
-    {"types", "errors", "files", "case", "estimates", "bands", "limits", "plausible"},
+    {"types", "errors", "files", "case", "estimates", "bands", "limits", "schema", "tensor_file"},
     {"registry", "specs", "picture", "explanation", "engine"},
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},
@@ -66,7 +66,8 @@ WITHIN = {
     ("estimates", "types"),
     ("limits", "errors"),
     ("files", "errors"),
-    ("plausible", "limits"),
+    ("schema", "limits"),
+    ("tensor_file", "limits"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience import limits
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError, SettingError, show, translate
 
 
 def read_class_names(classes: Any) -> tuple[str, ...] | None:
@@ -29,7 +29,8 @@ def read_class_names(classes: Any) -> tuple[str, ...] | None:
         return _order(classes)
     if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
         raise SettingError(f"expected names of classes (a list, a file or a dictionary), got {type(classes).__name__}")
-    return tuple(limits.expect_name(str(each), "class") for each in classes) or None
+    with translate(SettingError, "names of classes", "give a list of texts"):
+        return tuple(limits.expect_name(str(each), "class") for each in classes) or None
 
 
 def match_class_names(

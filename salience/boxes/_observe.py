@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
-from salience.errors import BoxError, SalienceError
+from salience.errors import BoxError, SalienceError, describe
 from salience.runtime.outputs import Output, choose_output, find_last_operation, find_last_scripted, list_outputs
 
 ALIKE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}  # of the largest score; what else is alike to 1e-3
@@ -41,7 +41,7 @@ class RefusalError(Exception):
     """What a network raised."""
 
     def __init__(self, problem: Exception) -> None:
-        super().__init__(str(problem))
+        super().__init__(describe(problem))
         self.problem = problem
 
 
@@ -147,7 +147,10 @@ def take(raw: Any, name: str, count: int) -> Tensor:
     found = next((each for each in list_outputs(raw) if each.name == name), None)
     if found is None or found.columns(count) is None:
         raise BoxError(f"expected output {name!r} of the network for {count} pictures too, got none: name another output")
-    rows = found.rows(count).detach().cpu()
+    rows = found.rows(count).detach()
+    if rows.is_meta or not rows.numel():
+        raise BoxError(f"expected scores in output {name!r} of the network, got {'none' if not rows.is_meta else 'no values'}")
+    rows = rows.cpu()
     return rows if rows.is_floating_point() else rows.float()
 
 
@@ -195,5 +198,5 @@ def list_inputs(module: Any) -> list[str]:
 
 
 def _shorten(problem: Exception | None, most: int = 160) -> str:
-    words = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {words[:most]}{'…' if len(words) > most else ''}"
+    words = " ".join(describe(problem).split()) if problem is not None else "nothing"
+    return f"{words[:most]}{'…' if len(words) > most else ''}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from salience import limits
-from salience.errors import BoxError, SettingError, UnknownName
+from salience.errors import BoxError, SettingError, UnknownName, show
 from salience.picture import Preparation
 
 FIXED = (  # where a module has the one size that it takes, and what it has only if there is no other
@@ -25,7 +26,7 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
 
     A changed size takes the published resize along, unless a resize is given too.
     """
-    rest = dict(options)
+    rest = {key: value for key, value in options.items() if value is not None}
     if "channels" in rest:
         rest["channels"] = _read_option("channels", rest["channels"])
     asked = rest.get("channels", 3)
@@ -73,10 +74,10 @@ def _read_given(rest: dict[str, Any], count: int) -> dict[str, Any]:
     """Take what belongs to the preparation out of options."""
     given: dict[str, Any] = {}
     if "size" in rest:
-        lengths = [int(part) for part in _numbers(rest.pop("size"))]
+        lengths = _read_lengths("size", rest.pop("size"))
         given["size"] = (lengths[0], lengths[-1])
     if "resize" in rest:
-        lengths = [int(part) for part in _numbers(rest.pop("resize"))]
+        lengths = _read_lengths("resize", rest.pop("resize"))
         given["resize"] = lengths[0] if len(lengths) == 1 else tuple(lengths)
     for key in {"mean", "std"} & set(rest):
         values = _numbers(rest.pop(key))
@@ -86,8 +87,17 @@ def _read_given(rest: dict[str, Any], count: int) -> dict[str, Any]:
     return given
 
 
+def _read_lengths(name: str, value: Any) -> list[int]:
+    """Read a side, or height and width."""
+    lengths = _numbers(value)
+    if len(lengths) > 2 or not all(each.is_integer() for each in lengths):
+        raise SettingError(f"expected {name} as a side or as height and width in whole pixels, got {show(value)}")
+    return [int(each) for each in lengths]
+
+
 TYPES: dict[str, Callable[[Any], Any]] = {"channels": int, "batch": int, "scale": float}
 PREPARING = ("size", "resize", "filter", "mean", "std")
+TEXTS = ("name", "takes")
 OWN = ("head", "backend", "channels", "output", "batch")
 
 
@@ -99,25 +109,33 @@ def read_options(given: Mapping[str, Any], known: Sequence[str]) -> dict[str, An
     return {name: _read_option(name, value) for name, value in given.items()}
 
 
+def _expect_text(name: str, value: Any) -> Any:
+    if name in TEXTS and not isinstance(value, str):
+        raise SettingError(f"expected a text for {name}, got {show(value)}")
+    return value
+
+
 def _read_option(name: str, value: Any) -> Any:
     kind = TYPES.get(name)
     if kind is None or value is None:
-        return value
+        return _expect_text(name, value)
     try:
         found = kind(value)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001  # whatever an object raises that is no number
         found = None
-    if found is None or not 0 < found <= limits.BATCH or (isinstance(value, float) and found != value):
+    odd = isinstance(value, bool) or (isinstance(value, float) and found != value)
+    if found is None or odd or not 0 < found <= limits.BATCH:
         what = "a whole number from 1 on" if kind is int else "a number above 0"
-        raise SettingError(f"expected {what} for {name}, got {value!r}")
+        raise SettingError(f"expected {what} for {name}, got {show(value)}")
     return found
 
 
 def _numbers(value: Any) -> list[float]:
-    parts = (
-        value.replace("x", ",").split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
-    )
     try:
-        return [float(part) for part in parts]
-    except (TypeError, ValueError):
-        raise SettingError(f"expected a number or several with commas between, got {value!r}") from None
+        split = value.replace("x", ",").split(",") if isinstance(value, str) else value
+        numbers = [float(part) for part in (split if isinstance(split, Iterable) else [split])]
+    except Exception:  # noqa: BLE001  # as above
+        numbers = []
+    if not numbers or isinstance(value, bool) or not all(map(math.isfinite, numbers)):
+        raise SettingError(f"expected a number or several with commas between, got {show(value)}")
+    return numbers

@@ -111,7 +111,7 @@ class FunctionBox(Stranger):
 def _to_tensors(answer: Any) -> Any:
     """Make tensors of arrays, lists of numbers and tables, in whatever they are held."""
     if isinstance(answer, torch.Tensor):
-        return answer
+        return answer if answer.layout == torch.strided else answer.to_dense()
     if isinstance(answer, Mapping):
         return {key: _to_tensors(each) for key, each in answer.items()}
     if isinstance(answer, tuple) and any(hasattr(each, "shape") for each in answer):

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salience.boxes._options import split_options
 from salience.boxes.torch import TorchBox
 from salience.errors import UnknownName
 from salience.picture import Preparation
@@ -62,8 +63,8 @@ def linear(weights: Float[Tensor, "h w"]) -> TorchBox:
 
 def load(name: str, *, size: Any = 32, backend: str = "exact") -> TorchBox:
     """`toy:colour` finds red, green or blue; `toy:corner` sees the top left quarter only; `toy:constant` nothing."""
-    side = (int(size), int(size))
-    ready = Preparation(side)  # which refuses a side that is too long
+    ready, _ = split_options(None, {"size": size})  # which refuses a side that is too long
+    side = ready.size
     if name == "colour":
         return TorchBox(Colour(), ready, ("red", "green", "blue"), name="toy:colour", backend=backend)
     weights = torch.zeros(side)

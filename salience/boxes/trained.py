@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from salience import limits, specs
+from salience import limits, schema, specs
 from salience.boxes.torch import TorchBox
 from salience.errors import BoxError
 from salience.runtime.module import read_weights
@@ -22,7 +22,7 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
     if not (folder / "box.json").is_file():
         raise BoxError(f"expected a folder that `salience train` wrote, got {name}, without box.json: is the run complete?")
     about = _read_card(folder / "box.json")
-    spec = of or about["of"]
+    spec = of or about.of
     if spec is None:
         raise BoxError(f"expected the spec of the network in {name}, got none: add it, as in ?of=timm:resnet18")
     if of is None:
@@ -32,20 +32,14 @@ def load(name: str, *, of: str | None = None, **options: Any) -> TorchBox:
         raise BoxError(f"expected a torch network for {name}, got {first.name}: name the one that was trained")
     box = first.reinitialise(())  # another's module stays as it is
     read_weights(box.module, str(folder / "weights.safetensors"))
-    box.name, box.backend, box.backend_chosen = about["name"], first.backend, first.backend_chosen
-    if box.fingerprint != about["fingerprint"] and not options:
+    box.name, box.backend, box.backend_chosen = about.name, first.backend, first.backend_chosen
+    if box.fingerprint != about.fingerprint and not options:
         raise BoxError(f"expected the box that was trained in {name}, got one with other weights or pixels: name it by ?of=")
     return box
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def _read_card(path: Path) -> schema.Card:
     try:
-        about = json.loads(limits.read_text(path))
-        if not all(isinstance(about[key], str) for key in ("name", "fingerprint")) or not isinstance(
-            about["of"], str | None
-        ):
-            raise ValueError("a name that is no text")  # noqa: TRY301  # one sentence for all that can be wrong
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        return schema.read_as(schema.Card, json.loads(limits.read_text(path)))
+    except (OSError, ValueError, RecursionError) as problem:
         raise BoxError(f"expected what `salience train` wrote in {path}, got something else ({problem})") from None
-    limits.expect_name(about["name"], "box")
-    return about  # type: ignore[no-any-return]  # a mapping, for it was looked into

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from salience.cli import terminal
-from salience.errors import SalienceError
+from salience.errors import SalienceError, advise, describe
 
 __all__ = ["main"]
 
@@ -32,8 +32,13 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(problem, "stopped", 130)
     except BrokenPipeError:  # `salience list classes | head`
         return _leave_quietly()
+    except OSError as problem:  # of a disk: whoever wrote to it knew no more of it
+        where = f"{problem.filename}" if problem.filename else "a file"
+        return _fail(problem, f"expected to read or write {where}, got {problem.strerror or problem}: {advise(problem)}", 2)
+    except MemoryError as problem:
+        return _fail(problem, "expected memory for it, got none left: take a smaller --batch, picture or box", 2)
     except Exception as problem:  # noqa: BLE001  # the last resort: a defect of ours is also said in words
-        said = f"unexpected {type(problem).__name__}: {problem} (a defect of salience; SALIENCE_DEBUG=1 shows where)"
+        said = f"unexpected {describe(problem)} (a defect of salience: please report it with what SALIENCE_DEBUG=1 shows)"
         return _fail(problem, said, 1)
     finally:
         warnings.showwarning = show

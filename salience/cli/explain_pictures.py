@@ -17,12 +17,10 @@ from salience.cli.output import print_explanation
 from salience.describe.explanation import collect_facts
 from salience.engine import target as targets
 from salience.engine.query.budget import Budget
-from salience.errors import BoxError, SalienceError
 from salience.picture import read
 from salience.tasks.choose_method import choose_method
 from salience.tasks.explain import explain
 from salience.tasks.load import load
-from salience.types import BlackBox
 
 READING = ("white", "black", "bands", "rgb", "page")  # the options of `picture.read`
 
@@ -34,7 +32,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     out = files.check_folder(options.out)
     how = {name: given for name in READING if (given := vars(options)[name]) is not None}
     pictures = files.gather(image, **how) if image else [files.SAMPLE]
-    box = _load_box(options)
+    box = load(options.box, **({} if options.backend == "auto" else {"backend": options.backend}))
     target = options.target if options.versus is None else (options.target, options.versus)
     targets.resolve(target, [0.0] * len(box.classes), box.classes)
     if not image:
@@ -63,17 +61,6 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
         else:
             print_explanation(console, why, str(path), kept)
     return 0
-
-
-def _load_box(options: Options) -> BlackBox:
-    """Load the box; whatever its own code raises is said in one sentence."""
-    given = {} if options.backend == "auto" else {"backend": options.backend}
-    try:
-        return load(options.box, **given)
-    except SalienceError:
-        raise
-    except Exception as problem:
-        raise BoxError(f"expected to load the box {options.box}, got {type(problem).__name__}: {problem}") from problem
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience import picture
-from salience.errors import PictureError, RecordError
+from salience.errors import PictureError, RecordError, translate
 from salience.explanation import Explanation
 from salience.files import make_folder, write_whole
 
@@ -21,8 +21,9 @@ def gather(named: Sequence[str], **how: Any) -> list[Path]:
     found: dict[Path, Path] = {}
     for name in named:
         path = Path(name)
-        for each in _list_pictures(path) if path.is_dir() else [path]:
-            found.setdefault(each.resolve(), each)
+        with translate(PictureError, f"a picture at {name}", "check the path"):
+            for each in _list_pictures(path) if path.is_dir() else [path]:
+                found.setdefault(each.resolve(), each)
     for each in found.values():
         picture.read(each, **how)
     return list(found.values())

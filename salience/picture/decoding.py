@@ -13,7 +13,7 @@ import PIL
 from PIL import Image as pil
 from PIL import ImageOps
 
-from salience.errors import PictureError, SalienceError, describe, translate
+from salience.errors import PictureError, SalienceError
 from salience.picture import dicom, tiff
 from salience.picture.bands import to_bands_last
 from salience.picture.depth import Samples
@@ -73,10 +73,12 @@ def load(image: pil.Image, name: str) -> pil.Image | Samples:
     """
     if 0 in image.size:
         raise PictureError(f"expected a picture of at least one pixel in {name}, got {image.width}×{image.height}")
-    with translate(PictureError, f"a whole picture in {name}", "get it anew"):
+    try:
         image.load()
         turned = ImageOps.exif_transpose(image)
         turned = turned.convert(PLAIN[turned.mode]) if turned.mode in PLAIN else turned
+    except Exception as problem:  # a decoder's, of whatever kind
+        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
     if turned.mode.startswith("I") or turned.mode == "F":
         return Samples(np.asarray(turned)[:, :, None])
     return turned
@@ -98,7 +100,7 @@ def _in_one_sentence(encoded: bytes, name: str) -> Iterator[None]:
         raise
     except Exception as problem:  # a decoder's, of whatever kind
         raise PictureError(
-            f"expected a whole picture in {name}, got a damaged one ({describe(problem)}): get it anew"
+            f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew"
         ) from problem
 
 

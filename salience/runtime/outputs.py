@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from salience.errors import BoxError, UnknownName
@@ -81,7 +82,8 @@ def list_outputs(raw: Any) -> list[Output]:
 
 def _walk(raw: Any, name: str, deep: int) -> Iterator[Output]:
     if isinstance(raw, Tensor):
-        yield Output(name, raw.dequantize() if raw.is_quantized else raw)
+        plain = raw.dequantize() if raw.is_quantized else raw
+        yield Output(name, plain if plain.layout == torch.strided else plain.to_dense())
     elif deep:
         for key, each in _list_parts(raw):
             yield from _walk(each, f"{name}.{key}" if name else str(key), deep - 1)

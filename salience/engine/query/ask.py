@@ -16,7 +16,7 @@ from salience.engine.perturb import masks as masking
 from salience.engine.query import allocator, torch_threads
 from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.run import current
-from salience.errors import BoxError, SalienceError, catch_exit
+from salience.errors import BoxError, SalienceError, catch_exit, describe
 from salience.types import AsyncBox, BackendBox, BlackBox, BlendingBox, Image, Images, Masks, PendingScores, Probabilities
 
 AGAIN = "chosen anew because"
@@ -185,5 +185,5 @@ def guard(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
     except Exception as problem:
         shape = tuple(shown.shape)
         raise BoxError(
-            f"expected {box.name} to score images of shape {shape}, got {type(problem).__name__}: {problem}"
+            f"expected {box.name} to score images of shape {shape}, got {describe(problem)}"
         ) from problem

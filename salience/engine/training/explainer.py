@@ -7,7 +7,6 @@ the features are not in it; their fingerprints are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -18,11 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from salience import limits
+from salience import schema
 from salience.engine.folders import find_data_folders
 from salience.engine.training.features import OWN, FeatureSource, open_source
 from salience.engine.training.network import Attention, Maps, make_network
 from salience.errors import BoxError, RecordError, TargetError
+from salience.tensor_file import read_tensors, write_tensors
 from salience.types import BlackBox, GreyBox, Images, TrainableBox
 
 FORMAT = 1
@@ -64,6 +64,11 @@ class Explainer:
                 f"expected the box that the explainer was fitted for, {self.about.box['name']}, got {box.name} with other "
                 "weights or preprocessing: fit one with `salience fit p-tame`, or set any_box=true"
             )
+        if max(self.about.classes) >= len(box.classes):
+            raise TargetError(
+                f"expected an explainer of the {len(box.classes)} classes of {box.name}, got one of class "
+                f"{max(self.about.classes)}: fit another"
+            )
         for each in set(classes) - set(self.about.classes):
             some = ", ".join(name.partition(",")[0] for name in self.about.names[:3])
             some += ", …" if len(self.about.names) > 3 else ""
@@ -93,17 +98,20 @@ class Explainer:
 
     def raw(self, source: FeatureSource, images: Images, classes: Sequence[int]) -> Maps:
         """Return the raw maps of classes: one pass of the source an image."""
-        rows = self.rows(classes).to(images.device)
+        rows, features = self.rows(classes).to(images.device), source(images)
+        channels = tuple(each.shape[1] for each in features)
+        if channels != self.network.channels:
+            raise BoxError(
+                f"expected features of {', '.join(map(str, self.network.channels))} channels for the explainer, got "
+                f"{', '.join(map(str, channels))} from {source.box.name}: fit another"
+            )
         with torch.inference_mode(False), torch.no_grad():
-            found: Maps = self.network.to(images.device)(source(images), rows)
+            found: Maps = self.network.to(images.device)(features, rows)
         return found
 
     def content(self) -> bytes:
         """Write it as the bytes of its file."""
-        from safetensors.torch import save
-
-        weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        return save(weights, {"explainer": json.dumps(asdict(self.about))})
+        return write_tensors(self.network.state_dict(), "explainer", asdict(self.about))
 
 
 def stretch(maps: Float[Tensor, "n y x"]) -> Float[Tensor, "n y x"]:
@@ -133,36 +141,27 @@ def load(path: str | Path) -> Explainer:
 
 @lru_cache(maxsize=8)
 def _read(path: str, _written: int) -> Explainer:
-    from safetensors import safe_open
-
     try:
-        with safe_open(str(limits.expect_file(Path(path))), "pt") as opened:
-            header = json.loads(limits.expect_header((opened.metadata() or {})["explainer"]))
-            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # not a mapping
-        written_format = header["format"]
-        about = About(**header | {"classes": tuple(header["classes"]), "names": tuple(header["names"])})
-        _expect_plausible(about, weights)
-        network = make_network(about.source["channels"], len(about.classes), bias=about.bias)
+        header, weights = read_tensors(path, "explainer")
+        said = schema.read_as(schema.Explainer, header)
+        if said.format != FORMAT:
+            raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {said.format}: update salience")
+        channels = said.source["channels"]
+        wanted = sum(each**2 for each in channels) + sum(channels) * len(said.classes)
+        if wanted > sum(each.numel() for each in weights.values()) or not all(map(_is_finite, weights.values())):
+            raise ValueError("other weights than it says")  # noqa: TRY301  # one sentence for all that can be wrong
+        about = About(header["box"], tuple(said.classes), tuple(said.names), header["source"], said.bias, said.trained)
+        network = make_network(channels, len(about.classes), bias=about.bias)
         network.load_state_dict(weights, strict=True)
+    except RecordError:
+        raise
     except Exception as problem:
         raise RecordError(f"expected an explainer in {path}, got something else ({problem}): was it cut short?") from problem
-    if written_format != FORMAT:
-        raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {written_format}: update salience")
     return Explainer(network.eval(), about)
 
 
-def _expect_plausible(about: About, weights: Mapping[str, Tensor]) -> None:
-    """Expect a header that speaks of the network whose weights are there; ValueError for another."""
-    source, held = about.source, sum(each.numel() for each in weights.values())
-    if sum(int(each) ** 2 for each in source["channels"]) > held or min(source["channels"]) < 1:
-        raise ValueError("it has other weights than it says")
-    texts = (source["spec"], source.get("fingerprint", ""), about.box["name"], about.box["fingerprint"])
-    if not all(isinstance(each, str) for each in (*texts, *about.names, *source["layers"])):
-        raise ValueError("a name is no text")
-    if not all(isinstance(each, int) for each in about.classes) or len(about.classes) != len(about.names):
-        raise ValueError("its classes have no names")
-    for each in (*about.names, *texts):
-        limits.expect_name(each, "class or box")
+def _is_finite(weights: Tensor) -> bool:
+    return not weights.is_complex() and bool(torch.isfinite(weights.float()).all())
 
 
 def find_path(fingerprint: str, folder: str | Path | None = None) -> Path:

@@ -16,7 +16,7 @@ from salience.boxes import toy
 from salience.explanation import Explanation
 from tests import trained
 from tests.hostile.fuzz import values
-from tests.hostile.fuzz.judge import Kind, Wrong
+from tests.hostile.fuzz.judge import Kind, Wrong, making
 
 SMALL: dict[str, dict[str, Any]] = {  # settings that make a method quick
     "occlusion": {"window": 16, "stride": 16}, "rise": {"masks": 8}, "mc-rise": {"masks": 8}, "iassa": {}, "lime": {"masks": 8},
@@ -45,14 +45,19 @@ def expect_sound(why: Explanation) -> None:
 def run_options(recipe: Any, _folder: Path) -> None:
     """Explain with odd options and settings."""
     method, settings, options, image = recipe
-    name = values.make(method)
+    with making():
+        name = values.make(method)
     given = {**SMALL.get(name if isinstance(name, str) else "", {}), **{key: values.make(each) for key, each in settings.items()}}
-    if name == "p-tame":
+    if isinstance(name, str) and name == "p-tame":
         given.setdefault("explainer", trained.file())
     if isinstance(name, str) and name in SAMPLING and "budget" not in options and not any(key in given for key in ("masks", "designs")):
         options = {**options, "budget": 16}
     made = {key: values.make(each) for key, each in options.items()}
-    found = salience.explain(toy.load("colour"), _make_image(image), name, **made, **given)
+    if callable(made.get("progress")):
+        made["progress"] = lambda *_: None  # what it raises is its caller's
+    with making():
+        picture = _make_image(image)
+    found = salience.explain(toy.load("colour"), picture, name, **made, **given)
     for why in found if isinstance(found, list) else [found]:
         expect_sound(why)
     _expect_typed(name, settings, options)
@@ -69,6 +74,8 @@ def _expect_typed(name: str, settings: Any, options: Any) -> None:
     for key, value in settings.items():
         whole = hints.get(key) in (int, int | None)
         number = whole or hints.get(key) in (float, float | None)
+        if key == "seed" and value is None:
+            continue  # none given
         plain = isinstance(value, (int, float)) and not (whole and isinstance(value, (float, bool)))
         if number and not plain and not (value is None and hints[key] not in (int, float)) and not isinstance(value, dict):
             raise Wrong(f"{value!r} was taken for the number {key} of {name}")
@@ -167,6 +174,22 @@ class Net(nn.Module):
         return fail(self.way) if self.way in ERRORS else answer(self.way, seen, self.calls)
 
 
+class Late(nn.Module):
+    """A network that answers rightly at first."""
+
+    def __init__(self, way: str, first: int) -> None:
+        super().__init__()
+        self.way, self.first, self.calls, self.inner = way, first, list[int](), toy.Colour()
+
+    def forward(self, images: Any) -> Any:
+        """Answer."""
+        self.calls.append(len(images))
+        seen = self.inner(images)
+        if len(self.calls) <= self.first:
+            return seen
+        return fail(self.way) if self.way in ERRORS else answer(self.way, images, self.calls)
+
+
 MODULES: dict[str, Any] = {
     "no forward": nn.Module, "list": lambda: nn.ModuleList([nn.Linear(1, 1)]), "empty": nn.Sequential, "linear": lambda: nn.Linear(3, 2),
     "meta": lambda: nn.Conv2d(3, 2, 1, device="meta"), "double": lambda: nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.LazyLinear(2)).double(),
@@ -189,6 +212,8 @@ def make_box(recipe: Any) -> tuple[Any, bool]:
     if way == "function":
         calls: list[int] = []
         return (lambda images: fail(what) if what in ERRORS else answer(what, images, calls)), what in (*ERRORS, *NEVER)
+    if way == "late":
+        return Late(*what), False
     if way == "net":
         return Net(what), what in (*ERRORS, *NEVER)
     if way == "module":
@@ -233,6 +258,9 @@ boxes = st.one_of(
     st.tuples(st.tuples(st.just("spec"), specs), st.one_of(st.just({}), st.dictionaries(st.sampled_from(KEYS), values.anything, max_size=1))),
     st.tuples(st.tuples(st.just("function"), st.sampled_from((*ANSWERS, *ERRORS))), st.just({"size": 32, "takes": "torch"})),
     st.tuples(st.tuples(st.just("net"), st.sampled_from((*ANSWERS, *ERRORS))), st.just({"size": 32, "backend": "exact"})),
+    st.tuples(
+        st.tuples(st.just("late"), st.tuples(st.sampled_from((*ANSWERS, *ERRORS)), st.integers(1, 20))), st.just({"size": 32, "backend": "exact"})
+    ),
     st.tuples(st.tuples(st.just("module"), st.sampled_from(sorted(MODULES))), box_options.map(lambda given: {"backend": "exact", **given})),
     st.tuples(st.tuples(st.just("function"), st.sampled_from(("dict", "integers"))), box_options.map(lambda given: {"takes": "torch", **given})),
     st.tuples(st.tuples(st.just("value"), values.anything.filter(lambda each: each != "default")), box_options),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from tests.hostile.fuzz import calls, pictures
+from tests.hostile.fuzz import calls, files, lines, pictures
 from tests.hostile.fuzz.judge import Kind
 
-KINDS: tuple[Kind, ...] = (pictures.KIND, calls.OPTIONS_KIND, calls.BOXES_KIND)
+KINDS: tuple[Kind, ...] = (
+    pictures.KIND,
+    calls.OPTIONS_KIND,
+    calls.BOXES_KIND,
+    files.RECORDS_KIND,
+    files.EXPLAINERS_KIND,
+    files.TRAINED_KIND,
+    lines.KIND,
+)
 
 
 def find(name: str) -> Kind:

@@ -59,7 +59,7 @@ ODD: dict[str, Callable[[], Any]] = {
     "function": lambda: lambda *_, **__: None,
     "function of scores": lambda: lambda scores: scores[:, 0] - scores[:, 1],
     "function of nan": lambda: lambda scores: scores[:, 0] * math.nan,
-    "function that raises": lambda: Raises._raise.__get__(None),
+    "function that raises": lambda: Raises()._raise,
     "array": lambda: np.arange(3),
     "array of one": lambda: np.array([1]),
     "array of none": lambda: np.zeros(0),

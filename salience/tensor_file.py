@@ -1,0 +1,80 @@
+"""A file of arrays with a JSON header, in safetensors: how explanations and explainers are kept, with a digest of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salience import limits
+
+DIGEST = "digest"
+DEEP = 50  # mappings and lists in one another
+
+
+def write_tensors(arrays: Mapping[str, Tensor], key: str, header: Mapping[str, Any]) -> bytes:
+    """Write arrays, and a header under its key, as the bytes of a file.
+
+    >>> len(write_tensors({"map": torch.zeros(2, 2)}, "salience", {"passes": 4})) > 16
+    True
+    """
+    from safetensors.torch import save
+
+    plain = {name: each.detach().cpu().contiguous() for name, each in arrays.items()}
+    text = json.dumps(header)
+    return save(plain, {key: text, DIGEST: hash_content(plain, text)})
+
+
+def read_tensors(path: str | Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read header and arrays; OSError, ValueError and the like for what is damaged. A file of before has no digest.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "map.safetensors")
+    ...     size = file.write_bytes(write_tensors({"map": torch.zeros(2, 2)}, "salience", {"passes": 4}))
+    ...     read_tensors(file, "salience")[0]
+    {'passes': 4}
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(limits.expect_file(Path(path))), "pt") as opened:
+        about = opened.metadata() or {}
+        if key not in about:
+            raise ValueError(f"no header {key!r}")
+        text = limits.expect_header(about[key])
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
+    if DIGEST in about and about[DIGEST] != hash_content(arrays, text):
+        raise ValueError("other content than was written")
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise ValueError("a header that is no mapping")  # noqa: TRY004  # it is the file that is wrong, no call
+    _expect_depth(header, DEEP)
+    return header, arrays
+
+
+def hash_content(arrays: Mapping[str, Tensor], text: str) -> str:
+    """Hash names, types, shapes and bytes of arrays, and a header.
+
+    >>> hash_content({"map": torch.zeros(2)}, "{}") == hash_content({"map": torch.zeros(2, 1)}, "{}")
+    False
+    """
+    found = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for name in sorted(arrays):
+        value = arrays[name]
+        found.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _expect_depth(value: Any, room: int) -> None:
+    """Expect values that anything can walk through."""
+    if room == 0:
+        raise ValueError(f"values that lie in one another more than {DEEP} times")
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for each in inner:
+        _expect_depth(each, room - 1)

@@ -66,7 +66,9 @@ class UnknownName(SalienceError):  # noqa: N818  # what is unknown is a name, no
         """Say which names come close; all of them when there are few."""
         names = list(known)
         spelt = {known.lower(): known for known in names}
-        near = get_close_matches(name.lower()[:LONGEST] if isinstance(name, str) else "", spelt, n=3, cutoff=0.5)  # the closest first
+        near = get_close_matches(
+            name.lower()[:LONGEST] if isinstance(name, str) else "", spelt, n=3, cutoff=0.5
+        )  # the closest first
         close = [spelt[each] for each in near] or (names if len(names) <= 12 else [])
         offer = f"did you mean {', '.join(close)}?" if close else hint or "see `salience list`"
         article = "an" if kind[0] in "aeiou" else "a"

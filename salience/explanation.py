@@ -157,19 +157,19 @@ class Explanation:
         """Read a record; RecordError for anything that cannot be one."""
         try:
             header, arrays = read_tensors(path, "salience")
-            if header.get("format", FORMAT) != FORMAT:
-                raise RecordError(
-                    f"expected an explanation of format {FORMAT} in {path}, got {show(header['format'])}: update salience"
-                )
-            return cls._of(header, arrays)
-        except RecordError:
-            raise
+            written_format = header.get("format", FORMAT)
+            found = cls._of(header, arrays) if written_format == FORMAT else None
         except FileNotFoundError:
             raise RecordError(f"expected an explanation at {path}, got nothing there: check the path") from None
         except Exception as problem:  # of the file, of safetensors, of the picture in it
             raise RecordError(
                 f"expected an explanation in {path}, got something else ({problem}): was it cut short?"
             ) from problem
+        if found is None:
+            raise RecordError(
+                f"expected an explanation of format {FORMAT} in {path}, got {show(written_format)}: update salience"
+            )
+        return found
 
     @classmethod
     def _of(cls, header: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Explanation:

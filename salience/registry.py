@@ -134,7 +134,9 @@ def _read_setting(name: str, hint: Any, value: Any) -> Any:
     except TypeError:  # a type of another package's, which checks it itself
         return value
     except (msgspec.ValidationError, ValueError):
-        raise SettingError(f"expected {name_type(hint)} for {name}, got {show(value)}: see `salience list methods`") from None
+        raise SettingError(
+            f"expected {name_type(hint)} for {name}, got {show(value)}: see `salience list methods`"
+        ) from None
 
 
 def name_type(hint: Any) -> str:
@@ -182,7 +184,6 @@ def _to_spoken(written: str) -> str:
     return written.replace("_", "-").replace("-plus-plus", "++")
 
 
-@cache
 def list_settings(cls: type[Any]) -> tuple[Setting, ...]:
     """List a method's fields; the help is the `Doc` in each field's annotation.
 

@@ -130,7 +130,7 @@ class Record(msgspec.Struct):
     geometry: Shape
     evidence: Evidence
     versions: dict[Name, Name]
-    prepared: Prepared = msgspec.field(default_factory=lambda: Prepared())
+    prepared: Prepared = msgspec.field(default_factory=Prepared)
     bands: Bands | None = None
 
     def __post_init__(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
 
 from salience import registry
 from salience.case import Data
-from salience.errors import BoxError, SettingError, UnknownName, catch_exit, show, translate
+from salience.errors import BoxError, DataError, SettingError, UnknownName, catch_exit, show, translate
 from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
@@ -115,11 +116,18 @@ def open_data(spec: Any, **options: Any) -> Data:
     >>> open_data("shapes:plain", count=3).name
     'shapes:plain?count=3&seed=0&size=224'
     """
+    if isinstance(spec, Data):
+        return spec
     if not isinstance(spec, str):
-        return spec  # type: ignore[no-any-return]  # a data set that is open already
+        raise DataError(f"expected a data set (a spec, or one that is open), got {show(spec)}: see docs/data.md")
     kind, _, rest = spec.partition(":")
     name, _, query = rest.partition("?")
-    return registry.find_kind(kind, spec, "data").load(name, **(dict(parse_qsl(query)) | options))  # type: ignore[no-any-return]  # as above
+    given = _read_query(query) | options
+    with translate(DataError, f"to open the data {spec}", "check its name and options"):
+        load = registry.find_kind(kind, spec, "data").load
+        if next(iter(inspect.signature(load).parameters)) in given:
+            raise UnknownName.of(f"option of {kind}:", "name", [])
+        return load(name, **given)  # type: ignore[no-any-return]  # as above
 
 
 def make_measure(spec: Any) -> Any:
@@ -129,6 +137,10 @@ def make_measure(spec: Any) -> Any:
     Deletion(protocol='rise-2018', step=None)
     """
     if not isinstance(spec, str):
+        if isinstance(spec, type) or not is_dataclass(spec) or not hasattr(spec, "protocol"):
+            raise SettingError(
+                f"expected a measure's spec or an object of one, got {show(spec)}: see `salience list measures`"
+            )
         return spec
     path, _, query = spec.partition("?")
     name, _, protocol = path.partition("/")

@@ -67,7 +67,7 @@ def hash_content(arrays: Mapping[str, Tensor], text: str) -> str:
     for name in sorted(arrays):
         value = arrays[name]
         found.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
-        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

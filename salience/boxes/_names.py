@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience import limits
-from salience.errors import BoxError, SettingError, show, translate
+from salience.errors import BoxError, SettingError, translate
 
 
 def read_class_names(classes: Any) -> tuple[str, ...] | None:

@@ -149,7 +149,9 @@ def take(raw: Any, name: str, count: int) -> Tensor:
         raise BoxError(f"expected output {name!r} of the network for {count} pictures too, got none: name another output")
     rows = found.rows(count).detach()
     if rows.is_meta or not rows.numel():
-        raise BoxError(f"expected scores in output {name!r} of the network, got {'none' if not rows.is_meta else 'no values'}")
+        raise BoxError(
+            f"expected scores in output {name!r} of the network, got {'none' if not rows.is_meta else 'no values'}"
+        )
     rows = rows.cpu()
     return rows if rows.is_floating_point() else rows.float()
 

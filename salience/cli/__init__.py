@@ -17,7 +17,7 @@ from salience.errors import SalienceError, advise, describe
 __all__ = ["main"]
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # one for each kind of end
     """Run the program; return its exit code."""
     words = list(sys.argv[1:] if words is None else words)
     show = warnings.showwarning

@@ -87,7 +87,9 @@ def _resolve_class(wanted: Any, probabilities: Sequence[float], classes: Sequenc
     if index is None or isinstance(wanted, bool):
         raise TargetError(f"expected a class index, name or pair as target, got {show(wanted)}") from None
     if not 0 <= index < len(classes):
-        raise TargetError(f"expected a class from 0 to {len(classes) - 1}, got {show(index)}: `salience list classes` names them")
+        raise TargetError(
+            f"expected a class from 0 to {len(classes) - 1}, got {show(index)}: `salience list classes` names them"
+        )
     return index
 
 

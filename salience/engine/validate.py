@@ -8,9 +8,7 @@ from typing import Any
 from salience.errors import SettingError, show
 
 
-def expect_between(
-    name: str, value: Any, low: float | None, high: float | None, *, open_ends: bool = False
-) -> None:
+def expect_between(name: str, value: Any, low: float | None, high: float | None, *, open_ends: bool = False) -> None:
     """Refuse a setting outside its range; None is for the method to decide on.
 
     >>> expect_between("keep", 1.5, 0, 1)

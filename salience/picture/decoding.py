@@ -99,9 +99,7 @@ def _in_one_sentence(encoded: bytes, name: str) -> Iterator[None]:
     except SalienceError:
         raise
     except Exception as problem:  # a decoder's, of whatever kind
-        raise PictureError(
-            f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew"
-        ) from problem
+        raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
 
 
 def _kind(encoded: bytes) -> str:

@@ -48,7 +48,7 @@ class Preparation:
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise SettingError(f"expected size as (height, width) in pixels, got {self.size}: give two lengths above zero")
-        resized = self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)
+        resized = self.resize if isinstance(self.resize, tuple) else () if self.resize is None else (self.resize,)
         for side in (*self.size, *resized):
             limits.expect_number("size and resize", side, 1, limits.SIDE)
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:

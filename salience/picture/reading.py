@@ -226,7 +226,9 @@ def _finish_samples(samples: Samples, name: str, how: How, file: bytes | None) -
     scale = find_scale(Samples(chosen, samples.black, samples.white, missing=missing), how.black, how.white, name)
     exact = scale.apply(chosen if missing is None else np.where(missing[:, :, None], chosen.dtype.type(0), chosen))
     if not torch.isfinite(exact).all():
-        raise PictureError(f"expected values of one range in {name}, got {chosen.min():.3g} to {chosen.max():.3g}: scale them")
+        raise PictureError(
+            f"expected values of one range in {name}, got {chosen.min():.3g} to {chosen.max():.3g}: scale them"
+        )
     if missing is not None:
         exact[:, torch.from_numpy(missing)] = 0
     if samples.alpha and how.bands is None:

@@ -22,9 +22,13 @@ def choose_method(method: Any, seed: int | None, settings: dict[str, Any]) -> An
         seed = int(limits.expect_number("seed", seed, -(2**63), 2**64, whole=True))
     if method is not None and not isinstance(method, str):
         if isinstance(method, type) or not is_dataclass(method):
-            raise SettingError(f"expected a method's name or an object of one, got {show(method)}: see `salience list methods`")
+            raise SettingError(
+                f"expected a method's name or an object of one, got {show(method)}: see `salience list methods`"
+            )
         held = {each.name: getattr(method, each.name) for each in fields(method)}
-        return registry.make(type(method), registry.find_name(method), held | settings | ({} if seed is None else {"seed": seed}))
+        return registry.make(
+            type(method), registry.find_name(method), held | settings | ({} if seed is None else {"seed": seed})
+        )
     if method is None:
         settings = DEFAULT | settings
         method = settings.pop("method")

@@ -147,7 +147,9 @@ def _explain(box: BlackBox, image: Any, chosen: Any, target: Any, how: dict[str,
         return explain_pictures(box, list(image), chosen, targets, **how)
     if isinstance(target, list):
         if not target:
-            raise SettingError("expected at least one target in the list, got none: leave target out for the predicted class")
+            raise SettingError(
+                "expected at least one target in the list, got none: leave target out for the predicted class"
+            )
         return explain_targets(box, image, chosen, target, **how)
     return take_last(explain_steps(box, image, chosen, target=target, **how))
 

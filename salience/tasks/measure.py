@@ -9,9 +9,10 @@ from typing import Any
 
 from salience import registry, specs
 from salience.case import Better, Case, Measure, Sample
+from salience.engine import target as targets
 from salience.engine.query.budget import Budget
 from salience.engine.query.run import start_run
-from salience.errors import BoxError, SettingError
+from salience.errors import BoxError, SettingError, show
 from salience.explanation import Explanation
 from salience.tasks.assemble_case import assemble_case
 from salience.types import OpenBox, Target
@@ -60,9 +61,10 @@ def measure(
     box = specs.open_box(box)
     if box.fingerprint != why.box["fingerprint"]:
         raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
-    target = why.target.index if target is None else target
-    if target is None:
+    wanted = why.target.index if target is None else target
+    if wanted is None:
         raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
+    target = targets.resolve(wanted, [0.0] * len(box.classes), box.classes)
     if not trust:
         specs.expect_harmless(why.settings, f"the explanation of {why.image}", "measure it with trust (--trust)")
     method = registry.make_method(why.method, **why.settings)
@@ -78,6 +80,8 @@ def make_measures(wanted: Sequence[Any]) -> list[Measure]:
     >>> [specs.write_measure(measure) for measure in make_measures(["deletion", "sparsity/gini"])]
     ['deletion/rise-2018', 'sparsity/gini']
     """
+    if not isinstance(wanted, (list, tuple)):
+        raise SettingError(f"expected a list of measures, got {show(wanted)}: see `salience list measures`")
     measures = [specs.make_measure(spec) for spec in wanted]
     stamps = [specs.write_measure(each) for each in measures]
     twice = {stamp for stamp in stamps if stamps.count(stamp) > 1}

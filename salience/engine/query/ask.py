@@ -30,7 +30,12 @@ def score_batch(box: BlackBox, images: Images) -> Probabilities:
     >>> score_batch(toy.load("colour"), toy.picture(colour=2)[None]).argmax(1)
     tensor([2])
     """
-    scores = submit(box, images, partial(_score_now, box))()
+    try:
+        scores = submit(box, images, partial(_score_now, box))()
+    except (torch.OutOfMemoryError, MemoryError) as problem:
+        raise BoxError(
+            f"expected memory for {len(images)} images of {box.name} at once, got none: use a smaller box"
+        ) from problem
     run = current.get()
     if run is not None:
         run.count(len(images))
@@ -184,6 +189,4 @@ def guard(box: BlackBox, shown: Images | Masks) -> Iterator[None]:
         raise
     except Exception as problem:
         shape = tuple(shown.shape)
-        raise BoxError(
-            f"expected {box.name} to score images of shape {shape}, got {describe(problem)}"
-        ) from problem
+        raise BoxError(f"expected {box.name} to score images of shape {shape}, got {describe(problem)}") from problem

@@ -45,9 +45,7 @@ class Budget:
         amount = float(match[1]) if match else 0.0
         unit = (match[2] if match else None) or "passes"
         if amount <= 0 or (unit.startswith("pass") and amount != int(amount)):
-            raise BudgetError(
-                f"expected a budget like 2000, '2000 passes' or '10s', got {show(value)}: give one above zero"
-            )
+            raise BudgetError(f"expected a budget like 2000, '2000 passes' or '10s', got {show(value)}: give one above zero")
         return cls(passes=int(amount)) if unit.startswith("pass") else cls(seconds=amount * _SECONDS[unit])
 
     def __str__(self) -> str:

@@ -144,8 +144,6 @@ def _read(path: str, _written: int) -> Explainer:
     try:
         header, weights = read_tensors(path, "explainer")
         said = schema.read_as(schema.Explainer, header)
-        if said.format != FORMAT:
-            raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {said.format}: update salience")
         channels = said.source["channels"]
         wanted = sum(each**2 for each in channels) + sum(channels) * len(said.classes)
         if wanted > sum(each.numel() for each in weights.values()) or not all(map(_is_finite, weights.values())):
@@ -153,10 +151,10 @@ def _read(path: str, _written: int) -> Explainer:
         about = About(header["box"], tuple(said.classes), tuple(said.names), header["source"], said.bias, said.trained)
         network = make_network(channels, len(about.classes), bias=about.bias)
         network.load_state_dict(weights, strict=True)
-    except RecordError:
-        raise
     except Exception as problem:
         raise RecordError(f"expected an explainer in {path}, got something else ({problem}): was it cut short?") from problem
+    if said.format != FORMAT:
+        raise RecordError(f"expected an explainer of format {FORMAT} in {path}, got {said.format}: update salience")
     return Explainer(network.eval(), about)
 
 

@@ -36,7 +36,9 @@ def draw(kind: Kind, count: int, number: int | None) -> Iterator[Any]:
     drawn: list[Any] = []
 
     @seed(number)
-    @settings(max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(kind.recipes)
     def collect(recipe: Any) -> None:
         drawn.append(recipe)
@@ -100,7 +102,11 @@ def make_cases(count: int | None, chosen: list[Kind]) -> Iterator[tuple[Kind, An
 def write_table(counts: Counts) -> str:
     """Write the counts by kind as a table."""
     heads = ("kind", "cases", *VERDICTS)
-    rows = [(name, str(each.total()), *(str(each[verdict]) for verdict in VERDICTS)) for name, each in counts.items() if each.total()]
+    rows = [
+        (name, str(each.total()), *(str(each[verdict]) for verdict in VERDICTS))
+        for name, each in counts.items()
+        if each.total()
+    ]
     whole: Counter[str] = sum(counts.values(), Counter())
     rows.append(("all", str(whole.total()), *(str(whole[verdict]) for verdict in VERDICTS)))
     lines = [heads, ("---", *("--:" for _ in heads[1:])), *rows]
@@ -158,8 +164,8 @@ def main() -> int:
     cases = read_cases(chosen.replay) if chosen.replay else make_cases(chosen.cases, wanted)
     limit = began + 60 * chosen.minutes if chosen.minutes else float("inf")
     counts, found = run_cases(cases, chosen.save, limit)
-    print(*found[:SHOWN], sep="\n\n", file=sys.stderr)
-    print(write_table(counts))
+    sys.stderr.write("\n\n".join(found[:SHOWN]))
+    sys.stdout.write(write_table(counts) + "\n")
     if chosen.into:
         chosen.into.write_text(write_page(counts, time.monotonic() - began), encoding="utf-8")
     return int(any(each[verdict] for each in counts.values() for verdict in VERDICTS if verdict not in GOOD))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,15 @@ from salience.methods.p_tame import PTame
 from salience.tasks.measure import measure
 from tests import trained
 from tests.hostile.fuzz import values
-from tests.hostile.fuzz.judge import Kind, Wrong, making
+from tests.hostile.fuzz.judge import Kind, WrongError, making
 
-METHODS = {"occlusion": {"window": 16, "stride": 16}, "rise": {"masks": 8}, "sise": {}, "extremal-perturbation": {"steps": 2}, "grad-cam": {}}
+METHODS = {
+    "occlusion": {"window": 16, "stride": 16},
+    "rise": {"masks": 8},
+    "sise": {},
+    "extremal-perturbation": {"steps": 2},
+    "grad-cam": {},
+}
 DTYPES = ("float16", "float64", "bfloat16", "complex64", "int64", "uint8", "bool", "float8_e4m3fn")
 
 
@@ -37,8 +44,8 @@ DTYPES = ("float16", "float64", "bfloat16", "complex64", "int64", "uint8", "bool
 def write_record(method: str) -> bytes:
     """Write an explanation that is as it should be."""
     why = salience.explain("toy:colour", toy.picture(), method, **METHODS[method])
-    folder = Path(__import__("tempfile").mkdtemp())
-    return why.save(folder / "a.salience").read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        return why.save(Path(folder, "a.salience")).read_bytes()
 
 
 @cache
@@ -91,10 +98,15 @@ def _edit_arrays(arrays: dict[str, torch.Tensor], name: str, way: str) -> dict[s
     if way in DTYPES:
         return {**arrays, name: value.to(getattr(torch, way))}
     changed = {
-        "nan": lambda: (value.float() * torch.nan).to(value.dtype), "inf": lambda: torch.full_like(value.float(), torch.inf),
-        "flat": lambda: value.reshape(-1), "empty": lambda: value[:0], "scalar": lambda: torch.tensor(1.0), "deep": lambda: value[None, None],
-        "half": lambda: value[: len(value) // 2], "mask": lambda: value,
-    }[way]()  # fmt: skip
+        "nan": lambda: (value.float() * torch.nan).to(value.dtype),
+        "inf": lambda: torch.full_like(value.float(), torch.inf),
+        "flat": lambda: value.reshape(-1),
+        "empty": lambda: value[:0],
+        "scalar": lambda: torch.tensor(1.0),
+        "deep": lambda: value[None, None],
+        "half": lambda: value[: len(value) // 2],
+        "mask": lambda: value,
+    }[way]()
     return {**arrays, "evidence/mask" if way == "mask" else name: changed.contiguous()}
 
 
@@ -113,20 +125,24 @@ def run_record(recipe: Any, folder: Path) -> None:
     if change[0] == "damage":
         (folder / "good.salience").write_bytes(good)
         if not _same(why, Explanation.load(folder / "good.salience")):
-            raise Wrong("a damaged record loads as another one")
+            raise WrongError("a damaged record loads as another one")
     try:
         use(why, folder)
     except SalienceError as problem:
-        raise Wrong(f"refused late: {problem}") from problem
+        raise WrongError(f"refused late: {problem}") from problem
     try:
         measure("toy:colour", why, ["sparsity"])
     except SalienceError as problem:
         if "\n" in str(problem):
-            raise Wrong(f"two lines: {problem}") from problem
+            raise WrongError(f"two lines: {problem}") from problem
 
 
 def _same(one: Explanation, other: Explanation) -> bool:
-    same = repr(one.summary()) == repr(other.summary()) and one.source == other.source and one.evidence.keys() == other.evidence.keys()
+    same = (
+        repr(one.summary()) == repr(other.summary())
+        and one.source == other.source
+        and one.evidence.keys() == other.evidence.keys()
+    )
     pairs = [(one.saliency, other.saliency), *((one.evidence[key], other.evidence[key]) for key in one.evidence)]
     return same and all(torch.equal(*pair) if isinstance(pair[0], torch.Tensor) else pair[0] == pair[1] for pair in pairs)
 
@@ -139,8 +155,10 @@ def use(why: Explanation, folder: Path) -> None:
         print_explanation(Console(), why, "a.png", [])
     repr(why)
     again = Explanation.load(why.save(folder / "again.salience"))
-    if not torch.equal(torch.nan_to_num(again.saliency), torch.nan_to_num(why.saliency)) or repr(again.summary()) != repr(why.summary()):
-        raise Wrong("another record when it is saved again")
+    if not torch.equal(torch.nan_to_num(again.saliency), torch.nan_to_num(why.saliency)) or repr(again.summary()) != repr(
+        why.summary()
+    ):
+        raise WrongError("another record when it is saved again")
 
 
 def run_explainer(recipe: Any, folder: Path) -> None:
@@ -151,51 +169,69 @@ def run_explainer(recipe: Any, folder: Path) -> None:
     (folder / "good.safetensors").write_bytes(write_explainer())
     if change[0] == "damage":
         good = explainer.load(folder / "good.safetensors")
-        if loaded.about != good.about or not all(map(torch.equal, loaded.network.state_dict().values(), good.network.state_dict().values())):
-            raise Wrong("a damaged explainer loads as another one")
+        if loaded.about != good.about or not all(
+            map(torch.equal, loaded.network.state_dict().values(), good.network.state_dict().values())
+        ):
+            raise WrongError("a damaged explainer loads as another one")
     if route == "export":
         return
     saliency = PTame(str(folder / "e.safetensors"))(toy.load("colour"), toy.picture(), 0)
     if saliency.shape != (32, 32) or not torch.isfinite(saliency).all():
-        raise Wrong("an explainer makes a map that is none")
+        raise WrongError("an explainer makes a map that is none")
 
 
 def run_trained(recipe: Any, folder: Path) -> None:
     """Open the folder of a trained box."""
-    name, (way, given) = recipe
+    name, change = recipe
     for each, content in write_trained().items():
-        if each == name and way == "damage":
-            content = values.damage(content, given)
-        elif each == name == "box.json":
-            content = json.dumps(_replace(json.loads(content), given[0][1], given[0][2]) if given[0][0] == "header" else given).encode()
-        elif each == name:
-            with making():
-                arrays = load(content)
-                for one in given:
-                    arrays = _edit_arrays(arrays, sorted(arrays)[one[1] % len(arrays)], one[2]) if one[0] == "array" else arrays
-                content = save(arrays)
-        (folder / each).write_bytes(content)
+        with making():
+            changed = _change_trained(each, content, change) if each == name else content
+        (folder / each).write_bytes(changed)
     box = specs.open_box(f"trained:{folder}")
     scores = box(toy.picture()[None])
     if not torch.equal(scores, toy.load("colour")(toy.picture()[None])):
-        raise Wrong("a damaged box answers otherwise")
+        raise WrongError("a damaged box answers otherwise")
+
+
+def _change_trained(name: str, content: bytes, change: Any) -> bytes:
+    way, given = change
+    if way == "damage":
+        return values.damage(content, given)
+    if name == "box.json":
+        return json.dumps(_replace(json.loads(content), *given[0][1:]) if given[0][0] == "header" else given).encode()
+    arrays = load(content)
+    for one in (each for each in given if each[0] == "array"):
+        arrays = _edit_arrays(arrays, sorted(arrays)[one[1] % len(arrays)], one[2])
+    return save(arrays)
 
 
 def _paths(depth: int) -> Any:
     return st.lists(st.integers(0, 40), min_size=1, max_size=depth)
 
 
-placed = st.one_of(values.plain, st.just("remove"), st.sampled_from(([], {}, [[]], "a" * 20_000, [None] * 7, {"layer": 1}, [1, 2], [[1, 1], [2, 2]])))
+placed = st.one_of(
+    values.plain,
+    st.just("remove"),
+    st.sampled_from(([], {}, [[]], "a" * 20_000, [None] * 7, {"layer": 1}, [1, 2], [[1, 1], [2, 2]])),
+)
 edits = st.lists(
     st.one_of(
         st.tuples(st.just("header"), _paths(4), placed),
         st.tuples(st.just("header"), _paths(2), placed),
-        st.tuples(st.just("array"), st.integers(0, 9), st.sampled_from((*DTYPES, "drop", "nan", "inf", "flat", "empty", "scalar", "deep", "half", "mask"))),
+        st.tuples(
+            st.just("array"),
+            st.integers(0, 9),
+            st.sampled_from((*DTYPES, "drop", "nan", "inf", "flat", "empty", "scalar", "deep", "half", "mask")),
+        ),
     ),
     min_size=1,
     max_size=2,
 )
-changes = st.one_of(st.tuples(st.just("damage"), values.damages), st.tuples(st.just("edit"), edits), st.tuples(st.just("edit"), edits))
+changes = st.one_of(
+    st.tuples(st.just("damage"), values.damages), st.tuples(st.just("edit"), edits), st.tuples(st.just("edit"), edits)
+)
 RECORDS_KIND = Kind("records", st.tuples(st.sampled_from(sorted(METHODS)), changes), run_record, share=4)
 EXPLAINERS_KIND = Kind("explainers", st.tuples(changes, st.sampled_from(("explain", "export"))), run_explainer, share=2)
-TRAINED_KIND = Kind("trained folders", st.tuples(st.sampled_from(("box.json", "weights.safetensors")), changes), run_trained, share=1)
+TRAINED_KIND = Kind(
+    "trained folders", st.tuples(st.sampled_from(("box.json", "weights.safetensors")), changes), run_trained, share=1
+)

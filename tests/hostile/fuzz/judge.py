@@ -28,11 +28,11 @@ class Hung(BaseException):
     """A case that took too long; no `Exception`, lest the code under test catches it."""
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """A case that was accepted though it cannot be right."""
 
 
-class Unmade(Exception):
+class UnmadeError(Exception):
     """A recipe of which nothing can be made: no case."""
 
 
@@ -42,7 +42,7 @@ def making() -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        raise Unmade from problem
+        raise UnmadeError from problem
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def judge(kind: Kind, recipe: Any, seconds: float = SECONDS) -> Outcome:
                 kind.run(recipe, Path(folder))
         except Hung:
             return Outcome("hung", traceback.format_exc())
-        except Unmade:
+        except UnmadeError:
             return Outcome("unmade")
-        except Wrong as problem:
+        except WrongError as problem:
             return Outcome("wrong", str(problem))
         except SalienceError as problem:
             return _judge_sentence(str(problem))
@@ -90,10 +90,18 @@ def judge(kind: Kind, recipe: Any, seconds: float = SECONDS) -> Outcome:
 def _judge_sentence(said: str) -> Outcome:
     faults = [
         name
-        for name, holds in (("long", len(said) > LETTERS), ("two lines", "\n" in said), ("no expected", "expected" not in said))
+        for name, holds in (
+            ("long", len(said) > LETTERS),
+            ("two lines", "\n" in said),
+            ("no expected", "expected" not in said),
+        )
         if holds
     ]
-    return Outcome("foreign", f"a sentence that is none ({', '.join(faults)}): {said[:2000]}") if faults else Outcome("refused", said)
+    return (
+        Outcome("foreign", f"a sentence that is none ({', '.join(faults)}): {said[:2000]}")
+        if faults
+        else Outcome("refused", said)
+    )
 
 
 @contextmanager

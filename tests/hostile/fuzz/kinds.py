@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.hostile.fuzz import calls, files, lines, pictures
+from tests.hostile.fuzz import calls, data, files, lines, pictures
 from tests.hostile.fuzz.judge import Kind
 
 KINDS: tuple[Kind, ...] = (
@@ -13,6 +13,11 @@ KINDS: tuple[Kind, ...] = (
     files.EXPLAINERS_KIND,
     files.TRAINED_KIND,
     lines.KIND,
+    calls.SETTINGS_KIND,
+    calls.MEASURES_KIND,
+    data.DATA_KIND,
+    data.GRIDS_KIND,
+    data.JOURNALS_KIND,
 )
 
 

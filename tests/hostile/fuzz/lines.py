@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from salience.cli import main
 from salience.errors import SalienceError
 from tests.hostile.fuzz import files, pictures, values
-from tests.hostile.fuzz.judge import Kind, Wrong
+from tests.hostile.fuzz.judge import Kind, WrongError
 
 LINES = (
     "explain a.png --box toy:colour --method occlusion --window 16 --stride 16 --out out --json",
@@ -43,10 +43,34 @@ LINES = (
     "train plain --box toy:colour --data shapes:plain?count=8&size=32 --epochs 1 --out trained",
 )
 SLOW = ("fit", "train", "bench")  # asked only with something odd among their words
-WORDS = tuple(text for text in values.TEXTS if ".." not in text) + (
-    "--help", "--box", "--method", "--json", "-h", "--", "-1", "--out=", "--seed=x", "--window=0", "--masks=2.5", "--no-record", "--batch=0", "a.png",
-    "nothing.png", "damaged.bin", "a.salience", "/dev/zero", "file/inside", "toy:colour?x=1", "py:a:b", "[/x]", "--budget=0s", "x" * 5000, "locked",
-)  # fmt: skip
+WORDS = (
+    *(text for text in values.TEXTS if ".." not in text),
+    "--help",
+    "--box",
+    "--method",
+    "--json",
+    "-h",
+    "--",
+    "-1",
+    "--out=",
+    "--seed=x",
+    "--window=0",
+    "--masks=2.5",
+    "--no-record",
+    "--batch=0",
+    "a.png",
+    "nothing.png",
+    "damaged.bin",
+    "a.salience",
+    "/dev/zero",
+    "file/inside",
+    "toy:colour?x=1",
+    "py:a:b",
+    "[/x]",
+    "--budget=0s",
+    "x" * 5000,
+    "locked",
+)
 
 
 def lay_out(folder: Path, steps: Any, form: str) -> None:
@@ -63,7 +87,9 @@ def lay_out(folder: Path, steps: Any, form: str) -> None:
         "a.salience": files.write_record("occlusion"),
         "damaged.salience": values.damage(files.write_record("occlusion"), steps),
         "e.safetensors": files.write_explainer(),
-        "grid.toml": values.damage(b'boxes.a = "toy:colour"\nmethods.gradient = {}\ndata.a = "shapes:plain?count=2&size=32"\n', steps),
+        "grid.toml": values.damage(
+            b'boxes.a = "toy:colour"\nmethods.gradient = {}\ndata.a = "shapes:plain?count=2&size=32"\n', steps
+        ),
     }.items():
         (folder / name).write_bytes(content)
     (folder / "trained").mkdir()
@@ -110,12 +136,17 @@ def expect_said(words: list[str], code: int, said: str) -> None:
     if code == 0 or (code == 1 and words[0] == "compare" and not lines):
         return
     if code != 2 or len(lines) != 1 or not lines[0].startswith("salience: "):
-        raise Wrong(f"exit code {code} for {words}, and: {said[-1500:]}")
+        raise WrongError(f"exit code {code} for {words}, and: {said[-1500:]}")
     raise SalienceError(lines[0])
 
 
 edits = st.lists(
-    st.tuples(st.sampled_from(("insert", "replace", "remove")), st.integers(0, 30), st.one_of(st.sampled_from(WORDS), st.text(max_size=5))), max_size=2
+    st.tuples(
+        st.sampled_from(("insert", "replace", "remove")),
+        st.integers(0, 30),
+        st.one_of(st.sampled_from(WORDS), st.text(max_size=5)),
+    ),
+    max_size=2,
 )
 KIND = Kind(
     "command lines",

@@ -17,21 +17,121 @@ from salience.boxes import toy
 from salience.picture import Picture, read
 from salience.tasks.prepare import fit_picture
 from tests.hostile.fuzz import values
-from tests.hostile.fuzz.judge import Kind, Wrong, making
+from tests.hostile.fuzz.judge import Kind, WrongError, making
 
 SIDE = 9
-FILES = ("png", "png 16", "png palette", "jpeg", "jpeg exif", "gif", "gif film", "bmp", "webp", "tiff", "tiff 16", "tiff pages",
-         "tiff floats", "ppm", "npy", "npz", "ico", "tga", "jp2")  # fmt: skip
-DTYPES = ("bool", "uint8", "int8", "uint16", "int32", "uint64", "float16", "float32", "float64", "longdouble", "complex64",
-          "datetime64[s]", "timedelta64[s]", "S3", "U3", "O", "V4")  # fmt: skip
-SHAPES = ((8, 9), (8, 9, 3), (3, 8, 9), (8, 9, 1), (8, 9, 4), (8, 9, 6), (1, 1), (), (5,), (0, 4), (4, 0, 3), (2, 3, 8, 9), (70, 80, 90),
-          (1, 5000), (3, 3, 3), (1, 1, 1, 1, 1))  # fmt: skip
+FILES = (
+    "png",
+    "png 16",
+    "png palette",
+    "jpeg",
+    "jpeg exif",
+    "gif",
+    "gif film",
+    "bmp",
+    "webp",
+    "tiff",
+    "tiff 16",
+    "tiff pages",
+    "tiff floats",
+    "ppm",
+    "npy",
+    "npz",
+    "ico",
+    "tga",
+    "jp2",
+)
+DTYPES = (
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "longdouble",
+    "complex64",
+    "datetime64[s]",
+    "timedelta64[s]",
+    "S3",
+    "U3",
+    "O",
+    "V4",
+)
+SHAPES = (
+    (8, 9),
+    (8, 9, 3),
+    (3, 8, 9),
+    (8, 9, 1),
+    (8, 9, 4),
+    (8, 9, 6),
+    (1, 1),
+    (),
+    (5,),
+    (0, 4),
+    (4, 0, 3),
+    (2, 3, 8, 9),
+    (70, 80, 90),
+    (1, 5000),
+    (3, 3, 3),
+    (1, 1, 1, 1, 1),
+)
 FILLS = ("noise", "zeros", "ones", "nan", "inf", "one nan", "negative", "huge", "tiny")
-TORCH = ("float32", "float64", "float16", "bfloat16", "uint8", "int8", "int64", "bool", "complex64", "float8_e4m3fn", "uint16")
+TORCH = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "uint8",
+    "int8",
+    "int64",
+    "bool",
+    "complex64",
+    "float8_e4m3fn",
+    "uint16",
+)
 LAYOUTS = ("plain", "sparse", "csr", "meta", "quantised", "gradient", "expanded", "nested", "conjugate", "negated")
-MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16", "I;16B")
-PATHS = ("/dev/zero", "/dev/null", "/dev/stdin", "/proc/self/mem", "loop", "pipe", "folder", "a" * 300, "a" * 5000, "x/" * 3000,
-         "nothing.png", "http://example.org/a.png", "\udcff\udc80.png", "empty", "text", "svg", "locked")  # fmt: skip
+MODES = (
+    "1",
+    "L",
+    "P",
+    "RGB",
+    "RGBA",
+    "CMYK",
+    "YCbCr",
+    "LAB",
+    "HSV",
+    "I",
+    "F",
+    "LA",
+    "PA",
+    "RGBX",
+    "RGBa",
+    "La",
+    "I;16",
+    "I;16B",
+)
+PATHS = (
+    "/dev/zero",
+    "/dev/null",
+    "/dev/stdin",
+    "/proc/self/mem",
+    "loop",
+    "pipe",
+    "folder",
+    "a" * 300,
+    "a" * 5000,
+    "x/" * 3000,
+    "nothing.png",
+    "http://example.org/a.png",
+    "\udcff\udc80.png",
+    "empty",
+    "text",
+    "svg",
+    "locked",
+)
 
 
 @cache
@@ -88,7 +188,11 @@ def make_array(dtype: str, shape: Any, fill: str) -> np.ndarray:
     """Make an array of any type, shape and content."""
     with np.errstate(all="ignore"):
         filled = _fill(fill, tuple(shape))
-        return filled.view(np.uint8).astype(dtype) if dtype.startswith("V") and not filled.shape else filled.astype(dtype, casting="unsafe")
+        return (
+            filled.view(np.uint8).astype(dtype)
+            if dtype.startswith("V") and not filled.shape
+            else filled.astype(dtype, casting="unsafe")
+        )
 
 
 def make_tensor(dtype: str, layout: str, shape: Any, fill: str) -> torch.Tensor:
@@ -135,7 +239,7 @@ class Opened:
         return self.given
 
 
-def make_source(recipe: Any, folder: Path) -> Any:
+def make_source(recipe: Any, folder: Path) -> Any:  # noqa: PLR0911  # one for each kind of source
     """Make what is read."""
     way, *given = recipe
     if way == "damaged":
@@ -171,7 +275,9 @@ def is_wrong(recipe: Any) -> bool:
         dtype, shape, fill = given
         return 0 in shape or dtype[0] in "cdtSUOV" or (dtype[0] in "fl" and fill in ("nan", "inf", "one nan"))
     if way == "tensor":
-        return 0 in given[2] or given[0] == "complex64" or (given[0][:5] == "float" and given[3] in ("nan", "inf", "one nan"))
+        return (
+            0 in given[2] or given[0] == "complex64" or (given[0][:5] == "float" and given[3] in ("nan", "inf", "one nan"))
+        )
     return way in ("value", "opened")
 
 
@@ -182,32 +288,36 @@ def run(recipe: Any, folder: Path) -> None:
         made, options = make_source(source, folder), {key: values.make(each) for key, each in how.items()}
     picture = read(made, **options)
     if is_wrong(source):
-        raise Wrong(f"{source} was read as {picture}")
+        raise WrongError(f"{source} was read as {picture}")
     _expect_whole(picture)
     again = read(picture.encoded)
     same = np.array_equal(np.asarray(again.pixels), np.asarray(picture.pixels))
     if not same or (picture.exact is not None and not torch.equal(picture.exact, again.exact)):
-        raise Wrong(f"{source} is another picture when it is read again")
+        raise WrongError(f"{source} is another picture when it is read again")
     image, geometry = fit_picture(toy.load("colour"), picture)
     if image.shape != (3, 32, 32) or not bool(((image >= 0) & (image <= 1)).all()) or geometry.photograph != picture.size:
-        raise Wrong(f"{source} was prepared as {tuple(image.shape)} from {image.min()} to {image.max()}")
+        raise WrongError(f"{source} was prepared as {tuple(image.shape)} from {image.min()} to {image.max()}")
 
 
 def _expect_whole(picture: Picture) -> None:
     if picture.pixels.mode != "RGB" or min(picture.size) < 1 or not isinstance(picture.name, str):
-        raise Wrong(f"{picture} is no picture")
+        raise WrongError(f"{picture} is no picture")
     exact = picture.exact
     if exact is not None and (tuple(exact.shape[1:]) != picture.size or not bool(((exact >= 0) & (exact <= 1)).all())):
-        raise Wrong(f"{picture} has values beyond 0…1, or of another size")
+        raise WrongError(f"{picture} has values beyond 0…1, or of another size")
 
 
 sources = st.one_of(
     st.tuples(st.just("damaged"), st.sampled_from(FILES), values.damages, st.sampled_from(("bytes", "file", "open"))),
     st.tuples(st.just("array"), st.sampled_from(DTYPES), st.sampled_from(SHAPES), st.sampled_from(FILLS)),
-    st.tuples(st.just("tensor"), st.sampled_from(TORCH), st.sampled_from(LAYOUTS), st.sampled_from(SHAPES), st.sampled_from(FILLS)),
+    st.tuples(
+        st.just("tensor"), st.sampled_from(TORCH), st.sampled_from(LAYOUTS), st.sampled_from(SHAPES), st.sampled_from(FILLS)
+    ),
     st.tuples(st.just("pil"), st.sampled_from(MODES), st.sampled_from(((4, 5), (1, 1), (0, 3)))),
     st.tuples(st.just("path"), st.one_of(st.sampled_from(PATHS), st.sampled_from(values.TEXTS)), st.booleans()),
-    st.tuples(st.just("named"), st.sampled_from(("a.png", "\udcff.png", "é" * 60 + ".png", "a\nb.png", "[x].png")), st.booleans()),
+    st.tuples(
+        st.just("named"), st.sampled_from(("a.png", "\udcff.png", "é" * 60 + ".png", "a\nb.png", "[x].png")), st.booleans()
+    ),
     st.tuples(st.just("value"), values.odd.filter(lambda each: "tensor" not in each["odd"] and "array" not in each["odd"])),
     st.tuples(st.just("opened"), st.one_of(values.odd.filter(lambda each: "bytes" not in each["odd"]), values.scalars)),
     st.tuples(

@@ -252,5 +252,3 @@ def rename_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         OLD_KEYS.get(key, key): rename_old_keys(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
     }
-
-

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from salience.errors import RecordError
+from salience.errors import RecordError, advise
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
@@ -33,9 +33,8 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-        raise RecordError(
-            f"expected to write {path}, got {problem.strerror}: choose a folder that exists and is yours"
-        ) from problem
+        advice = advise(problem, "choose a folder that exists and is yours")
+        raise RecordError(f"expected to write {path}, got {problem.strerror}: {advice}") from problem
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import tempfile
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -124,7 +123,7 @@ def run(recipe: Any, folder: Path) -> None:
         stack.enter_context(mock.patch.dict(os.environ, {"HOME": str(folder), "SALIENCE_CACHE": ""}))
         if disk:
             problem = OSError(getattr(errno, disk), os.strerror(getattr(errno, disk)))
-            stack.enter_context(mock.patch.object(tempfile, "NamedTemporaryFile", side_effect=problem))
+            stack.enter_context(mock.patch.object(os, "fsync", side_effect=problem))
             stack.enter_context(mock.patch.object(Path, "mkdir", side_effect=problem))
         code = main(words)
     expect_said(words, code, err.getvalue())

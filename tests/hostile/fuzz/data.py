@@ -159,6 +159,7 @@ def run_grid(recipe: Any, folder: Path) -> None:
 
 def run_journal(recipe: Any, folder: Path) -> None:
     """Read the rows of a run whose journal is damaged."""
+    (folder / "cells").mkdir()
     Journal(folder / "cells" / "x.jsonl", "digest").add("1", ROWS)
     file = folder / "cells" / "x.jsonl"
     way, given = recipe

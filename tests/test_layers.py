@@ -11,7 +11,7 @@ import salience
 
 ROOT = Path(salience.__file__).parent
 LEVELS = (
-    {"types", "errors", "files", "case", "estimates", "bands", "limits", "schema", "tensor_file"},
+    {"types", "errors", "files", "case", "estimates", "bands", "limits", "markdown", "schema", "tensor_file"},
     {"registry", "specs", "picture", "explanation", "engine"},
     {"runtime"},
     {"boxes", "methods", "trainers", "measures", "checks", "data", "draw"},

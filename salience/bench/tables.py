@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from statistics import median
 
 from salience.bench.panel import Panel
 from salience.bench.statistics import Pair, Summary
+from salience.markdown import escape
 
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 MARKED = {"best": "**{}**", "equal": "= {}", "": "{}"}
@@ -51,14 +50,14 @@ def write_markdown(panels: Iterable[Panel], heading: str) -> str:
     >>> write_markdown([panel], "a heading").splitlines()[-1]
     '| rise | **0.50 ± 0.25** |'
     """
-    parts = ["# Report", _escape(heading), EXPLAINED]
+    parts = ["# Report", escape(heading), EXPLAINED]
     for panel in panels:
-        heads = [f"{_escape(measure)} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
-        parts += [f"## {_escape(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
+        heads = [f"{escape(measure)} {ARROWS[panel.of(measure)[0].better]}".strip() for measure in panel.measures]
+        parts += [f"## {escape(panel.title)}", f"N = {panel.pictures} pictures where a cell names no other n."]
         lines = [_write_line(["method", *heads]), _write_line(["---", *["---:"] * len(heads)])]
         decimals = {measure: choose_digits(panel.of(measure)) for measure in panel.measures}
         for method in panel.methods:
-            name = f"{_escape(method)} (control)" if method in panel.controls else _escape(method)
+            name = f"{escape(method)} (control)" if method in panel.controls else escape(method)
             some = [panel.summaries.get((measure, method)) for measure in panel.measures]
             lines.append(_write_line([name, *(_write_cell(one, decimals, panel.pictures) for one in some)]))
         parts.append("\n".join(lines))
@@ -75,11 +74,6 @@ def _write_cell(one: Summary | None, decimals: dict[str, int], pictures: int) ->
 
 def _write_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
-    """Write a name so that it is no mark, link or element in Markdown, and stays on its line."""
-    return re.sub(r"([|`\\\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

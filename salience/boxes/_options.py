@@ -26,7 +26,7 @@ def split_options(base: Preparation | None, options: dict[str, Any]) -> tuple[Pr
 
     A changed size takes the published resize along, unless a resize is given too.
     """
-    rest = {key: value for key, value in options.items() if value is not None}
+    rest = {key: value for key, value in options.items() if key != "channels" or value is not None}
     if "channels" in rest:
         rest["channels"] = _read_option("channels", rest["channels"])
     asked = rest.get("channels", 3)

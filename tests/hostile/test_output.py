@@ -15,6 +15,7 @@ from salience.bench.journal import Journal
 from salience.boxes import toy
 from salience.cli import main, terminal
 from salience.explanation import ClassScore
+from salience.trainers._classifier import output
 from tests.hostile import NASTY
 
 CLEARS = "\x1b[2J\x1b]0;owned\x07"
@@ -112,3 +113,22 @@ def test_no_name_is_an_element_in_a_report(tmp_path: Path) -> None:
     head = page.read_text(encoding="utf-8").partition("<title>")[0]
     assert "Content-Security-Policy" in head
     assert "default-src &#39;none&#39;" in head
+
+
+def test_no_name_is_an_element_in_the_card_of_a_trained_box() -> None:
+    """A data set may be called anything, and the card is a page that sites show."""
+    row = {"step": 3}
+    about = {
+        "name": NASTY["image"],
+        "of": f"toy:{NASTY['pipe']}`",
+        "data": NASTY["html"],
+        "pictures": 3,
+        "held": 1,
+        "seconds": 2.0,
+    }
+    about |= {"config": {"scratch": False}, "trainer": {"name": NASTY["link"]}, "loop": {}, "before": row, "after": row}
+
+    text = output.card(about, Path("trained"))
+
+    assert not [each for each in ("<script>", "<img", "[x](", "| a|b") if each in text]
+    assert "`trained:trained`" in text

@@ -13,6 +13,7 @@ from salience import registry
 from salience.engine.training.history import Row
 from salience.engine.training.loop import Loop
 from salience.files import write_whole
+from salience.markdown import escape, write_code
 from salience.trainers._classifier.config import TrainingConfig
 from salience.trainers._classifier.loss import Loss
 from salience.trainers._classifier.split import Split
@@ -78,17 +79,17 @@ def card(about: dict[str, Any], out: Path) -> str:
     spec = write_spec(out, about["of"])
     before, after = about["before"], about["after"]
     lines = [
-        f"# {about['name']}",
+        f"# {escape(about['name'])}",
         "",
-        f"`{spec}` is a box: `salience explain PICTURE --box {spec}`."
+        f"{write_code(spec)} is a box: {write_code(f'salience explain PICTURE --box {spec}')}."
         + ("" if about["of"] else " The network it began with was given as an object: say its spec, as in `?of=kind:name`."),
         "",
         "| | |",
         "|---|---|",
-        f"| begun from | {about['of'] or about['name'].partition(',')[0]}"
+        f"| begun from | {escape(about['of'] or about['name'].partition(',')[0])}"
         + (", all weights drawn anew |" if about["config"]["scratch"] else " |"),
-        f"| data | {about['data']}: {about['pictures']:,} pictures, {about['held']:,} held out |",
-        *(f"| {part} | {describe_settings(about[part])} |" for part in PARTS),
+        f"| data | {escape(about['data'])}: {about['pictures']:,} pictures, {about['held']:,} held out |",
+        *(f"| {part} | {escape(describe_settings(about[part]))} |" for part in PARTS),
         f"| took | {after['step']:,} steps, {about['seconds']:.0f} s |",
     ]
     if "accuracy" in after:

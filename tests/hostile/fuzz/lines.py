@@ -120,7 +120,7 @@ def run(recipe: Any, folder: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(err))
-        stack.enter_context(mock.patch.dict(os.environ, {"HOME": str(folder), "SALIENCE_CACHE": ""}))
+        stack.enter_context(mock.patch.dict(os.environ, {"SALIENCE_CACHE": ""}))
         if disk:
             problem = OSError(getattr(errno, disk), os.strerror(getattr(errno, disk)))
             stack.enter_context(mock.patch.object(os, "fsync", side_effect=problem))

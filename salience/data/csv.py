@@ -102,13 +102,15 @@ def _corners(table: Sequence[Row], box: Any, path: Path) -> tuple[str, ...]:
         return ()
     if box is None:
         return next((each for each in (*CORNERS, *SIZES) if set(each) <= set(table[0])), ())
-    names = tuple(part.strip() for part in box.split(",")) if isinstance(box, str) else tuple(box)
+    names = tuple(part.strip() for part in box.split(",")) if isinstance(box, str) else box
+    if not isinstance(names, list | tuple):
+        raise SettingError(f"expected box as four columns, such as box=xmin,ymin,xmax,ymax, got {names!r}")
     if len(names) != 4:
         raise SettingError(f"expected box as four columns, such as box=xmin,ymin,xmax,ymax, got {len(names)} of them")
     for each in names:
         if each not in table[0]:
-            raise UnknownName.of(f"column of {path.name}", each, table[0])
-    return names
+            raise UnknownName.of(f"column of {path.name}", str(each), table[0])
+    return tuple(names)
 
 
 def _box(row: Row, corners: tuple[str, ...], where: str) -> list[Box]:

@@ -16,7 +16,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.hostile.fuzz import kinds
 from tests.hostile.fuzz.judge import GOOD, VERDICTS, Kind, Outcome, judge
 
-Counts = dict[str, Counter[str]]
+Counts = Counter[tuple[str, str]]
 SHOWN = 40  # failures that are printed
 CHUNK = 100  # cases that one search of hypothesis makes
 
@@ -47,25 +51,30 @@ def draw(kind: Kind, count: int, number: int | None) -> Iterator[Any]:
     yield from drawn[:count]
 
 
-def run_cases(cases: Iterable[tuple[Kind, Any]], save: Path | None, limit: float = float("inf")) -> tuple[Counts, list[str]]:
-    """Run cases until the time is over; return the counts by kind, and what was found."""
-    counts: Counts = {each.name: Counter() for each in kinds.KINDS}
+def run_cases(cases: Iterable[tuple[Kind, Any]], save: Path | None) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Run cases; return how many there were of each kind and verdict, and what was found, two alike at most."""
+    counts: Counter[tuple[str, str]] = Counter()
     found: list[str] = []
     seen: Counter[str] = Counter()
     for kind, recipe in cases:
-        if time.monotonic() > limit:
-            break
         faulthandler.dump_traceback_later(120, exit=True)  # where no signal comes through
         outcome = judge(kind, recipe)
         faulthandler.cancel_dump_traceback_later()
-        counts[kind.name][outcome.verdict] += outcome.verdict != "unmade"
+        counts[kind.name, outcome.verdict] += 1
         if outcome.verdict not in GOOD:
             told = write_case(kind, recipe, outcome, save)
             alike = outcome.said.strip().rpartition("\n")[2][:60]
             seen[alike] += 1
-            if seen[alike] <= 2:
-                found.append(told)
+            found += [told] if seen[alike] <= 2 else []
     return counts, found
+
+
+def run_part(part: tuple[str, int, int], save: Path | None) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Draw and run one part of all cases: so many of a kind, under a number."""
+    torch.set_num_threads(1)
+    name, count, number = part
+    kind = kinds.find(name)
+    return run_cases(((kind, recipe) for recipe in draw(kind, count, number)), save)
 
 
 def write_case(kind: Kind, recipe: Any, outcome: Outcome, save: Path | None) -> str:
@@ -86,30 +95,43 @@ def read_cases(folder: Path) -> Iterator[tuple[Kind, Any]]:
         yield kinds.find(case["kind"]), case["recipe"]
 
 
-def make_cases(count: int | None, chosen: list[Kind]) -> Iterator[tuple[Kind, Any]]:
-    """Make cases of all kinds by their shares: so many, the same every time; without a count others, for ever."""
-    total, number = sum(each.share for each in chosen), 0 if count is not None else time.time_ns() % 2**32
+def plan_parts(count: int | None, minutes: float | None, chosen: list[Kind]) -> Iterator[tuple[str, int, int]]:
+    """Plan parts of all kinds by their shares: so many cases, the same every time; or others, for so long."""
+    total = sum(each.share for each in chosen)
     if count is not None:
         for kind in chosen:
-            yield from ((kind, recipe) for recipe in draw(kind, max(1, count * kind.share // total), 0))
+            wanted = max(1, count * kind.share // total)
+            yield from ((kind.name, min(CHUNK, wanted - first), first) for first in range(0, wanted, CHUNK))
         return
-    while True:
+    number, limit = time.time_ns() % 2**32, time.monotonic() + 60 * (minutes or 1)
+    while time.monotonic() < limit:
         for kind in chosen:
             number += 1
-            yield from ((kind, recipe) for recipe in draw(kind, CHUNK * kind.share, number))
+            yield kind.name, CHUNK // 10 * kind.share, number
+
+
+def run_parts(
+    parts: Iterable[tuple[str, int, int]], save: Path | None, workers: int
+) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Run all parts, in so many processes."""
+    counts: Counter[tuple[str, str]] = Counter()
+    found: list[str] = []
+    with ProcessPoolExecutor(workers, get_context("fork")) if workers > 1 else nullcontext() as pool:
+        one = partial(run_part, save=save)
+        for each, told in map(one, parts) if pool is None else pool.map(one, parts):
+            counts += each
+            found += told
+    return counts, found
 
 
 def write_table(counts: Counts) -> str:
     """Write the counts by kind as a table."""
     heads = ("kind", "cases", *VERDICTS)
-    rows = [
-        (name, str(each.total()), *(str(each[verdict]) for verdict in VERDICTS))
-        for name, each in counts.items()
-        if each.total()
-    ]
-    whole: Counter[str] = sum(counts.values(), Counter())
-    rows.append(("all", str(whole.total()), *(str(whole[verdict]) for verdict in VERDICTS)))
-    lines = [heads, ("---", *("--:" for _ in heads[1:])), *rows]
+    names = [each.name for each in kinds.KINDS if any(counts[each.name, verdict] for verdict in VERDICTS)]
+    figures = [(name, [counts[name, verdict] for verdict in VERDICTS]) for name in names]
+    figures.append(("all", [sum(column) for column in zip(*(each for _, each in figures), strict=True)]))
+    lines = [heads, ("---", *("--:" for _ in heads[1:]))]
+    lines += [(name, f"{sum(each):,}", *(f"{number:,}" for number in each)) for name, each in figures]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -152,6 +174,7 @@ def main() -> int:
     options.add_argument("--kinds", default="", help="only these, with commas between")
     options.add_argument("--save", type=Path, help="a folder for failures")
     options.add_argument("--replay", type=Path, help="a folder of saved cases, or one of them")
+    options.add_argument("--workers", type=int, default=1, help="processes")
     options.add_argument("--into", type=Path, help="the page to write")
     options.add_argument("--atheris", metavar="KIND", help="one kind, led by coverage; more words are atheris's own")
     chosen, rest = options.parse_known_args()
@@ -161,14 +184,15 @@ def main() -> int:
         return 0
     began = time.monotonic()
     wanted = [kinds.find(name) for name in chosen.kinds.split(",")] if chosen.kinds else list(kinds.KINDS)
-    cases = read_cases(chosen.replay) if chosen.replay else make_cases(chosen.cases, wanted)
-    limit = began + 60 * chosen.minutes if chosen.minutes else float("inf")
-    counts, found = run_cases(cases, chosen.save, limit)
+    if chosen.replay:
+        counts, found = run_cases(read_cases(chosen.replay), chosen.save)
+    else:
+        counts, found = run_parts(plan_parts(chosen.cases, chosen.minutes, wanted), chosen.save, chosen.workers)
     sys.stderr.write("\n\n".join(found[:SHOWN]))
     sys.stdout.write(write_table(counts) + "\n")
     if chosen.into:
         chosen.into.write_text(write_page(counts, time.monotonic() - began), encoding="utf-8")
-    return int(any(each[verdict] for each in counts.values() for verdict in VERDICTS if verdict not in GOOD))
+    return int(any(number for (_, verdict), number in counts.items() if verdict not in GOOD))
 
 
 if __name__ == "__main__":

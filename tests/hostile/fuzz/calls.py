@@ -500,7 +500,7 @@ measure_specs = st.tuples(
         st.sampled_from(values.TEXTS),
     ),
 )
-SETTINGS_KIND = Kind("settings", st.one_of(setting_recipes(), setting_recipes(), measure_specs), run_settings, share=3)
+SETTINGS_KIND = Kind("settings", st.one_of(setting_recipes(), setting_recipes(), measure_specs), run_settings, share=12)
 
 
 def run_measures(recipe: Any, _folder: Path) -> None:
@@ -524,6 +524,6 @@ measure_recipes = st.tuples(
         st.just({}), st.dictionaries(st.sampled_from(("target", "truth", "batch", "trust")), values.anything, max_size=1)
     ),
 )
-MEASURES_KIND = Kind("measures", measure_recipes, run_measures, share=2)
-OPTIONS_KIND = Kind("options", option_recipes(), run_options, share=5)
-BOXES_KIND = Kind("boxes", box_recipes, run_box, share=4)
+MEASURES_KIND = Kind("measures", measure_recipes, run_measures, share=6)
+OPTIONS_KIND = Kind("options", option_recipes(), run_options, share=15)
+BOXES_KIND = Kind("boxes", box_recipes, run_box, share=12)

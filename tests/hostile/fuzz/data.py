@@ -183,10 +183,10 @@ DATA_KIND = Kind(
         st.one_of(st.tuples(st.just("damage"), values.damages), st.builds(lambda pair: ("edit", *pair), edit)),
     ),
     run_data,
-    share=2,
+    share=6,
 )
 GRIDS_KIND = Kind(
-    "grids", st.one_of(st.tuples(st.just("edit"), edit), st.tuples(st.just("damage"), values.damages)), run_grid, share=2
+    "grids", st.one_of(st.tuples(st.just("edit"), edit), st.tuples(st.just("damage"), values.damages)), run_grid, share=6
 )
 JOURNALS_KIND = Kind(
     "journals", st.one_of(st.tuples(st.just("edit"), edit), st.tuples(st.just("damage"), values.damages)), run_journal

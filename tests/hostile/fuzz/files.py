@@ -230,8 +230,8 @@ edits = st.lists(
 changes = st.one_of(
     st.tuples(st.just("damage"), values.damages), st.tuples(st.just("edit"), edits), st.tuples(st.just("edit"), edits)
 )
-RECORDS_KIND = Kind("records", st.tuples(st.sampled_from(sorted(METHODS)), changes), run_record, share=4)
-EXPLAINERS_KIND = Kind("explainers", st.tuples(changes, st.sampled_from(("explain", "export"))), run_explainer, share=2)
+RECORDS_KIND = Kind("records", st.tuples(st.sampled_from(sorted(METHODS)), changes), run_record, share=9)
+EXPLAINERS_KIND = Kind("explainers", st.tuples(changes, st.sampled_from(("explain", "export"))), run_explainer, share=6)
 TRAINED_KIND = Kind(
-    "trained folders", st.tuples(st.sampled_from(("box.json", "weights.safetensors")), changes), run_trained, share=1
+    "trained folders", st.tuples(st.sampled_from(("box.json", "weights.safetensors")), changes), run_trained, share=3
 )

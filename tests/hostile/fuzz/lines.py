@@ -157,5 +157,4 @@ KIND = Kind(
         st.sampled_from(pictures.FILES),
     ),
     run,
-    share=3,
 )

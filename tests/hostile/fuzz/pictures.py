@@ -332,4 +332,4 @@ sources = st.one_of(
     ),
 )
 options = st.dictionaries(st.sampled_from(("white", "black", "bands", "rgb", "page", "name")), values.anything, max_size=1)
-KIND = Kind("pictures", st.tuples(sources, st.one_of(st.just({}), options)), run, share=5)
+KIND = Kind("pictures", st.tuples(sources, st.one_of(st.just({}), options)), run, share=15)

@@ -24,7 +24,11 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class Score(msgspec.Struct):
-    """A class and its score."""
+    """A class and its score.
+
+    >>> Score(0, "red", 0.9).name
+    'red'
+    """
 
     index: Count | None
     name: Name
@@ -32,7 +36,11 @@ class Score(msgspec.Struct):
 
 
 class Shape(msgspec.Struct):
-    """Sizes of the photograph and of the map, and what the box saw of the former: top, bottom, left, right."""
+    """Sizes of the photograph and of the map, and what the box saw of the former: top, bottom, left, right.
+
+    >>> Shape((40, 30), (32, 32), (0.0, 40.0, 0.0, 30.0)).size
+    (32, 32)
+    """
 
     photograph: tuple[Pixels, Pixels]
     size: tuple[Side, Side]
@@ -47,7 +55,11 @@ class Shape(msgspec.Struct):
 
 
 class Finding(TypedDict):
-    """What was found when a box was met."""
+    """What was found when a box was met.
+
+    >>> Finding(about="head", said="softmax")["about"]
+    'head'
+    """
 
     about: Name
     said: Name
@@ -57,7 +69,12 @@ Check = TypedDict("Check", {"speed-up": NotRequired[Length | None], "refused": N
 
 
 class Box(TypedDict):
-    """What is printed of a box."""
+    """What is printed of a box.
+
+    >>> box = {"name": "toy:colour", "fingerprint": "4e6e", "backend": "exact", "preprocessing": "none", "device": "cpu"}
+    >>> read_as(Box, box | {"check": {}})["backend"]
+    'exact'
+    """
 
     name: Name
     fingerprint: Name
@@ -70,13 +87,21 @@ class Box(TypedDict):
 
 
 class Block(TypedDict):
-    """A block of layers of SISE."""
+    """A block of layers of SISE.
+
+    >>> Block(layer="conv1")
+    {'layer': 'conv1'}
+    """
 
     layer: Name
 
 
 class Evidence(TypedDict):
-    """What is shown of the evidence; the rest is any plain value."""
+    """What is shown of the evidence; the rest is any plain value.
+
+    >>> read_as(Evidence, {"layers": ["act"], "maps": 3})["layers"]
+    ['act']
+    """
 
     layers: NotRequired[list[Name] | None]
     blocks: NotRequired[list[Block]]
@@ -86,13 +111,21 @@ class Evidence(TypedDict):
 
 
 class Drops(TypedDict):
-    """How far the score falls without each band."""
+    """How far the score falls without each band.
+
+    >>> Drops(drops=[0.1, 0.2])
+    {'drops': [0.1, 0.2]}
+    """
 
     drops: list[Number]
 
 
 class Bands(TypedDict):
-    """What each band is worth."""
+    """What each band is worth.
+
+    >>> Bands(everywhere={"drops": [0.1]}, high={"drops": []}, area=0.15, passes=2)["passes"]
+    2
+    """
 
     everywhere: Drops
     high: Drops
@@ -101,19 +134,31 @@ class Bands(TypedDict):
 
 
 class Variant(TypedDict):
-    """What a method is called after, where it has several."""
+    """What a method is called after, where it has several.
+
+    >>> read_as(Variant, {"variant": "plus", "masks": 8})
+    {'variant': 'plus'}
+    """
 
     variant: NotRequired[Name]
 
 
 class Prepared(TypedDict):
-    """The least and the largest value of the image."""
+    """The least and the largest value of the image.
+
+    >>> read_as(Prepared, {"values": [0, 1]})
+    {'values': (0.0, 1.0)}
+    """
 
     values: NotRequired[tuple[Number, Number] | None]
 
 
 class Record(msgspec.Struct):
-    """The header of an explanation."""
+    """The header of an explanation.
+
+    >>> Record.__struct_fields__[:3]
+    ('image', 'method', 'budget')
+    """
 
     image: Name
     method: Name
@@ -139,7 +184,11 @@ class Record(msgspec.Struct):
 
 
 class Source(TypedDict):
-    """Where an explainer's features come from."""
+    """Where an explainer's features come from.
+
+    >>> read_as(Source, {"spec": "box", "layers": ["act"], "channels": [3]})["channels"]
+    [3]
+    """
 
     spec: Name
     fingerprint: NotRequired[Name]
@@ -148,14 +197,23 @@ class Source(TypedDict):
 
 
 class Fitted(TypedDict):
-    """The box that an explainer was fitted for."""
+    """The box that an explainer was fitted for.
+
+    >>> Fitted(name="toy:colour", fingerprint="4e6e")["name"]
+    'toy:colour'
+    """
 
     name: Name
     fingerprint: Name
 
 
 class Explainer(msgspec.Struct):
-    """The header of an explainer."""
+    """The header of an explainer.
+
+    >>> source = Source(spec="box", layers=["act"], channels=[3])
+    >>> Explainer(Fitted(name="toy:colour", fingerprint="4e6e"), [0], ["red"], source, format=1).bias
+    False
+    """
 
     box: Fitted
     classes: Annotated[list[Annotated[int, Meta(ge=0, le=PIXELS)]], Meta(min_length=1)]
@@ -173,7 +231,11 @@ class Explainer(msgspec.Struct):
 
 
 class Card(msgspec.Struct):
-    """What `box.json` of a trained box says."""
+    """What `box.json` of a trained box says.
+
+    >>> read_as(Card, {"name": "a", "fingerprint": "4e6e", "of": None}).name
+    'a'
+    """
 
     name: Name
     fingerprint: Name

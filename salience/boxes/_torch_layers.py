@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from threading import local
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from salience.boxes._memory import make_key, remember
 from salience.boxes._stranger import count_shown
 from salience.engine import seeding
-from salience.engine.inside.gradients import differentiate, expect_targets, join_batches
+from salience.engine.inside.gradients import differentiate
 from salience.engine.inside.hooks import expect_maps, from_feature_maps, record_activations
 from salience.engine.inside.layers import find_layers
+from salience.engine.query import lots
 from salience.runtime import heads
 from salience.runtime.module import run_eagerly
 from salience.runtime.torch import TorchRuntime
@@ -49,57 +51,46 @@ class TorchLayers(TorchRuntime, OpenBox):
 
     def activations(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of the named layers as feature maps (n c y x)."""
-        batches = [self._record(each, layers) for each in images.split(self.batch or len(images))]
-        return {layer: torch.cat([batch[layer] for batch in batches]) for layer in layers}
-
-    def _record(self, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
         with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, layers) as recorded:
-            self._run(images, "exact")
-        return {layer: expect_maps(layer, recorded.get(layer), self.size).float() for layer in layers}
+
+            def run_part(part: slice) -> list[Tensor]:
+                recorded.clear()
+                self._run(images[part], "exact")
+                return [expect_maps(layer, recorded.get(layer), self.size).float() for layer in layers]
+
+            parts = self.run_parts(run_part, len(images))
+        return {layer: torch.cat(each) for layer, each in zip(layers, zip(*parts, strict=True), strict=True)}
 
     def forward_from(self, image: Float[Tensor, "1 c h w"], layer: str, features: Features) -> Float[Tensor, "m k"]:
         """Score one image whose activations at the layer were replaced, m times: what is before it runs once.
 
         Where what comes after the layer also takes from before it, and does not fit one image to m, all m run whole.
         """
-        batches = features.split(self.batch or len(features))
-        with torch.no_grad(), run_eagerly(self.module) as inner:
-            return torch.cat([self._activate(self._run_from(inner, image, layer, each)) for each in batches])
+        replaced = local()  # lots are passed side by side
 
-    def _run_from(self, inner: nn.Module, image: Images, layer: str, features: Features) -> Tensor:
+        def change(value: Tensor) -> Tensor:
+            return from_feature_maps(replaced.features, value, self.size)
+
+        def run_part(part: slice) -> Tensor:
+            replaced.features = features[part]
+            return self._activate(self._run_replaced(image, len(replaced.features)))
+
+        with torch.no_grad(), run_eagerly(self.module) as inner, record_activations(inner, [layer], {layer: change}):
+            return torch.cat(self.run_parts(run_part, len(features), lot=lots.REPLACED))
+
+    def _run_replaced(self, image: Images, count: int) -> Tensor:
         try:
-            scores = self._run_changed(inner, image, layer, features)
+            scores = self._run(image, "exact")
         except RuntimeError as problem:
-            if len(features) == 1 or isinstance(problem, torch.OutOfMemoryError):
+            if count == 1 or isinstance(problem, torch.OutOfMemoryError):
                 raise
             scores = None
-        if scores is None or len(scores) != len(features):
-            scores = self._run_changed(inner, image.expand(len(features), -1, -1, -1), layer, features)
-        return scores
-
-    def _run_changed(self, inner: nn.Module, images: Images, layer: str, features: Features) -> Tensor:
-        def change(value: Tensor) -> Tensor:
-            return from_feature_maps(features, value, self.size)
-
-        with record_activations(inner, [layer], {layer: change}):
-            return self._run(images, "exact")
+        return self._run_part(image.expand(count, -1, -1, -1), "exact") if scores is None or len(scores) != count else scores
 
     def differentiate(
         self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale = "logit"
     ) -> ActivationsAndGradients:
         """Score images, one target each (None: the likeliest class), or several of one image, and differentiate."""
-        batches = images.split(self.batch or len(images))
-        if len(batches) == 1:
-            return self._differentiate(images, targets, layers, of)
-        expect_targets(targets, len(images))
-        size = len(batches[0])
-        shares = [None if targets is None else targets[at : at + size] for at in range(0, len(images), size)]
-        pairs = zip(batches, shares, strict=True)
-        return join_batches([self._differentiate(part, share, layers, of) for part, share in pairs])
-
-    def _differentiate(
-        self, images: Images, targets: Sequence[Target] | None, layers: Sequence[str], of: Scale
-    ) -> ActivationsAndGradients:
         with run_eagerly(self.module) as inner:
             activate = partial(heads.apply_head, head=self.head, of=of)
-            return differentiate(inner, self.logits, activate, images, targets, layers)
+            return differentiate(inner, self.logits, activate, images, targets, layers, self.run_parts)

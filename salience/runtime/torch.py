@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salience.engine.query import lots, torch_threads
 from salience.engine.training.modes import evaluating
 from salience.picture import Preparation
 from salience.runtime import backends, heads
@@ -18,6 +19,8 @@ from salience.runtime.compiled import identify, submit
 from salience.runtime.module import find_weight_dtype, run_eagerly
 from salience.runtime.outputs import read_output
 from salience.types import BackendBox, BlendingBox, Head, Image, Images, PendingScores, Probabilities, Scale
+
+Part = TypeVar("Part")
 
 
 class TorchRuntime(BlendingBox, BackendBox):
@@ -80,11 +83,12 @@ class TorchRuntime(BlendingBox, BackendBox):
         return self._submit(images, backend)()
 
     def _submit(self, images: Images, backend: str) -> PendingScores:
-        if self.batch and len(images) > self.batch:
-            pending = [self._submit(each, backend) for each in images.split(self.batch)]
-            return lambda: torch.cat([each() for each in pending])
         if backend in backends.OPENVINO and tuple(images.shape[-2:]) == self.size:  # images of other sizes: uncompiled
-            return self._submit_compiled(backend, images, self.preparation.scaling)
+            pending = [
+                self._submit_compiled(backend, each, self.preparation.scaling)
+                for each in images.split(self.batch or len(images))
+            ]
+            return pending[0] if len(pending) == 1 else lambda: torch.cat([each() for each in pending])
         with torch.no_grad():
             scores = self._activate(self._run(images, backend))
         return lambda: scores
@@ -114,9 +118,24 @@ class TorchRuntime(BlendingBox, BackendBox):
                 with torch.no_grad():
                     return self.module(self.normalise(images.to(self.device)))
 
+    def run_parts(
+        self, work: Callable[[slice], Part], count: int, *, lot: int = lots.LOT, backend: str = "exact"
+    ) -> list[Part]:
+        """Let work be done part by part: as many images as the box takes at once, or lots side by side."""
+        in_lots = backend == "exact" and lots.find_lot(self) > 1
+        size = min(lot if in_lots else count, self.batch or count) or 1
+        parts = [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
+        if not in_lots:
+            return [work(part) for part in parts]
+        torch_threads.use_one()
+        with evaluating(self.module):
+            return lots.run_lots(self.module, work, parts)
+
     def _run(self, images: Images, backend: str) -> Tensor:
-        if self.batch and len(images) > self.batch:
-            return torch.cat([self._run(each, backend) for each in images.split(self.batch)])
+        raw = self.run_parts(lambda part: self._run_part(images[part], backend), len(images), backend=backend)
+        return raw[0] if len(raw) == 1 else torch.cat(raw)
+
+    def _run_part(self, images: Images, backend: str) -> Tensor:
         ready = self.normalise(images)
         if backend != "exact":
             ready = ready.contiguous(memory_format=torch.channels_last)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from salience.engine.inside.hooks import NO_GRADIENTS, expect_maps, expect_ran, record_activations
+from salience.engine.inside.hooks import NO_GRADIENTS, Recorded, expect_maps, expect_ran, record_activations
 from salience.engine.target import pick
 from salience.errors import NoGradientsError, SettingError
 from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities, Target
+
+
+def run_whole(work: Callable[[slice], ActivationsAndGradients], count: int) -> list[ActivationsAndGradients]:
+    """Let work be done for all images together.
+
+    >>> run_whole(lambda part: part, 3)
+    [slice(0, 3, None)]
+    """
+    return [work(slice(0, count))]
 
 
 def differentiate(
@@ -22,12 +32,14 @@ def differentiate(
     images: Images,
     wanted: Sequence[Target] | None,
     layers: Sequence[str],
+    run_parts: Callable[[Callable[[slice], ActivationsAndGradients], int], list[ActivationsAndGradients]] = run_whole,
 ) -> ActivationsAndGradients:
     """Run once, keep what the layers put out, and differentiate each image's score with respect to them.
 
-    `logits` must push images through `module`; `scale` turns logits into what the target is picked from. One image
-    may have several targets: it runs forward once, and backward once a target. The layer "image" is the image itself.
-    `torch.autograd.grad` writes to no `.grad`, and nothing that lies before the first layer is differentiated.
+    `logits` must push images through `module`; `run_parts` deals out parts of the images; `scale` turns logits into what
+    the target is picked from. One image may have several targets: it runs forward once, and backward once a target. The
+    layer "image" is the image itself. `torch.autograd.grad` writes to no `.grad`, and nothing that lies before the first
+    layer is differentiated.
 
     >>> from salience.boxes import toy
     >>> box, images = toy.load("colour"), toy.picture()[None]
@@ -35,30 +47,52 @@ def differentiate(
     >>> {layer: gradients.shape for layer, gradients in result.gradients.items()}
     {'image': torch.Size([2, 3, 32, 32]), 'detect': torch.Size([2, 3, 32, 32])}
     """
-    inner = [layer for layer in layers if layer != IMAGE]
+    expect_targets(wanted, len(images))
     size = (images.shape[-2], images.shape[-1])
     with (
         torch.inference_mode(False),
-        torch.set_grad_enabled(IMAGE in layers),
+        torch.no_grad(),
         replace_inference_weights(module),
-        record_activations(module, inner, gradients=True) as recorded,
+        record_activations(module, [layer for layer in layers if layer != IMAGE], gradients=True) as recorded,
     ):
+
+        def differentiate_part(part: slice) -> ActivationsAndGradients:
+            own = wanted if wanted is None or len(images) == 1 else wanted[part]
+            recorded.clear()
+            return _differentiate(logits, scale, images[part], own, layers, recorded)
+
+        whole = join_batches(run_parts(differentiate_part, len(images)))
+    activations, gradients = (
+        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in group.items()}
+        for group in (whole.activations, whole.gradients)
+    )
+    return replace(whole, activations=activations, gradients=gradients)
+
+
+def _differentiate(
+    logits: Callable[[Images], Probabilities],
+    scale: Callable[[Probabilities], Probabilities],
+    images: Images,
+    wanted: Sequence[Target] | None,
+    layers: Sequence[str],
+    recorded: Recorded,
+) -> ActivationsAndGradients:
+    """Differentiate one part, forward and backward; tensors are as the layers gave them."""
+    with torch.set_grad_enabled(IMAGE in layers):
         leaf = images.detach().clone().requires_grad_(IMAGE in layers)
         raw = logits(leaf)
         tensors = [expect_ran(layer, leaf if layer == IMAGE else recorded.get(layer)) for layer in layers]
-        chosen = _choose_targets(raw, wanted, len(images))
-        scaled = scale(raw)
-        scores = _pick_scores(chosen, scaled)
+        chosen = _choose_targets(raw, wanted)
+        scores = _pick_scores(chosen, scale(raw))
         sums = [scores.sum()] if len(images) == len(chosen) else list(scores)
         if not raw.requires_grad:
             expect_gradients(logits, images)
         rows = [_differentiate_score(score, tensors, last=score is sums[-1]) for score in sums]
     gradients = [_fill_missing(x, each) for x, each in zip(tensors, zip(*rows, strict=True), strict=True)]
-    views = (
-        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
-        for group in ([x.detach() for x in tensors], gradients)
+    activations = {layer: x.detach() for layer, x in zip(layers, tensors, strict=True)}
+    return ActivationsAndGradients(
+        tuple(chosen), scores.detach(), raw.detach(), activations, dict(zip(layers, gradients, strict=True))
     )
-    return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), *views)
 
 
 def join_batches(parts: Sequence[ActivationsAndGradients]) -> ActivationsAndGradients:
@@ -69,6 +103,8 @@ def join_batches(parts: Sequence[ActivationsAndGradients]) -> ActivationsAndGrad
     >>> join_batches([result, result]).gradients["act"].shape
     torch.Size([2, 3, 32, 32])
     """
+    if len(parts) == 1:
+        return parts[0]
     layers = list(parts[0].activations)
     return ActivationsAndGradients(
         tuple(target for part in parts for target in part.targets),
@@ -90,8 +126,7 @@ def expect_targets(wanted: Sequence[Target] | None, count: int) -> None:
         raise SettingError(f"expected one target an image, or several for one image, got {len(wanted)} for {count}")
 
 
-def _choose_targets(raw: Probabilities, wanted: Sequence[Target] | None, count: int) -> list[Target]:
-    expect_targets(wanted, count)
+def _choose_targets(raw: Probabilities, wanted: Sequence[Target] | None) -> list[Target]:
     return [int(k) for k in raw.detach().argmax(1)] if wanted is None else list(wanted)
 
 

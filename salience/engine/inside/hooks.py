@@ -7,8 +7,9 @@ in question.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from threading import local
 from typing import Any
 
 import torch
@@ -27,10 +28,36 @@ NO_GRADIENTS = (
 )
 
 
+class Recorded(local, MutableMapping[str, Tensor]):
+    """The tensors that layers gave in the last pass of this thread, by name: lots are passed side by side.
+
+    >>> len(Recorded())
+    0
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+
+    def __getitem__(self, layer: str) -> Tensor:
+        return self.tensors[layer]
+
+    def __setitem__(self, layer: str, value: Tensor) -> None:
+        self.tensors[layer] = value
+
+    def __delitem__(self, layer: str) -> None:
+        del self.tensors[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
 @contextmanager
 def record_activations(
     module: nn.Module, layers: Sequence[str], change: Mapping[str, Change] | None = None, *, gradients: bool = False
-) -> Iterator[dict[str, Tensor]]:
+) -> Iterator[Recorded]:
     """Collect the tensors at the named layers, keyed by name; of a layer that runs twice, the last one.
 
     `change` replaces a layer's tensor by a function of it. With `gradients`, gradients are recorded from the first layer
@@ -52,8 +79,8 @@ def record_activations(
 
 def _record(
     named: Mapping[str, nn.Module], layers: Sequence[str], change: Mapping[str, Change], gradients: bool
-) -> Iterator[dict[str, Tensor]]:
-    recorded: dict[str, Tensor] = {}
+) -> Iterator[Recorded]:
+    recorded = Recorded()
     handles: list[Any] = []
     try:
         for layer in layers:
@@ -97,7 +124,7 @@ def find_layer_name(module: nn.Module, layer: nn.Module) -> str:
     return name
 
 
-def _make_hook(recorded: dict[str, Tensor], layer: str, change: Change | None, gradients: bool) -> Change:
+def _make_hook(recorded: Recorded, layer: str, change: Change | None, gradients: bool) -> Change:
     def replace(value: Tensor) -> Tensor:
         if gradients and (value.is_inference() or not (value.is_floating_point() or value.is_complex())):
             raise NoGradientsError(NO_GRADIENTS)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from salience.engine.inside.hooks import find_layer_name
 from salience.engine.query.ask import expect_finite, guard
+from salience.engine.query.batch_size import BatchSize
 from salience.engine.query.batches import Batches
+from salience.engine.query.lots import find_lot, is_watched
 from salience.engine.query.run import Run, current, plan_passes
 from salience.engine.query.score_cache import share_scores
 from salience.engine.target import pick
@@ -66,6 +68,7 @@ def introspect(
         expect_finite(box, result.logits)
         return batch, result
 
+    most = min(most, find_lot(box)) if is_watched() and find_lot(box) > 1 else most  # who watches counts the passes of a lot
     for part, (batch, result) in Batches(box, "gradients", most=most).answers(len(images), run_part):
         yield slice(0, len(targets)) if one_image else part, batch, result
 
@@ -118,9 +121,10 @@ def score_replaced(
         expect_finite(box, scores)
         return torch.stack([pick(target, scores) for target in targets])
 
-    return torch.cat(
-        [scores for _, scores in Batches(box, f"forward from {layer}", most=MOST).answers(count, run_part)], dim=1
-    )
+    batches = Batches(box, f"forward from {layer}", most=MOST)
+    if batches.lot > 1:  # a batch says how many images; what comes before the layer would be computed for each few of these
+        batches.size = BatchSize(min(MOST, box.batch or MOST), fixed=True)
+    return torch.cat([scores for _, scores in batches.answers(count, run_part)], dim=1)
 
 
 def iterate_images(

@@ -26,8 +26,8 @@ class BatchSize:
 
     >>> size = BatchSize(64)
     >>> size.halve(64)
-    >>> size.share(100)  # four batches of equal size
-    25
+    >>> size.share(100), size.share(100, lot=4)  # four batches of equal size
+    (25, 28)
     """
 
     _known: ClassVar[WeakKeyDictionary[BlackBox, dict[str, BatchSize]]] = WeakKeyDictionary()
@@ -54,10 +54,15 @@ class BatchSize:
         except TypeError:  # a box that has no hash or takes no weak references is measured each time
             return first
 
-    def share(self, many: int) -> int:
-        """Say how many of `many` images to take next: once the size is found, batches of about equal size."""
+    def share(self, many: int, lot: int = 1) -> int:
+        """Say how many of `many` images to take next: once the size is found, batches of about equal size.
+
+        All but the last are multiples of `lot`, unless batches are smaller than that.
+        """
+        most = max(self.size // lot, 1) * lot if self.size >= lot else self.size
         found = self.settled and not self.fixed
-        return -(-many // -(-many // self.size)) if found else min(many, self.size)
+        equal = -(-many // -(-many // most)) if found else most
+        return min(many, most, -(-equal // lot) * lot)
 
     def record_time(self, size: int, seconds: float) -> None:
         """Record a batch's time; after enough batches of a size choose the next size."""

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import torch
 
-from salience.engine.query import allocator
+from salience.engine.query import allocator, torch_threads
 from salience.engine.query.batch_size import BatchSize
+from salience.engine.query.lots import find_lot, passes_alone
 from salience.engine.query.run import Run, current
 from salience.types import BlackBox
 
@@ -31,12 +32,15 @@ class Batches:
         self.most, self.done = most, 0
         self.find_size()
         self.last = 0.0  # when the scores of the previous batch arrived
+        if passes_alone(box):
+            self.run.alone = True
+            torch_threads.use_one()
         if box.device.type == "cpu":
             allocator.keep_freed_memory()
 
     def find_size(self) -> None:
         """Take the size that suits the box in its present backend."""
-        batch = self.run.batch
+        batch, self.lot = self.run.batch, find_lot(self.box)
         self.size = BatchSize.of(self.box, self.task) if batch is None else BatchSize(batch, fixed=True)
 
     def submit(
@@ -57,7 +61,7 @@ class Batches:
             room = count - first if least is None else self.run.room(count - first, self.done, least)
             if room == 0:
                 return
-            size = min(self.size.share(room), self.most or room)
+            size = min(self.size.share(room, self.lot), self.most or room)
             part = slice(first, first + size)
             began = time.perf_counter()
             try:

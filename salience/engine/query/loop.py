@@ -104,20 +104,25 @@ def score_masked(
         for batch in _Blender(box, image, baseline, batches, buffers).submit_all(lots, least):
             under_way.append(batch)
             while len(under_way) >= (min(buffers, box.in_flight) if isinstance(box, AsyncBox) else 1):
-                yield _wait(under_way, target, batches)
+                yield from _wait(under_way, target, batches)
         while under_way:
-            yield _wait(under_way, target, batches)
+            yield from _wait(under_way, target, batches)
     finally:
         for batch in under_way:  # it was left while the box reads buffers that nobody holds any more
             with suppress(SalienceError):
                 batch.pending()
 
 
-def _wait(under_way: deque[_Batch[Lots]], target: Target, batches: Batches) -> tuple[Lots, Masks, Scores]:
+def _wait(under_way: deque[_Batch[Lots]], target: Target, batches: Batches) -> Iterator[tuple[Lots, Masks, Scores]]:
     batch = under_way.popleft()
     scores = targets.pick(target, batch.pending())
     batches.record(len(batch.part), batch.submitted)
-    return batch.part, batch.masks, scores
+    if batches.lot == 1:
+        yield batch.part, batch.masks, scores
+        return
+    for start in range(0, len(scores), batches.lot):  # sums are then the same for any batch
+        share = slice(start, start + batches.lot)
+        yield batch.part[share], batch.masks[share], scores[share]
 
 
 class _Blender:

@@ -8,21 +8,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import RLock
+from contextlib import contextmanager, nullcontext
+from threading import RLock, local
 
 _turn = RLock()
 
 
+class _Thread(local):
+    helps = False  # another thread, which has the turn
+
+
+_thread = _Thread()
+
+
+def helps() -> bool:
+    """Say whether this thread computes a part of another one's pass.
+
+    >>> helps()
+    False
+    """
+    return _thread.helps
+
+
+def help_another() -> None:
+    """Let this thread compute parts of the passes of others from now on, in their turn.
+
+    >>> from threading import Thread
+    >>> Thread(target=help_another).start()
+    """
+    _thread.helps = True
+
+
 @contextmanager
 def take_turn() -> Iterator[None]:
-    """Keep other threads from passing anything through a torch module; the same thread may enter again.
+    """Keep other threads from passing anything through a torch module; the same thread may enter again, and its helpers.
 
     >>> with take_turn(), take_turn():
     ...     print("alone")
     alone
     """
-    with _turn:
+    with nullcontext() if helps() else _turn:
         yield
 
 

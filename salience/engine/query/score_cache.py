@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from salience.engine.perturb.masks import Lot, Mixed
+from salience.engine.query.lots import find_lot, passes_alone
 from salience.types import BlackBox, Image, PendingScores
 
 
@@ -75,6 +76,7 @@ class ScoreCache:
     def __init__(self, box: BlackBox, image: Image, baseline: Image) -> None:
         self.answers = _answers.get()
         self.known = 0  # how many of the last part's scores were in the cache
+        self.lot = find_lot(box) if passes_alone(box) else 1  # asking others may be dear
         if self.answers is not None:
             self.about = repr((self.answers.number(box), box.backend)).encode() + _digest([image, baseline])
 
@@ -84,11 +86,12 @@ class ScoreCache:
         if self.answers is None:
             return ask(part, masks)
         keys = [self.about + key for key in _keys(part)]
-        new = [index for index, key in enumerate(keys) if key not in self.answers.rows]
+        missing = {index // self.lot for index, key in enumerate(keys) if key not in self.answers.rows}
+        new = [index for index in range(len(keys)) if index // self.lot in missing]  # whole lots, as ever
         if new:
             asked = part[new] if isinstance(part, Mixed) else part  # others change an image by their masks alone
             for index, row in zip(new, ask(asked, masks[new])(), strict=True):
-                self.answers.rows[keys[index]] = row.clone()
+                self.answers.rows.setdefault(keys[index], row.clone())
         self.known = len(keys) - len(new)
         rows = torch.stack([self.answers.rows[key] for key in keys])
         return lambda: rows

@@ -20,6 +20,7 @@ _all = 0  # how many it had before the first of them
 
 class _Scope(local):
     depth = 0
+    alone = 0  # how many blocks of `compute_alone` are open
 
 
 _scope = _Scope()
@@ -59,7 +60,7 @@ def use_one() -> None:
         if not _limited:
             _all = now
         _limited.add(get_ident())
-    _limit()
+    limit(_all)
 
 
 def follow_others() -> None:
@@ -92,14 +93,34 @@ def use_all() -> Iterator[None]:
     ...     print(torch.get_num_threads() == count())
     True
     """
-    limited = get_ident() in _limited
+    limited = get_ident() in _limited and not _scope.alone
     if limited:
         torch.set_num_threads(_all)
     try:
         yield
     finally:
         if limited:
-            _limit()
+            limit(_all)
+
+
+@contextmanager
+def compute_alone() -> Iterator[None]:
+    """Compute on one thread inside, whatever `use_all` says there: numbers then do not depend on how many there are.
+
+    >>> with compute_alone(), use_all():
+    ...     print(torch.get_num_threads())
+    1
+    """
+    threads = torch.get_num_threads()
+    if threads > 1:
+        limit(threads)
+    _scope.alone += 1
+    try:
+        yield
+    finally:
+        _scope.alone -= 1
+        if threads > 1:
+            torch.set_num_threads(threads)
 
 
 def restore() -> None:
@@ -118,9 +139,17 @@ def restore() -> None:
     torch.set_num_threads(_all)
 
 
-def _limit() -> None:
-    """Limit this thread of Python alone: threads that start later take over the number that any thread set last."""
+def limit(others: int) -> None:
+    """Limit this thread of Python alone: threads that start later take over the number that any thread set last.
+
+    >>> threads = torch.get_num_threads()
+    >>> limit(threads)
+    >>> torch.get_num_threads()
+    1
+    >>> torch.set_num_threads(threads)
+    """
+    torch.get_num_threads()  # the first answer in a thread sets what is set for new threads
     torch.set_num_threads(1)
-    other = Thread(target=torch.set_num_threads, args=(_all,))
+    other = Thread(target=torch.set_num_threads, args=(others,))
     other.start()
     other.join()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from salience.engine.query import torch_threads
-from salience.engine.query.one_pass import take_turn
+from salience.engine.query.one_pass import helps, take_turn
 
 
 @contextmanager
@@ -23,6 +23,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     >>> module.training
     True
     """
+    if helps():  # the thread that has the turn has changed the modes
+        yield
+        return
     with take_turn():
         yield from _change_modes(module)
 

@@ -129,7 +129,7 @@ def test_want_of_memory_halves_the_batch_and_loses_nothing() -> None:
 
     box = Asked(small)
     assert apart(scores(box, lots(), batch=32), scores(Asked(brightness), lots(), batch=40)) < 1e-6
-    assert box.batches[:3] == [20, 10, 5]
+    assert box.batches[:3] == [20, 8, 4]
     assert max(box.batches[3:]) <= 4
 
 

@@ -6,7 +6,8 @@ SalienceError
 ├── TargetError      a target that the box does not have
 ├── SettingError     a setting outside its range
 ├── BoxError         a box that cannot be loaded, raises, or returns something else than finite scores
-│   └── NoGradientsError  a network that torch cannot differentiate
+│   ├── NoGradientsError  a network that torch cannot differentiate
+│   └── PlacesError  a model that answers for places of a picture: it becomes a box once it is asked about one
 ├── BudgetError      a budget too small for the method
 ├── RecordError      an explanation file that cannot be read or written
 ├── DataError        a data set that cannot be opened, or a sample that cannot be read
@@ -114,6 +115,20 @@ class NoGradientsError(BoxError):
     >>> issubclass(NoGradientsError, BoxError)
     True
     """
+
+
+class PlacesError(BoxError):
+    """A model that answers for places, where scores of classes are expected; it holds the model and an answer to one image.
+
+    >>> issubclass(PlacesError, BoxError)
+    True
+    """
+
+    def __init__(self, model: Any, answer: Any, *, together: bool) -> None:
+        super().__init__(
+            f"expected scores of classes from {model.name}, got answers for places: load it again, without classes"
+        )
+        self.model, self.answer, self.together = model, answer, together
 
 
 class BudgetError(SalienceError):

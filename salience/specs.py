@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
 
 from salience import registry
 from salience.case import Data
-from salience.errors import BoxError, DataError, SettingError, UnknownName, catch_exit, show, translate
+from salience.errors import BoxError, DataError, PlacesError, SettingError, UnknownName, catch_exit, show, translate
 from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
+ASKING = ("corners", "least")  # options of a detector
 DEFAULT_BOX = "zoo:efficientnet-lite0"
 MOST = 200  # letters of a spec that an error repeats
 T = TypeVar("T")
@@ -36,16 +38,19 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
         name, _, query = rest.partition("?")
         given = _read_query(query) | options
         with catch_exit(f"the box {spec}"), translate(BoxError, f"to load the box {spec}", "check its name and options"):
-            load = registry.find_kind(kind, spec).load
-            _expect_known(load, kind, given)
-            return _meet(load(name, **given))  # type: ignore[no-any-return]  # every kind's `load` returns a box
+            return _meet(partial(_load_kind, registry.find_kind(kind, spec).load, kind, name), given)
     if isinstance(spec, BlackBox):
         if options:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
     what = type(spec).__name__
     with catch_exit(f"the box {what}"), translate(BoxError, f"to make a box of a {what}", "check it and its options"):
-        return _meet(import_module("salience.boxes._recognise").recognise(spec, options))  # type: ignore[no-any-return]  # a box
+        return _meet(partial(import_module("salience.boxes._recognise").recognise, spec), options)
+
+
+def _load_kind(load: Callable[..., BlackBox], kind: str, name: str, given: Mapping[str, Any]) -> BlackBox:
+    _expect_known(load, kind, given)
+    return load(name, **given)
 
 
 def _read_query(query: str) -> dict[str, str]:
@@ -101,10 +106,20 @@ def _list_texts(value: Any) -> Iterator[str]:
         yield from (each for part in value for each in _list_texts(part))
 
 
-def _meet(box: Any) -> Any:
-    """Meet a box as it is loaded; a function may cost money, and is met before the first question."""
-    if isinstance(box, GreyBox):
-        box.meet()
+def _meet(make: Callable[[dict[str, Any]], BlackBox], options: Mapping[str, Any]) -> BlackBox:
+    """Meet a box as it is loaded; a function may cost money, and is met before the first question.
+
+    A model that answers for places is made a box that can be asked about them.
+    """
+    asked = {name: value for name, value in options.items() if name in ASKING}
+    try:
+        box = make({name: value for name, value in options.items() if name not in ASKING})
+        if isinstance(box, GreyBox):
+            box.meet()
+    except PlacesError as model:
+        return import_module("salience.boxes._questions.recognise").make_askable(model, **asked)  # type: ignore[no-any-return]  # a box
+    if asked:
+        raise SettingError(f"expected a detector for {', '.join(asked)}, got {box.name}, which scores classes: leave it out")
     return box
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from salience.picture import Preparation
+    from salience.picture import Geometry, Preparation
 
 Image = Float[Tensor, "c h w"]
 Images = Float[Tensor, "n c h w"]
@@ -70,6 +70,7 @@ class BlackBox(ABC):
     met: bool = True  # whether that is known; one that is not is met when it is loaded, or before the first question
     backend: str = "exact"  # how the passes run: "exact", or the name of a faster way that agreed with it
     preparation: Preparation | None = None  # what is done to a photograph first; None: it is resized to `size`
+    question: Mapping[str, Any] | None = None  # what is asked of one picture, in plain values, where that is no class
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +88,21 @@ class BlackBox(ABC):
 
     def meet(self) -> None:  # noqa: B027  # most are what their authors say
         """Find out what it takes and puts out, once: when it is loaded, or before the first question."""
+
+
+class QuestionBox(BlackBox):
+    """A model that answers for places of a picture: asked about one, it becomes a box whose classes are these places.
+
+    By itself it scores its classes in whole pictures.
+    """
+
+    @abstractmethod
+    def ask(self, image: Image, geometry: Geometry, wanted: Any) -> tuple[BlackBox, Target]:
+        """Give the box of a picture's places and the target among them; TargetError for what is not there."""
+
+    @abstractmethod
+    def list_places(self, image: Image, geometry: Geometry) -> tuple[str, ...]:
+        """Name what there is to ask about in a picture, the surest first."""
 
 
 class AsyncBox(BlackBox):

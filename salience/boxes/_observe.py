@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salience.boxes._questions.recognise import expect_scores
 from salience.boxes._stranger import Stranger, count_shown, make_pictures, take_channels
 from salience.errors import BoxError, SalienceError, describe
 from salience.runtime.outputs import Output, choose_output, find_last_operation, find_last_scripted, list_outputs
@@ -110,6 +111,7 @@ def _observe_pictures(box: Stranger, pictures: Tensor) -> Seen:
     """Show three pictures at once and two of them alone; where many are not taken, all alone."""
     together, problem = _try_many(box, pictures)
     singly = [show(box, each[None]) for each in (pictures[:2] if together is not None else pictures)]
+    expect_scores(box, singly[0], together=together is not None)
     wanted, classes = (box.output if "output" in box.given else None), box.class_count
     shown, count = (singly[0], 1) if together is None else (together, len(pictures))
     chosen = choose_output(shown, count, wanted=wanted, classes=classes)

@@ -76,6 +76,8 @@ def _read_given(rest: dict[str, Any], count: int) -> dict[str, Any]:
     if "size" in rest:
         lengths = _read_lengths("size", rest.pop("size"))
         given["size"] = (lengths[0], lengths[-1])
+    if rest.get("resize") == "fit":
+        given["resize"] = rest.pop("resize")
     if "resize" in rest:
         lengths = _read_lengths("resize", rest.pop("resize"))
         given["resize"] = lengths[0] if len(lengths) == 1 else tuple(lengths)

@@ -1,9 +1,9 @@
-"""`hf:NAME`: an image classifier of the Hugging Face hub or of a local folder, with its own image processor."""
+"""`hf:NAME`: a classifier, detector or segmenter of the Hugging Face hub or of a local folder, with its own processor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from torch import nn
 
@@ -16,22 +16,35 @@ from salience.types import Head
 
 RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
 HEADS: dict[str, Head] = {"multi_label_classification": "sigmoid", "regression": "none"}
+KINDS = {  # how the names of architectures end, and what loads them
+    "ForObjectDetection": "AutoModelForObjectDetection",
+    "ForSemanticSegmentation": "AutoModelForSemanticSegmentation",
+    "ForUniversalSegmentation": "AutoModelForUniversalSegmentation",
+}
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     """Load model and processor; a folder saved with `save_pretrained` needs no network."""
     try:
-        from transformers import AutoModelForImageClassification
+        import transformers
     except ImportError as problem:
         raise BoxError("expected the package transformers for hf: boxes, got none: install salience[hf]") from problem
     try:
-        net, about = AutoModelForImageClassification.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        kind = getattr(transformers, _choose_kind(config.architectures or ()))
+        net, about = kind.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
     _expect_head(name, net, about)
     return _wrap(net, name, classes, f"hf:{name}", options, suffices={"size", "mean", "std"} <= set(options))
+
+
+def _choose_kind(architectures: Sequence[str]) -> str:
+    """Name transformers' class for what a configuration says was saved."""
+    ends = (each for each in KINDS if any(name.endswith(each) for name in architectures))
+    return next((KINDS[each] for each in ends), "AutoModelForImageClassification")
 
 
 def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
@@ -106,8 +119,10 @@ def read_preparation(processor: Any) -> Preparation:
     portion = settings.get("crop_pct")
     cropped = bool(settings.get("do_center_crop")) and bool(crop)
     size: tuple[int, int]
-    resize: int | tuple[int, int]
-    if short is not None and portion and short < 384:  # ConvNeXt's processor: enlarge, then crop
+    resize: int | tuple[int, int] | Literal["fit"]
+    if short is not None and wanted.get("longest_edge"):  # a detector's: the whole picture, in its proportions
+        size, resize = (short, short), "fit"
+    elif short is not None and portion and short < 384:  # ConvNeXt's processor: enlarge, then crop
         size, resize = (short, short), int(short / portion)
     elif short is not None:
         size = (crop["height"], crop["width"]) if cropped else (short, short)

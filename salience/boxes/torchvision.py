@@ -1,4 +1,4 @@
-"""`torchvision:NAME`: any classifier of torchvision, with its weights' own transforms and class names."""
+"""`torchvision:NAME`: any classifier, detector or segmenter of torchvision, with its weights' own transforms and names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from salience.errors import BoxError, UnknownName
 from salience.picture import Preparation
 from salience.runtime.module import read_weights
 
+WHOLE = 640  # pixels: what a detector is shown, which takes pictures of any size
 RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
 
 
 def names() -> tuple[str, ...]:
-    """List torchvision's classifiers."""
+    """List torchvision's classifiers, detectors and segmenters."""
     from torchvision import models
 
-    return tuple(models.list_models(module=models))
+    return tuple(name for module in (models, models.detection, models.segmentation) for name in models.list_models(module))
 
 
 def load(name: str, *, weights: str | None = None, classes: Any = None, **options: Any) -> TorchBox:
@@ -34,7 +35,8 @@ def load(name: str, *, weights: str | None = None, classes: Any = None, **option
     published = members[weights] if weights in members.__members__ else members.DEFAULT
     wanted = published if weights is None or weights in members.__members__ else None
     try:
-        net: nn.Module = models.get_model(name, weights=wanted)
+        places = {} if name in models.list_models(models) else {"weights_backbone": None}
+        net: nn.Module = models.get_model(name, weights=wanted, **places)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load torchvision:{name}, got {reason}: give a file as ?weights=FILE.pth") from problem
@@ -58,6 +60,11 @@ def wrap(module: nn.Module, *, weights: Any, classes: Any = None, name: str = ""
 def read_preparation(weights: Any) -> Preparation:
     """Read `weights.transforms()`."""
     steps = weights.transforms()
+    if not hasattr(steps, "crop_size"):  # of detectors, which normalise by themselves, and of segmenters
+        side = max(getattr(steps, "resize_size", None) or [WHOLE])
+        normalised = hasattr(steps, "mean")
+        mean, std = (tuple(steps.mean), tuple(steps.std)) if normalised else ((0.0,) * 3, (1.0,) * 3)
+        return Preparation((side, side), "fit", "bilinear", mean, std, source=f"torchvision {weights}")
     crop, across = steps.crop_size, steps.resize_size
     size = (crop[0], crop[-1])
     return Preparation(

@@ -155,8 +155,25 @@ def overlay_map(explanation: Explanation, style: Style, size: tuple[int, int] | 
         dim = 0.25 + 0.45 * (under @ GREY)[..., None]
         over = np.where(unseen[..., None], dim, over)
         _outline(over, unseen)
+    _draw_place(over, explanation, place)
     final: Pixels = over.clip(0, 1)
     return final
+
+
+def _draw_place(over: Pixels, explanation: Explanation, place: Geometry) -> None:
+    """Draw the rectangle of the place that is asked about, into the pixels: white between black, at least a pixel each."""
+    asked = (explanation.box.get("question") or {}).get("places", {}).get(explanation.target.name)
+    if asked is None:
+        return
+    top, bottom, left, right = place.seen
+    height, width = over.shape[:2]
+    x0, x1 = (min(max(round(left + each * (right - left)), 0), width - 1) for each in asked[::2])
+    y0, y1 = (min(max(round(top + each * (bottom - top)), 0), height - 1) for each in asked[1::2])
+    hair = max(1, round(max(height, width) / 300))
+    for grey, out in ((0.0, 2 * hair), (1.0, hair)):
+        before = over[max(0, y0 + hair) : y1 - hair + 1, max(0, x0 + hair) : x1 - hair + 1].copy()
+        over[max(0, y0 - out + hair) : y1 + out - hair + 1, max(0, x0 - out + hair) : x1 + out - hair + 1] = grey
+        over[max(0, y0 + hair) : y1 - hair + 1, max(0, x0 + hair) : x1 - hair + 1] = before
 
 
 def show_mask(explanation: Explanation, size: tuple[int, int] | None = None) -> Pixels | None:

@@ -26,9 +26,9 @@ Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 class Preparation:
     """What is done to a photograph before the box sees it.
 
-    `resize` is the length of the shorter side (the rest keeps its proportions), or a (height, width) to squeeze into;
-    then the centre of `size` is cropped, padded with black where the picture is smaller. `mean` and `std` are the
-    normalisation, applied inside the box: a value for each channel, or one for all.
+    `resize` is the length of the shorter side (the rest keeps its proportions), a (height, width) to squeeze into, or "fit"
+    for the whole picture in its proportions; then the centre of `size` is cropped, padded with black where the picture is
+    smaller. `mean` and `std` are the normalisation, applied inside the box: a value for each channel, or one for all.
 
     >>> from salience.picture.reading import read
     >>> image, geometry = Preparation((32, 32), resize=40)(read(np.zeros((80, 120, 3), np.uint8)))
@@ -39,7 +39,7 @@ class Preparation:
     """
 
     size: tuple[int, int]
-    resize: int | tuple[int, int] | None = None  # None: squeeze to `size`
+    resize: int | tuple[int, int] | Literal["fit"] | None = None  # None: squeeze to `size`
     filter: Filter = "bilinear"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -48,7 +48,9 @@ class Preparation:
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise SettingError(f"expected size as (height, width) in pixels, got {self.size}: give two lengths above zero")
-        resized = self.resize if isinstance(self.resize, tuple) else () if self.resize is None else (self.resize,)
+        if isinstance(self.resize, str) and self.resize != "fit":
+            raise SettingError(f'expected resize as a length, as two, or as "fit", got {self.resize!r}')
+        resized = self.resize if isinstance(self.resize, tuple) else () if self.resize in (None, "fit") else (self.resize,)
         for side in (*self.size, *resized):
             limits.expect_number("size and resize", side, 1, limits.SIDE)
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
@@ -65,10 +67,10 @@ class Preparation:
         'short side to 438 (bilinear), centre crop 384×384, mean 0, std 1 (given)'
         """
         pairs = list(zip(size, self.size, strict=True))
-        resize: int | tuple[int, int] | None = self.resize
+        resize = self.resize
         if isinstance(resize, int):  # of a size of another shape, the longer side decides: a crop reaches over no edge
             resize = max(resize * new // old for new, old in pairs)
-        elif resize is not None:
+        elif isinstance(resize, tuple):
             height, width = (length * new // old for length, (new, old) in zip(resize, pairs, strict=True))
             resize = height, width
         return replace(self, size=size, resize=resize)
@@ -99,6 +101,9 @@ class Preparation:
         if isinstance(self.resize, int):
             long = self.resize * max(height, width) // min(height, width)  # cut off, as torchvision does
             across = (self.resize, long) if height <= width else (long, self.resize)
+        elif self.resize == "fit":
+            scale = min(self.size[0] / height, self.size[1] / width)
+            across = max(1, round(height * scale)), max(1, round(width * scale))
         else:
             across = self.resize or self.size
         image = self._resample(picture, across, 3 if count == 1 else count)
@@ -132,6 +137,9 @@ class Preparation:
 
     def __str__(self) -> str:
         """Say it in a line."""
+        if self.resize == "fit":
+            scale = f"mean {_short(self.mean)}, std {_short(self.std)}"
+            return f"whole within {self.size[0]}×{self.size[1]} ({self.filter}) with a black border, {scale} ({self.source})"
         how = f"short side to {self.resize}" if isinstance(self.resize, int) else f"squeezed to {self.resize or self.size}"
         crop = "" if self.resize in (None, self.size) else f", centre crop {self.size[0]}×{self.size[1]}"
         crop += " with a black border" if self._reaches_over else ""
@@ -141,7 +149,9 @@ class Preparation:
     @property
     def _reaches_over(self) -> bool:
         """Whether the crop is larger than any photograph will be."""
-        lengths = (self.resize,) * 2 if isinstance(self.resize, int) else self.resize or self.size
+        lengths = self.resize if isinstance(self.resize, tuple) else self.size
+        if isinstance(self.resize, int):
+            lengths = (self.resize, self.resize)
         return any(length < wanted for length, wanted in zip(lengths, self.size, strict=True))
 
 

@@ -17,7 +17,7 @@ from salience.explanation import Explanation
 from salience.tasks.bands import count_band_passes
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.tasks.prepare import PreparedPicture, prepare_pictures
-from salience.types import BlackBox
+from salience.types import BlackBox, QuestionBox
 
 AT_ONCE = 32  # pictures that are read, prepared and scored together
 
@@ -35,7 +35,8 @@ def explain_pictures(
     >>> red.target.name, blue.target.name
     ('red', 'blue')
     """
-    if isinstance(method, Sampler) or not isinstance(method, BatchedMethod) or given["budget"] is not None:
+    alone = isinstance(method, Sampler) or not isinstance(method, BatchedMethod) or isinstance(box, QuestionBox)
+    if alone or given["budget"] is not None:
         return _explain_each(box, sources, method, wanted, **given)
     done: list[Explanation] = []
     for begin in range(0, len(sources), AT_ONCE):
@@ -57,7 +58,8 @@ def explain_targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[An
     >>> torch.equal(red.saliency, blue.saliency)
     False
     """
-    if isinstance(method, BatchedMethod) and not isinstance(method, Sampler) and given["budget"] is None:
+    together = isinstance(method, BatchedMethod) and not isinstance(method, Sampler) and not isinstance(box, QuestionBox)
+    if together and given["budget"] is None:
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, [source], method, wanted, run)
         return _add_bands(box, cases, _explain_batch(box, cases[0].image[None], method, cases, run), given)

@@ -57,16 +57,14 @@ def explain_steps(
     passes = count_band_passes(box) if band_shares else 0
     given, run.budget = run.budget, leave_passes(run.budget, passes)
     record: Explanation | None = None
-    for record in _explain(box, method, picture, run, tolerance):
+    for record in _explain(method, picture, run, tolerance):
         yield record
     if passes and record is not None and has_room(given, passes, run.passes, record.seconds):
         yield picture.add_bands(record, batch)
 
 
-def _explain(
-    box: BlackBox, method: Any, picture: PreparedPicture, run: Run, tolerance: float | None
-) -> Iterator[Explanation]:
-    estimates = _estimate(method, box, picture)
+def _explain(method: Any, picture: PreparedPicture, run: Run, tolerance: float | None) -> Iterator[Explanation]:
+    estimates = _estimate(method, picture)
     trace: list[tuple[int, float | None]] = []  # passes, stability
     began = time.perf_counter()
     while True:
@@ -85,7 +83,8 @@ def _explain(
             return
 
 
-def _estimate(method: Any, box: BlackBox, picture: PreparedPicture) -> Iterator[Estimate]:
+def _estimate(method: Any, picture: PreparedPicture) -> Iterator[Estimate]:
+    box = picture.box
     if isinstance(method, Sampler):
         yield from method.watch(box, picture.image, picture.target)
     elif isinstance(method, BatchedMethod):

@@ -15,7 +15,8 @@ from salience.engine.query.run import start_run
 from salience.errors import BoxError, SettingError, show
 from salience.explanation import Explanation
 from salience.tasks.assemble_case import assemble_case
-from salience.types import OpenBox, Target
+from salience.tasks.prepare import fit_picture
+from salience.types import BlackBox, OpenBox, QuestionBox, Target
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def measure(
     >>> [(each.protocol, each.better) for each in measure("toy:colour", why, ["sparsity", "deletion"])]
     [('sparsity/gini', 'higher'), ('deletion/rise-2018', 'lower')]
     """
-    box = specs.open_box(box)
+    box = ask_again(specs.open_box(box), why)
     if box.fingerprint != why.box["fingerprint"]:
         raise BoxError(f"expected the box that was explained, {why.box['name']}, got another: {box.name}; load that one")
     wanted = why.target.index if target is None else target
@@ -72,6 +73,25 @@ def measure(
     sample = Sample(why.image, why.picture, mask=truth)
     case = assemble_case(box, why, sample, target, method, budget=budget, batch=batch)
     return [measure_case(case, each, batch) for each in make_measures(measures)]
+
+
+def ask_again(box: BlackBox, why: Explanation) -> BlackBox:
+    """Ask a model about the places of an explanation again; a box of classes stays as it is.
+
+    >>> import torch
+    >>> from salience import explain
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour")
+    >>> ask_again(box, explain(box, torch.rand(3, 32, 32), "occlusion", window=16, stride=16)) is box
+    True
+    """
+    if not isinstance(box, QuestionBox):
+        return box
+    image, geometry = fit_picture(box, why.picture)
+    places = (why.box.get("question") or {}).get("places", {})
+    for name in (each for each in places if " at " in each):
+        box.ask(image, geometry, name)
+    return box.ask(image, geometry, why.target.name if why.target.index is not None else None)[0]
 
 
 def make_measures(wanted: Sequence[Any]) -> list[Measure]:

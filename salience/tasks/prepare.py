@@ -22,7 +22,17 @@ from salience.estimates import Estimate
 from salience.explanation import ClassScore, Explanation
 from salience.picture import Geometry, Picture, Preparation, read
 from salience.tasks.bands import measure_bands
-from salience.types import BackendBox, BlackBox, GreyBox, Image, OpenBox, Target
+from salience.types import (
+    BackendBox,
+    BlackBox,
+    GreyBox,
+    Image,
+    Images,
+    OpenBox,
+    Probabilities,
+    QuestionBox,
+    Target,
+)
 
 BORDER, SEEN, USED = 0.1, 0.5, 0.05  # shares past which a sentence says so
 
@@ -83,19 +93,49 @@ def prepare_pictures(
         if registry.find_need(type(method)) is not OpenBox:  # those may never ask for more than a reading
             choose_backend(box, prepared[0][0])
         images = torch.stack([image for image, _ in prepared]).to(box.device)
-        rows = score_batch(box, images).float().cpu()
+        rows = None if isinstance(box, QuestionBox) else score_batch(box, images).float().cpu()
+        asked = [_ask(box, images, prepared, rows, target, number) for number, target in enumerate(wanted)]
     run.passes = 0  # the prediction is not the method's expense
     provenance = _provenance(method) | {"budget": str(run.budget)}
     ready = []
-    for number, target in enumerate(wanted):
+    for number, (one, row, resolved) in enumerate(asked):
         at = min(number, len(pictures) - 1)
-        resolved = targets.resolve(target, rows[at].tolist(), box.classes)
-        known = _score_classes(rows[at], resolved, box) | provenance | {"geometry": prepared[at][1]}
+        known = _score_classes(row, resolved, one) | provenance | {"geometry": prepared[at][1]}
         known |= {"image": pictures[at].name, "source": pictures[at].file or pictures[at]}
         known |= {"values": find_values(*prepared[at])}
         notes = describe_preparation(pictures[at], known["geometry"], known["values"])
-        ready.append(PreparedPicture(box, images[at], resolved, known, notes))
+        ready.append(PreparedPicture(one, images[at], resolved, known, notes))
     return ready
+
+
+def _ask(
+    box: BlackBox,
+    images: Images,
+    prepared: Sequence[tuple[Image, Geometry]],
+    rows: Probabilities | None,
+    wanted: Any,
+    number: int,
+) -> tuple[BlackBox, Float[Tensor, " k"], Target]:
+    """Give the box that answers, its scores of the picture as it is, and the target among them."""
+    at = min(number, len(prepared) - 1)
+    if rows is not None:
+        return box, rows[at], targets.resolve(wanted, rows[at].tolist(), box.classes)
+    one, target = ask_places(box, images[at], prepared[at][1], wanted)
+    return one, score_batch(one, images[at][None]).float().cpu()[0], target
+
+
+def ask_places(box: BlackBox, image: Image, geometry: Geometry, wanted: Any) -> tuple[BlackBox, Target]:
+    """Ask a model about a place of a picture; BoxError for one that scores classes.
+
+    >>> from salience.boxes import toy
+    >>> ask_places(toy.load("colour"), torch.rand(3, 32, 32), Geometry((32, 32), (32, 32), (0, 32, 0, 32)), "car 1")
+    Traceback (most recent call last):
+        ...
+    salience.errors.BoxError: expected a model that answers for places, got toy:colour: give a class
+    """
+    if not isinstance(box, QuestionBox):
+        raise BoxError(f"expected a model that answers for places, got {box.name}: give a class")
+    return box.ask(image, geometry, wanted)
 
 
 def _expect_access(box: BlackBox, method: Any) -> None:
@@ -180,6 +220,7 @@ def _describe_box(box: BlackBox) -> dict[str, Any]:
         "check": dict(box.check) if isinstance(box, BackendBox) else {},
         "preprocessing": str(box.preparation or "none"),
         "found": [asdict(each) for each in box.findings],
+        "question": box.question,
         "device": str(box.device),
         "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
     }

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,10 +18,12 @@ from salience.cli.output import print_explanation
 from salience.describe.explanation import collect_facts
 from salience.engine import target as targets
 from salience.engine.query.budget import Budget
+from salience.explanation import Explanation
 from salience.picture import read
 from salience.tasks.choose_method import choose_method
 from salience.tasks.explain import explain
 from salience.tasks.load import load
+from salience.types import QuestionBox
 
 READING = ("white", "black", "bands", "rgb", "page")  # the options of `picture.read`
 
@@ -29,18 +32,19 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     """Check everything that can be checked, then explain one picture after the other."""
     method = choose_method(options.method, options.seed, settings)
     Budget.of(options.budget)
-    out = files.check_folder(options.out)
+    files.check_folder(options.out)
     how = {name: given for name in READING if (given := vars(options)[name]) is not None}
     pictures = files.gather(image, **how) if image else [files.SAMPLE]
     box = load(options.box, **({} if options.backend == "auto" else {"backend": options.backend}))
     target = options.target if options.versus is None else (options.target, options.versus)
-    targets.resolve(target, [0.0] * len(box.classes), box.classes)
+    if not isinstance(box, QuestionBox):  # its targets are places of a picture
+        targets.resolve(target, [0.0] * len(box.classes), box.classes)
     if not image:
         terminal.tell(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
     console = Console()
     for path, stem in zip(pictures, files.name_files(pictures), strict=True):
         with _progress(path.name) as progress:
-            why = explain(
+            explained = explain(
                 box,
                 read(path, **how),
                 method,
@@ -51,16 +55,22 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
                 progress=progress,
                 band_shares=options.band_shares,
             )
-        if not options.photograph:
-            why = why.without_photograph()
-        facts = collect_facts(why, str(path) if options.photograph else why.image)
-        kept = [str(each) for each in files.write_files(why, out, stem, facts, record=options.record)]
-        if options.json:
-            terminal.say(json.dumps(facts | {"files": kept}, allow_nan=False) + "\n")
-            sys.stdout.flush()
-        else:
-            print_explanation(console, why, str(path), kept)
+        several = isinstance(explained, list)  # each of the places that a model found
+        for why in explained if several else [explained]:
+            own = f"{stem}.{why.target.name.replace(' ', '-')[:60]}" if several else stem
+            _write(why if options.photograph else why.without_photograph(), path, own, options, console)
     return 0
+
+
+def _write(why: Explanation, path: Path, stem: str, options: Options, console: Console) -> None:
+    """Write the files of an explanation, and print it."""
+    facts = collect_facts(why, str(path) if options.photograph else why.image)
+    written = files.write_files(why, Path(options.out), stem, facts, record=options.record)
+    if options.json:
+        terminal.say(json.dumps(facts | {"files": [str(each) for each in written]}, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    else:
+        print_explanation(console, why, str(path), [str(each) for each in written])
 
 
 @contextmanager

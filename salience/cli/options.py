@@ -26,7 +26,7 @@ class Options:
     ] = None
     target: Annotated[
         str,
-        Doc("the class: predicted, runner-up, an index, or a name (see `salience list classes`)"),
+        Doc("the class: predicted, runner-up, an index, a name (`salience list classes`); of a detector 'car 2', or all"),
     ] = "predicted"
     versus: Annotated[str | None, Doc("a second class: explain what speaks for the target rather than for this one")] = None
     budget: Annotated[

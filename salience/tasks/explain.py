@@ -19,12 +19,13 @@ from salience.engine.query.budget import Budget
 from salience.engine.query.run import Progress
 from salience.errors import SettingError, show
 from salience.explanation import Explanation
-from salience.picture import Picture
+from salience.picture import Picture, read
 from salience.tasks.choose_method import choose_method
 from salience.tasks.explain_many import explain_pictures, explain_targets
 from salience.tasks.explain_one import explain_steps, take_last
 from salience.tasks.name_layers import name_layers
-from salience.types import BlackBox
+from salience.tasks.prepare import list_places
+from salience.types import BlackBox, QuestionBox
 
 Source = Picture | str | Path | bytes | bytearray | IO[bytes] | pil.Image | Shaped[np.ndarray, "..."]
 """One picture; a tensor may be one (c h w) or a batch of them (n c h w)."""
@@ -111,9 +112,11 @@ def explain(
     `box` and `image` are whatever `load` and `picture.read` take; options of a picture are given to the latter, as in
     `read("scan.tif", white=4095)`. `method` is a name or a method object; `settings` are its fields. `target` is
     None or "predicted", "runner-up", an index, a class name, a pair for a contrast, or a
-    function of the probabilities. A list of targets is one for each of several pictures, or several for one picture,
-    which then share what passes they can. `budget` is 2000, "2000 passes" or "30s", for each map;
-    without one, and without a number of masks, a method that samples makes its own number of passes, or as many as there is
+    function of the probabilities. Of a detector or a segmenter it is one of the places that it finds in the picture
+    ("car 2"), "all" of them, which gives a list, or a place of one's own ("car at 10,20,110,220"). A list of targets is one
+    for each of several pictures, or several for one picture, which then share what passes they can. `budget` is 2000,
+    "2000 passes" or "30s", for each map; without one, and without a number of masks, a method that samples makes its own
+    number of passes, or as many as there is
     time for in ten seconds. `tolerance` stops a
     method that samples as soon as the maps of either half of its passes agree in rank by 1 − tolerance.
 

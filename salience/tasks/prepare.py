@@ -138,6 +138,19 @@ def ask_places(box: BlackBox, image: Image, geometry: Geometry, wanted: Any) -> 
     return box.ask(image, geometry, wanted)
 
 
+def list_places(box: QuestionBox, picture: Picture) -> list[str]:
+    """Name what there is to ask a model about in a picture; TargetError where it finds nothing.
+
+    >>> list_places.__name__
+    'list_places'
+    """
+    image, geometry = fit_picture(box, picture)
+    places = list(box.list_places(image.to(box.device), geometry))
+    if not places:
+        box.ask(image.to(box.device), geometry, None)  # which says so
+    return places
+
+
 def _expect_access(box: BlackBox, method: Any) -> None:
     needed = registry.find_need(type(method))
     if not isinstance(box, needed):

@@ -72,7 +72,8 @@ def measure_area(corners: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
 
 
 def _normalise(scores: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
-    return scores / scores.norm(dim=-1, keepdim=True).clamp(min=TINY)
+    length: Tensor = scores.norm(dim=-1, keepdim=True)
+    return scores / length.clamp(min=TINY)
 
 
 def list_distinct(found: Detections, least: float, most: int, near: float = 0.5) -> list[int]:

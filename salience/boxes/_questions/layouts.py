@@ -222,7 +222,7 @@ def _to_corners(boxes: Tensor, form: Form) -> Tensor:
 
 
 def _are_unit(values: Tensor) -> bool:
-    return not values.numel() or float(values.abs().max()) <= UNIT
+    return not values.numel() or float(values.detach().abs().max()) <= UNIT
 
 
 def _are_whole(values: Tensor) -> bool:

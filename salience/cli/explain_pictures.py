@@ -55,9 +55,9 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
                 progress=progress,
                 band_shares=options.band_shares,
             )
-        several = isinstance(explained, list)  # each of the places that a model found
-        for why in explained if several else [explained]:
-            own = f"{stem}.{why.target.name.replace(' ', '-')[:60]}" if several else stem
+        each = explained if isinstance(explained, list) else [explained]  # of the places that a model found
+        for why in each:
+            own = f"{stem}.{why.target.name.replace(' ', '-')[:60]}" if isinstance(explained, list) else stem
             _write(why if options.photograph else why.without_photograph(), path, own, options, console)
     return 0
 

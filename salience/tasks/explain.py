@@ -143,6 +143,9 @@ def explain(
 
 def _explain(box: BlackBox, image: Any, chosen: Any, target: Any, how: dict[str, Any]) -> Explanation | list[Explanation]:
     """Explain a list, several targets, or one picture."""
+    if isinstance(target, str) and target == "all" and isinstance(box, QuestionBox):
+        image = read(image)
+        target = list_places(box, image)
     if isinstance(image, (list, tuple)) or (isinstance(image, torch.Tensor) and image.ndim == 4):
         targets = target if isinstance(target, list) else [target] * len(image)
         if len(targets) != len(image):

@@ -61,7 +61,7 @@ FORMS: dict[str, Any] = {
     "nested": lambda features, logits, images: {"heads": {"species": logits}, "loss": logits.sum()},
     "one logit, squeezed": lambda features, logits, images: logits[:, 0].squeeze(),
     "maps of one pixel": lambda features, logits, images: logits[:, :, None, None],
-    "a place each": lambda features, logits, images: logits[:, :, None, None] * images.mean(1, keepdim=True),
+    "coarse maps": lambda features, logits, images: logits[:, :, None, None] * images.mean(1, keepdim=True)[..., :4, :4],
     "nothing but labels": lambda features, logits, images: logits.argmax(1),
 }
 
@@ -204,10 +204,10 @@ def test_one_squeezed_logit_is_a_row_for_each_picture_and_for_one() -> None:
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("a place each", "answers for every place"), ("nothing but labels", r"a tensor \(1,\) of int64")],
+    [("coarse maps", "answers for every place"), ("nothing but labels", r"a tensor \(1,\) of int64")],
 )
 def test_what_can_be_no_scores_is_refused(how: str, said: str) -> None:
-    """A network that segments has no 320 classes."""
+    """Feature maps are no regions, and of one that segments a region is asked about."""
     with pytest.raises(BoxError, match=said):
         salience.load(Puts(how), size=32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from salience.tasks.explain import explain
 from salience.tasks.load import load
 from salience.types import QuestionBox
 
+NO_NAME = re.compile(r"[^\w-]+")  # what a place's name may not bring into a file's
 READING = ("white", "black", "bands", "rgb", "page")  # the options of `picture.read`
 
 
@@ -57,7 +59,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
             )
         each = explained if isinstance(explained, list) else [explained]  # of the places that a model found
         for why in each:
-            own = f"{stem}.{why.target.name.replace(' ', '-')[:60]}" if isinstance(explained, list) else stem
+            own = f"{stem}.{NO_NAME.sub('-', why.target.name)[:60]}" if isinstance(explained, list) else stem
             _write(why if options.photograph else why.without_photograph(), path, own, options, console)
     return 0
 

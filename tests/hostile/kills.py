@@ -288,7 +288,7 @@ def try_command(command: str, some: int | None, hows: tuple[str, ...] = HOWS) ->
         whole, count = (aside / "result").read_text(), (aside / "count").stat().st_size
         assert len(whole) > 100, whole
         numbers = (
-            range(1, count + 1) if some is None else sorted({1 + (count - 1) * at // max(1, some - 1) for at in range(some)})
+            range(1, count + 1) if some is None else sorted({1 + (2 * at + 1) * count // (2 * some) for at in range(some)})
         )
         tries = [(at, how) for how in hows for at in numbers] + ([(0, "clock")] if command == "bench" else [])
         wrong = {f"{how} at {at}": said for at, how in tries if (said := try_one(command, above, whole, at, how))}

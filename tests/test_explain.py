@@ -330,14 +330,14 @@ def test_several_targets_of_one_picture_share_what_passes_they_can(colour: Torch
 
 
 def test_many_pictures_are_explained_together_where_the_method_can(colour: TorchBox) -> None:
-    """A Grad-CAM of 40 pictures runs the box a few times."""
+    """A Grad-CAM of 40 pictures runs the box in lots of four: for the classes, and for the gradients."""
     calls: list[int] = []
     shown = torch.stack([toy.picture(32, k % 3, top=k % 20) for k in range(40)])
     alone = [salience.explain(colour, image, "grad-cam") for image in shown]
     handle = colour.module.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     together = salience.explain(colour, shown, "grad-cam")
     handle.remove()
-    assert len(calls) < 15
+    assert len(calls) <= 20
     for one, other in zip(together, alone, strict=True):
         assert (one.target, one.passes, one.image) == (other.target, other.passes, other.image)
         assert apart(one.saliency, other.saliency) < 1e-5

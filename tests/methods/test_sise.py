@@ -154,13 +154,13 @@ def test_a_small_budget_keeps_the_maps_of_greatest_gradient() -> None:
 
 
 def test_several_targets_share_the_passes_of_masks_they_share() -> None:
-    """Each map is what it is alone; the box is asked less."""
+    """Each map is what it is alone; the box is asked less: for the lots of four in which a mask is new."""
     box, calls = box_of(network()), []
     box.module.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     alone = [Sise()(box, IMAGE, target) for target in (0, 1, 2)]
     spent = sum(calls)
     together = Sise().many(box, IMAGE[None], [0, 1, 2])
-    assert sum(calls) - spent < 0.8 * spent
+    assert sum(calls) - spent < 0.9 * spent
     assert all(same(one.saliency, other, 1e-6) for one, other in zip(together, alone, strict=True))
 
 

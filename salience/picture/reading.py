@@ -58,12 +58,12 @@ class How:
     @property
     def given(self) -> bool:
         """Say whether anything is said: then the file alone does not give the same picture again."""
-        return self != How()
+        return self.of_values or self.page is not None
 
     @property
     def of_values(self) -> bool:
         """Say whether values are to be chosen or scaled, which needs all of them."""
-        return self != How(page=self.page)
+        return any(each is not None for each in (self.white, self.black, self.bands, self.rgb))
 
 
 def read(  # noqa: PLR0911  # one for each kind of source

@@ -30,12 +30,7 @@ def score_batch(box: BlackBox, images: Images) -> Probabilities:
     >>> score_batch(toy.load("colour"), toy.picture(colour=2)[None]).argmax(1)
     tensor([2])
     """
-    try:
-        scores = submit(box, images, partial(_score_now, box))()
-    except (torch.OutOfMemoryError, MemoryError) as problem:
-        raise BoxError(
-            f"expected memory for {len(images)} images of {box.name} at once, got none: use a smaller box"
-        ) from problem
+    scores = submit(box, images, partial(_score_now, box))()
     run = current.get()
     if run is not None:
         run.count(len(images))

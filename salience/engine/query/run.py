@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import torch
+
 from salience import limits
 from salience.engine.query import torch_threads
 from salience.engine.query.budget import Budget
-from salience.errors import BudgetError
+from salience.errors import BoxError, BudgetError
 from salience.types import BlackBox
 
 Progress = Callable[[int, int | None], None]
@@ -108,6 +110,10 @@ def resume_run(run: Run) -> Iterator[Run]:
             if run.alone:
                 torch_threads.use_one()
             yield run
+    except (torch.OutOfMemoryError, MemoryError) as problem:  # also of the smallest batch
+        raise BoxError(
+            "expected memory for the box and its images, got none left: use a smaller box or picture"
+        ) from problem
     finally:
         current.reset(token)
 

@@ -93,6 +93,7 @@ def run_options(recipe: Any, _folder: Path) -> None:
         and not any(key in given for key in ("masks", "designs"))
     ):
         options = {**options, "budget": 16}
+    options = {key: each for key, each in options.items() if key not in settings}
     made = {key: values.make(each) for key, each in options.items()}
     if callable(made.get("progress")):
         made["progress"] = lambda *_: None  # what it raises is its caller's
@@ -184,7 +185,6 @@ SPECS = (
     "timm:",
     "nonsense:a",
     "object:1",
-    "keras:none",
     "zoo:",
     "zoo:x",
     "hf:",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import matplotlib as mpl
 from hypothesis import strategies as st
 
 from salience.cli import main
@@ -70,6 +71,9 @@ WORDS = (
     "x" * 5000,
     "locked",
 )
+
+
+mpl.get_configdir(), mpl.get_cachedir()  # it makes its own folders once, and would complain of the disk
 
 
 def lay_out(folder: Path, steps: Any, form: str) -> None:

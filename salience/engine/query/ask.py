@@ -60,6 +60,8 @@ def submit(box: BlackBox, shown: Images | Masks, ask: Callable[[Any], PendingSco
                 f"expected {box.name} to return scores of shape ({len(shown)}, {len(box.classes)}), got {got}: "
                 "check the function or its class names"
             )
+        if scores.is_meta or scores.layout != torch.strided:
+            raise BoxError(f"expected numbers as scores from {box.name}, got a meta or sparse tensor: return a dense one")
         expect_finite(box, scores)
         return scores
 

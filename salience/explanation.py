@@ -121,8 +121,8 @@ class Explanation:
         return " ".join([self.method, *([str(self.settings["variant"])] if "variant" in self.settings else [])])
 
     def write_score(self, score: float) -> str:
-        """Write a score: as a percentage, unless some of the scores lie outside 0…1 and so are no probabilities."""
-        share = all(-1e-6 <= each.probability <= 1 + 1e-6 for each in self.top5)
+        """Write a score: as a percentage, unless the scores are numbers, or some of them lie outside 0…1."""
+        share = not self.box.get("numbers") and all(-1e-6 <= each.probability <= 1 + 1e-6 for each in self.top5)
         return f"{score:.1%}" if share else f"{score:.4g}"
 
     @property

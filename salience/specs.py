@@ -17,6 +17,7 @@ from salience.registry import Setting
 from salience.types import BlackBox, GreyBox
 
 ASKING = ("corners", "least")  # options of a detector
+LIKE = "like"  # and of an embedding: the picture to be like
 DEFAULT_BOX = "zoo:efficientnet-lite0"
 MOST = 200  # letters of a spec that an error repeats
 T = TypeVar("T")
@@ -113,13 +114,15 @@ def _meet(make: Callable[[dict[str, Any]], BlackBox], options: Mapping[str, Any]
     """
     asked = {name: value for name, value in options.items() if name in ASKING}
     try:
-        box = make({name: value for name, value in options.items() if name not in ASKING})
+        box = make({name: value for name, value in options.items() if name not in (*ASKING, LIKE)})
         if isinstance(box, GreyBox):
             box.meet()
     except PlacesError as model:
         return import_module("salience.boxes._questions.recognise").make_askable(model, **asked)  # type: ignore[no-any-return]  # a box
     if asked:
         raise SettingError(f"expected a detector for {', '.join(asked)}, got {box.name}, which scores classes: leave it out")
+    if LIKE in options:
+        return import_module("salience.boxes._questions.similarity").make_alike(box, options[LIKE])  # type: ignore[no-any-return]  # a box
     return box
 
 

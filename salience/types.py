@@ -35,9 +35,11 @@ Target = int | tuple[int, int] | Callable[[Probabilities], Scores]
 """What is explained: a class index, a pair (a, b) for the contrast a − b, or a function of the probabilities."""
 
 
-Head = Literal["softmax", "sigmoid", "binary", "probabilities", "label-probabilities", "probability", "none"]
+Head = Literal[
+    "softmax", "sigmoid", "binary", "probabilities", "label-probabilities", "probability", "none", "number", "ordinal"
+]
 """What a network puts out: logits of classes, of independent labels, one logit; or the probabilities of these; or scores
-that are used as they are."""
+that are used as they are; or numbers, or the logits of being above each grade: why so high, and why so low?"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class BlackBox(ABC):
     met: bool = True  # whether that is known; one that is not is met when it is loaded, or before the first question
     backend: str = "exact"  # how the passes run: "exact", or the name of a faster way that agreed with it
     preparation: Preparation | None = None  # what is done to a photograph first; None: it is resized to `size`
+    numbers: bool = False  # whether the scores are no probabilities even where they lie in 0…1
     question: Mapping[str, Any] | None = None  # what is asked of one picture, in plain values, where that is no class
 
     @property

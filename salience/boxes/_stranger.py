@@ -15,6 +15,7 @@ from torch import Tensor
 
 from salience.boxes._names import match_class_names
 from salience.engine import seeding
+from salience.runtime import heads
 from salience.types import BlackBox, Head
 
 SAMPLE = Path(__file__).parents[1] / "sample.jpg"
@@ -37,12 +38,20 @@ class Stranger(BlackBox):
         """Run the network on images in 0…1 and return all that it puts out; gradients are recorded where they can be."""
 
     @property
+    def numbers(self) -> bool:  # type: ignore[override]  # it follows the head
+        """Whether the scores are no probabilities."""
+        return self.head in heads.NUMBERS
+
+    @property
     def class_count(self) -> int | None:
         """How many names of classes there are; None where nobody gave names."""
         return None if self._classes is None else len(self._classes)
 
     def name_classes(self, count: int) -> str:
         """Compare the names of the classes with how many there are, and say where they come from."""
+        if self.numbers:
+            self._classes = heads.name_sides(self._classes, count)
+            return ", ".join(self._classes[:4])
         self._classes, said = match_class_names(self._classes, count, self.name, self.published.get("classes"))
         return said
 

@@ -8,14 +8,15 @@ from typing import Any, Literal
 from torch import nn
 
 from salience.boxes._options import fit_to_network
+from salience.boxes._questions.zero_shot import match_texts, read_texts
 from salience.boxes._recognise import comes_from
 from salience.boxes.torch import TorchBox, make_box
-from salience.errors import BoxError
+from salience.errors import BoxError, SalienceError
 from salience.picture import Preparation
 from salience.types import Head
 
 RUNS_NOTHING = True  # so a file may name it: see specs.expect_harmless
-HEADS: dict[str, Head] = {"multi_label_classification": "sigmoid", "regression": "none"}
+HEADS: dict[str, Head] = {"multi_label_classification": "sigmoid", "regression": "number"}
 KINDS = {  # how the names of architectures end, and what loads them
     "ForObjectDetection": "AutoModelForObjectDetection",
     "ForSemanticSegmentation": "AutoModelForSemanticSegmentation",
@@ -30,10 +31,16 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
         import transformers
     except ImportError as problem:
         raise BoxError("expected the package transformers for hf: boxes, got none: install salience[hf]") from problem
+    labels, tokenizer = options.pop("labels", None), options.pop("tokenizer", None)
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+            net = transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
+            return wrap(net, classes=classes, name=f"hf:{name}", labels=labels, tokenizer=tokenizer, **options)
         kind = getattr(transformers, _choose_kind(config.architectures or ()))
         net, about = kind.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
+    except SalienceError:
+        raise
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
         raise BoxError(f"expected to load hf:{name}, got {reason}: check the name or give a folder") from problem
@@ -53,10 +60,42 @@ def recognises(thing: Any, options: Mapping[str, Any]) -> bool:
 
 
 def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: Any) -> TorchBox:
-    """Make a box of a network of transformers; with a size its image processor is not loaded."""
+    """Make a box of a network of transformers; with a size its image processor is not loaded.
+
+    One of pictures and texts wants `labels`, the texts, and its `tokenizer`, unless that lies beside its weights.
+    """
+    labels, tokenizer = options.pop("labels", None), options.pop("tokenizer", None)
+    if hasattr(module, "get_text_features"):
+        return _match_texts(module, labels, tokenizer, name, options)
     return _wrap(
         module, str(getattr(module.config, "_name_or_path", "")), classes, name, options, suffices="size" in options
     )
+
+
+def _match_texts(net: Any, labels: Any, tokenizer: Any, name: str, options: dict[str, Any]) -> TorchBox:
+    """Make a box whose classes are texts."""
+    if labels is None:
+        raise BoxError(
+            f"expected texts for {name or type(net).__name__}, which scores pictures against texts, got none: give labels="
+            "a photo of a cat,a photo of a dog"
+        )
+    from transformers import AutoTokenizer
+
+    place, texts = str(getattr(net.config, "_name_or_path", "")), read_texts(labels)
+    try:
+        words = tokenizer or AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise BoxError(f"expected a tokenizer for {name or place}, got {reason}: give tokenizer=") from problem
+    base = find_preparation(net.vision_model, place, "size" in options)
+    published = {} if base is None else dict.fromkeys(("size", "normalisation"), "its image processor")
+    sigmoid = getattr(net, "logit_bias", None) is not None
+    head: Head = "sigmoid" if sigmoid else "softmax"
+    box = make_box(
+        match_texts(net, words, texts), base, options, names=texts, name=name, published=published | {"head": "it"}
+    )
+    box.head = options.get("head", head)
+    return box
 
 
 def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any], *, suffices: bool) -> TorchBox:

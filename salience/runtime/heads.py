@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import torch
@@ -39,7 +40,10 @@ SAID: dict[Head, str] = {
     "label-probabilities": "probabilities of {k} labels, each by itself",
     "probability": "one probability, that of the second of two classes",
     "none": "{k} scores that are used as they are",
+    "number": "{k} number{s}, each asked why so high and why so low",
+    "ordinal": "logits of being above each of {k} grades; what is asked about is the grade",
 }
+NUMBERS: tuple[Head, ...] = ("number", "ordinal")
 
 
 def expect_head(head: str) -> None:
@@ -60,7 +64,7 @@ def describe_head(head: Head, columns: int) -> str:
     >>> describe_head("softmax", 10)
     'logits of 10 classes'
     """
-    return SAID[head].format(k=columns)
+    return SAID[head].format(k=columns, s="s"[: columns > 1])
 
 
 def recognise_head(rows: Probabilities, operation: str = "") -> Head:
@@ -93,6 +97,9 @@ def widen(raw: Tensor, head: Head) -> Probabilities:
     if head in ("binary", "probability") and logits.shape[1] != 1:
         what = "logit" if head == "binary" else "score"
         raise BoxError(f"expected one {what} for a {head} head, got {logits.shape[1]}: use the softmax head")
+    if head in NUMBERS:
+        values = logits.sigmoid().sum(1, keepdim=True) if head == "ordinal" else logits
+        return torch.cat([values, -values], dim=1)
     if head == "binary":
         return torch.cat([-logits, logits], dim=1) / 2
     if head == "probability":
@@ -108,7 +115,7 @@ def apply_head(logits: Probabilities, head: Head, of: Scale) -> Probabilities:
     >>> apply_head(torch.zeros(1, 4), "softmax", "probability")
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
-    if head == "none" or of == "logit":
+    if head in ("none", *NUMBERS) or of == "logit":
         return logits
     if head in ("sigmoid", "label-probabilities"):
         return logits.sigmoid() if of == "probability" else functional.logsigmoid(logits)
@@ -123,4 +130,18 @@ def count_classes(columns: int, head: Head) -> int:
     >>> count_classes(1, "binary"), count_classes(10, "softmax")
     (2, 10)
     """
-    return 2 if head in ("binary", "probability") else columns
+    return 2 if head in ("binary", "probability", "ordinal") else 2 * columns if head == "number" else columns
+
+
+def name_sides(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Name the two sides of each number.
+
+    >>> name_sides(None, 2), name_sides(["age", "weight"], 4)
+    (('higher', 'lower'), ('age higher', 'weight higher', 'age lower', 'weight lower'))
+    """
+    if names is not None and len(names) == count:
+        return tuple(names)
+    several = count > 2
+    known = [f"{each} " for each in names] if names is not None and several and 2 * len(names) == count else None
+    leads = known or ([f"number {each} " for each in range(count // 2)] if several else [""])
+    return tuple(f"{lead}{side}" for side in ("higher", "lower") for lead in leads)

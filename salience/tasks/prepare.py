@@ -234,6 +234,7 @@ def _describe_box(box: BlackBox) -> dict[str, Any]:
         "preprocessing": str(box.preparation or "none"),
         "found": [asdict(each) for each in box.findings],
         "question": box.question,
+        "numbers": box.numbers,
         "device": str(box.device),
         "access": "open" if isinstance(box, OpenBox) else "grey" if isinstance(box, GreyBox) else "black",
     }

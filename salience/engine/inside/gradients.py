@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,7 +47,6 @@ def differentiate(
     {'image': torch.Size([2, 3, 32, 32]), 'detect': torch.Size([2, 3, 32, 32])}
     """
     expect_targets(wanted, len(images))
-    size = (images.shape[-2], images.shape[-1])
     with (
         torch.inference_mode(False),
         torch.no_grad(),
@@ -61,12 +59,7 @@ def differentiate(
             recorded.clear()
             return _differentiate(logits, scale, images[part], own, layers, recorded)
 
-        whole = join_batches(run_parts(differentiate_part, len(images)))
-    activations, gradients = (
-        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in group.items()}
-        for group in (whole.activations, whole.gradients)
-    )
-    return replace(whole, activations=activations, gradients=gradients)
+        return join_batches(run_parts(differentiate_part, len(images)))
 
 
 def _differentiate(
@@ -77,7 +70,7 @@ def _differentiate(
     layers: Sequence[str],
     recorded: Recorded,
 ) -> ActivationsAndGradients:
-    """Differentiate one part, forward and backward; tensors are as the layers gave them."""
+    """Differentiate one part, forward and backward."""
     with torch.set_grad_enabled(IMAGE in layers):
         leaf = images.detach().clone().requires_grad_(IMAGE in layers)
         raw = logits(leaf)
@@ -88,11 +81,13 @@ def _differentiate(
         if not raw.requires_grad:
             expect_gradients(logits, images)
         rows = [_differentiate_score(score, tensors, last=score is sums[-1]) for score in sums]
-    gradients = [_fill_missing(x, each) for x, each in zip(tensors, zip(*rows, strict=True), strict=True)]
-    activations = {layer: x.detach() for layer, x in zip(layers, tensors, strict=True)}
-    return ActivationsAndGradients(
-        tuple(chosen), scores.detach(), raw.detach(), activations, dict(zip(layers, gradients, strict=True))
+    filled = [_fill_missing(x, each) for x, each in zip(tensors, zip(*rows, strict=True), strict=True)]
+    size = (images.shape[-2], images.shape[-1])
+    activations, gradients = (
+        {layer: x if layer == IMAGE else expect_maps(layer, x, size) for layer, x in zip(layers, group, strict=True)}
+        for group in ([x.detach() for x in tensors], filled)
     )
+    return ActivationsAndGradients(tuple(chosen), scores.detach(), raw.detach(), activations, gradients)
 
 
 def join_batches(parts: Sequence[ActivationsAndGradients]) -> ActivationsAndGradients:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +24,12 @@ from salience.bench.journal import count_pictures
 from salience.case import Data, Sample
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
-from salience.errors import GridError, SalienceError
+from salience.errors import GridError, SalienceError, TargetError
 from salience.explanation import rename_old_keys
 from salience.files import write_whole
-from salience.picture import Preparation, read
+from salience.picture import Geometry, Preparation, read
 from salience.tasks.truth import shuffle
-from salience.types import BackendBox, BlackBox, Image
+from salience.types import BackendBox, BlackBox, Image, QuestionBox
 
 MOST = 8  # scenes that a worker keeps open: it comes back to the same few
 _cache: dict[str, Selection] = {}
@@ -123,7 +123,7 @@ class ChosenPicture(msgspec.Struct):
 
     number: Annotated[int, msgspec.Meta(ge=0)]
     id: str
-    target: int | tuple[int, int]
+    target: int | str | tuple[int, int]  # a text is a place of the picture
     right: bool | None = None
 
 
@@ -200,8 +200,10 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
         if sample.id in ids:
             raise GridError(f"expected pictures of different names in {data.name}, got {sample.id} twice: rename one")
         ids.add(sample.id)
-        aim = answers[0] if grid.target == "label" else targets.resolve(grid.target, row.tolist(), box.classes)
-        chosen.append(ChosenPicture(number, sample.id, aim, right))  # type: ignore[arg-type]  # a grid names no function
+        aim = _choose_target(grid, box, image, row, answers)
+        if aim is None:
+            continue
+        chosen.append(ChosenPicture(number, sample.id, aim, right))
         write_whole(pictures / f"{places.name_picture(sample.id, names)}.jpg", _encode_jpeg(image))
         if len(chosen) == wanted:
             break
@@ -211,6 +213,21 @@ def _decide(grid: Grid, box: BlackBox, data: Data, entry: Entry, pictures: Path)
             f"(right answers only: {grid.right}; target: {grid.target}): do the labels name classes of the box?"
         )
     return Choice(chosen, _describe(grid, box, entry), box.backend)
+
+
+def _choose_target(
+    grid: Grid, box: BlackBox, image: Image, row: torch.Tensor, answers: Sequence[int]
+) -> int | str | tuple[int, int] | None:
+    """Choose what is explained of a picture; of a model of places one that it finds, None where it finds none."""
+    if not isinstance(box, QuestionBox):
+        return answers[0] if grid.target == "label" else targets.resolve(grid.target, row.tolist(), box.classes)  # type: ignore[return-value]  # a grid names no function
+    wanted = box.classes[answers[0]].split(",")[0] if grid.target == "label" else grid.target
+    whole = Geometry(box.size, box.size, (0, box.size[0], 0, box.size[1]))
+    try:
+        places, target = box.ask(image.to(box.device), whole, wanted)
+    except TargetError:
+        return None
+    return str(places.classes[target]) if isinstance(target, int) else None
 
 
 def _score(grid: Grid, box: BlackBox, data: Data, order: list[int]) -> Iterator[tuple[int, Image, Sample, torch.Tensor]]:

@@ -28,7 +28,7 @@ from salience.explanation import Explanation
 from salience.files import write_whole
 from salience.tasks.assemble_case import assemble_case
 from salience.tasks.explain_many import explain_pictures
-from salience.tasks.measure import Measurement, find_missing, make_measures, measure_case
+from salience.tasks.measure import Measurement, ask_again, find_missing, make_measures, measure_case
 from salience.types import Map
 
 SIDE = 112  # pixels: maps are kept as evidence at this size, in 256 steps
@@ -110,7 +110,14 @@ def measure_pictures(
         sample = selection.sample(one)
         try:
             case = assemble_case(
-                selection.box, why, sample, one.target, method, budget=budget, batch=grid.batch, memory=memory
+                ask_again(selection.box, why),
+                why,
+                sample,
+                _find_target(one, why),
+                method,
+                budget=budget,
+                batch=grid.batch,
+                memory=memory,
             )
         except SalienceError as problem:  # where the object is cannot be read
             yield one, [about | {"failure": _describe_failure(problem)}], b""
@@ -140,6 +147,11 @@ def _explain(
         if len(part) == 1:
             return [(_describe_failure(problem), None)]
     return [each for one in part for each in _explain(selection, method, (one,), budget, batch)]
+
+
+def _find_target(one: SelectedPicture, why: Explanation) -> Any:
+    """Return the target of a case: of a place its number among those of the picture."""
+    return why.target.index if isinstance(one.target, str) else one.target
 
 
 def _is_defined(measure: Measure, case: Case) -> bool:
@@ -173,7 +185,7 @@ def _describe_unit(cell: Cell, selection: Selection, one: SelectedPicture) -> Ro
         "data": cell.data.label,
         "picture": one.id,
         "seed": cell.seed,
-        "target": targets.describe(one.target, box.classes),
+        "target": one.target if isinstance(one.target, str) else targets.describe(one.target, box.classes),
         "right": one.right,
         "salience": __version__,
         "torch": torch.__version__,

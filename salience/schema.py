@@ -68,6 +68,16 @@ class Finding(TypedDict):
 Check = TypedDict("Check", {"speed-up": NotRequired[Length | None], "refused": NotRequired[Name | None]})
 
 
+class Question(TypedDict):
+    """What is asked of one picture: places by name, as shares of the image: left, top, right, bottom.
+
+    >>> read_as(Question, {"places": {"car at 1": [0, 0, 1, 0.5]}})["places"]
+    {'car at 1': (0.0, 0.0, 1.0, 0.5)}
+    """
+
+    places: NotRequired[dict[Name, tuple[Edge, Edge, Edge, Edge] | None]]
+
+
 class Box(TypedDict):
     """What is printed of a box.
 
@@ -84,6 +94,7 @@ class Box(TypedDict):
     check: Check
     found: NotRequired[list[Finding]]
     access: NotRequired[Name]
+    question: NotRequired[Question | None]
 
 
 class Block(TypedDict):

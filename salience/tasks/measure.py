@@ -66,6 +66,8 @@ def measure(
     if wanted is None:
         raise SettingError(f"expected the target for an explanation of {why.target.name}, got none: give target=")
     target = targets.resolve(wanted, [0.0] * len(box.classes), box.classes)
+    if not isinstance(trust, bool):  # "no" would be yes
+        raise SettingError(f"expected true or false for trust, got {show(trust)}")
     if not trust:
         specs.expect_harmless(why.settings, f"the explanation of {why.image}", "measure it with trust (--trust)")
     method = registry.make_method(why.method, **why.settings)

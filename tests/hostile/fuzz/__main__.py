@@ -135,7 +135,7 @@ def write_table(counts: Counts) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_page(counts: Counts, seconds: float) -> str:
+def write_page(counts: Counts, seconds: float, chosen: argparse.Namespace) -> str:
     """Write the page of results."""
     from salience.runtime.disk_cache import describe_machine
 
@@ -144,9 +144,11 @@ def write_page(counts: Counts, seconds: float) -> str:
     said = (
         "*accepted*: a finite map, or a picture or file that is the same when it is written and read again; "
         "*refused*: one sentence that says what was expected, from the command line with exit code 2; *foreign*: any other "
-        "exception; *hung*: more than 20 seconds; *wrong*: accepted though it cannot be right."
+        "exception; *hung*: more than 20 seconds; *wrong*: accepted though it cannot be "
+        "right, or from the command line another exit code or more than one line."
     )
-    words = "`" + " ".join(["python -m tests.hostile.fuzz", *sys.argv[1:]]) + "`"
+    given = f"--minutes {chosen.minutes:g}" if chosen.cases is None else f"--cases {chosen.cases}"
+    words = f"`python -m tests.hostile.fuzz {given} --workers {chosen.workers} --kinds '{chosen.kinds}'`"
     return f"# Hostile input\n\n{about}.\n{words}, {where}.\n\n{said}\n\n{write_table(counts)}\n"
 
 
@@ -191,7 +193,7 @@ def main() -> int:
     sys.stderr.write("\n\n".join(found[:SHOWN]))
     sys.stdout.write(write_table(counts) + "\n")
     if chosen.into:
-        chosen.into.write_text(write_page(counts, time.monotonic() - began), encoding="utf-8")
+        chosen.into.write_text(write_page(counts, time.monotonic() - began, chosen), encoding="utf-8")
     return int(any(number for (_, verdict), number in counts.items() if verdict not in GOOD))
 
 

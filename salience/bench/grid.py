@@ -115,9 +115,11 @@ def read_grid(path: Path, *, trust: bool = False) -> Grid:
         text = limits.read_text(path)
     except OSError as problem:
         raise GridError(f"expected a grid file at {path}, got {problem.strerror}: check the path") from None
+    except UnicodeDecodeError as problem:
+        raise GridError(f"expected TOML in {path}, got what is no UTF-8 at byte {problem.start}: save it as UTF-8") from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
         raise GridError(f"expected TOML in {path}, got {problem}") from None
     grid = parse_grid(raw)
     if not trust:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +134,7 @@ def export_onnx(box: Any, made: Explainer, path: str | Path, *, aux: str | None 
     whole = ClassifierAndExplainer(box, beside, made).cpu().eval()
     example = (torch.rand(2, len(box.mean), *box.size), torch.tensor([-1, -1]))
     many = torch.export.Dim("n", min=1)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _calm_exporter():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             whole,
@@ -145,6 +147,20 @@ def export_onnx(box: Any, made: Explainer, path: str | Path, *, aux: str | None 
         )
     assert program is not None  # noqa: S101  # it is None for the older exporter only
     return write_whole(path, program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _calm_exporter() -> Iterator[None]:
+    """Let the exporter's parts log errors alone: what it could not fold is not the user's affair."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
+    before = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in zip(loggers, before, strict=True):
+            each.setLevel(level)
 
 
 def compare(box: Any, made: Explainer, path: str | Path, *, aux: str | None = None) -> dict[str, float]:

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +20,7 @@ from salience.errors import RecordError, show
 from salience.files import write_whole
 from salience.picture import Geometry, Picture, read
 from salience.schema import Score, read_record
-from salience.tensor_file import read_tensors, write_tensors
+from salience.tensor_file import read_tensors, write_large
 from salience.types import Map
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Explanation:
     def with_photograph(self, source: Any) -> Explanation:
         """Put in the photograph that was left out: whatever `picture.read` takes; RecordError for one of another size."""
         given = read(source)
-        if (size := (given.pixels.height, given.pixels.width)) != self.geometry.photograph:
+        if (size := given.size) != self.geometry.photograph:
             height, width = self.geometry.photograph
             raise RecordError(
                 f"expected the photograph of {self.image}, {height}×{width}, got {size[0]}×{size[1]}: give that"
@@ -143,14 +142,20 @@ class Explanation:
 
     def save(self, path: str | Path) -> Path:
         """Write the record to one file, whole or not at all."""
-        arrays = {"saliency": self.saliency, "picture": torch.from_numpy(np.frombuffer(bytearray(self.encoded), np.uint8))}
+        arrays = {"saliency": self.saliency}
         if self.error is not None:
             arrays["error"] = self.error
         plain = {key: value for key, value in self.evidence.items() if not isinstance(value, torch.Tensor)}
         arrays |= {f"evidence/{key}": value for key, value in self.evidence.items() if key not in plain}
         header = self.summary() | {"format": FORMAT, "geometry": asdict(self.geometry), "evidence": plain}
         header |= {"versions": dict(self.versions), "budget": self.budget}
-        return write_whole(path, write_tensors(arrays, "salience", header))
+        return write_whole(
+            path, lambda file: write_large(file, arrays, "salience", header, ("picture", self._write_picture))
+        )
+
+    def _write_picture(self, file: Any) -> None:
+        """Write the bytes of the photograph piece by piece: there may be no room for them beside the photograph."""
+        file.write(self.source) if isinstance(self.source, bytes) else self.source.write(file)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:

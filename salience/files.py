@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from salience.errors import RecordError, advise
 
 
-def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write a file whole or not at all; once this returns, it stays.
+def write_whole(path: str | Path, content: bytes | Callable[[Any], None]) -> Path:
+    """Write a file whole or not at all; once this returns, it stays. What is too large to be held is written by a function.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -22,9 +24,9 @@ def write_whole(path: str | Path, content: bytes) -> Path:
     part: Path | None = None
     try:
         name = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-        with name.open("xb") as file:  # for whom the umask lets
+        with name.open("x+b") as file:  # for whom the umask lets
             part = name
-            file.write(content)
+            content(file) if callable(content) else file.write(content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -81,3 +83,26 @@ def sync_tree(folder: Path) -> None:
             with (Path(place) / name).open("rb+") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(place))
+
+
+class Counted:
+    """A file that is written to and counts what it got.
+
+    >>> import io
+    >>> counted = Counted(io.BytesIO())
+    >>> counted.write(b"abc"), counted.total
+    (3, 3)
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.total = file, 0
+
+    def write(self, content: bytes) -> int:
+        """Write it all."""
+        self.file.write(content)
+        self.total += len(memoryview(content).cast("B"))
+        return len(content)
+
+    def flush(self) -> None:
+        """Pass it on."""
+        self.file.flush()

@@ -13,6 +13,8 @@ from typing import Any
 from salience.errors import SettingError, show
 
 PICTURE = 2**31  # bytes of a picture's file, and of the values that a compressed one unfolds to
+FETCH = 2**28  # bytes of a picture at a web address
+FETCH_SECONDS = 60.0  # until all of it is here
 RECORD = 2**33  # bytes of an explanation or an explainer
 WEIGHTS = 2**40  # and of a tar of pictures
 TEXT = 2**28  # bytes of a file of text: an index of pictures, a journal's line

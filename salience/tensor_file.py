@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from salience import limits
+from salience.files import Counted
 
 DIGEST = "digest"
 DEEP = 50  # mappings and lists in one another
@@ -28,6 +29,45 @@ def write_tensors(arrays: Mapping[str, Tensor], key: str, header: Mapping[str, A
     plain = {name: each.detach().cpu().contiguous() for name, each in arrays.items()}
     text = json.dumps(header)
     return save(plain, {key: text, DIGEST: hash_content(plain, text)})
+
+
+def write_large(
+    file: Any,
+    arrays: Mapping[str, Tensor],
+    key: str,
+    header: Mapping[str, Any],
+    large: tuple[str, Callable[[Counted], None]],
+) -> None:
+    """Write what `write_tensors` gives, and one more array of bytes by a function, piece by piece, for it may be large.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> write_large(file, {"map": torch.zeros(2)}, "salience", {}, ("picture", lambda part: part.write(b"any")))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = Path(folder, "a").write_bytes(file.getvalue())
+    ...     read_tensors(Path(folder, "a"), "salience")[1]["picture"]
+    tensor([ 97, 110, 121], dtype=torch.uint8)
+    """
+    content = write_tensors(arrays, key, header)
+    begin = 8 + int.from_bytes(content[:8], "little")
+    names, before = json.loads(content[8:begin]), len(content) - begin
+
+    def make(total: int, digest: str) -> bytes:
+        tensor = {"dtype": "U8", "shape": [total], "data_offsets": [before, before + total]}
+        about = names["__metadata__"] | {DIGEST: digest}
+        return json.dumps(names | {"__metadata__": about, large[0]: tensor}).encode()
+
+    room = -(-len(make(10**15, "0" * 64)) // 8) * 8  # the header's length stands before that of the array is known
+    file.write(room.to_bytes(8, "little") + bytes(room))
+    file.write(memoryview(content)[begin:])
+    part = Counted(file)
+    large[1](part)
+    file.seek(8 + room + before)
+    pieces = iter(lambda: file.read(2**20), b"")
+    digest = hash_content(arrays, names["__metadata__"][key], (large[0], part.total, pieces))
+    file.seek(8)
+    file.write(make(part.total, digest).ljust(room))
 
 
 def read_tensors(path: str | Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -57,17 +97,25 @@ def read_tensors(path: str | Path, key: str) -> tuple[dict[str, Any], dict[str, 
     return header, arrays
 
 
-def hash_content(arrays: Mapping[str, Tensor], text: str) -> str:
-    """Hash names, types, shapes and bytes of arrays, and a header.
+def hash_content(arrays: Mapping[str, Tensor], text: str, large: tuple[str, int, Iterable[bytes]] = ("", 0, ())) -> str:
+    """Hash names, types, shapes and bytes of arrays, and a header; one array of bytes may come in pieces.
 
     >>> hash_content({"map": torch.zeros(2)}, "{}") == hash_content({"map": torch.zeros(2, 1)}, "{}")
     False
+    >>> bytes_of = torch.tensor([97, 98], dtype=torch.uint8)
+    >>> hash_content({"a": bytes_of}, "{}") == hash_content({}, "{}", ("a", 2, [b"a", b"b"]))
+    True
     """
     found = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    for name in sorted(arrays):
-        value = arrays[name]
+    for name in sorted([*arrays, *([large[0]] if large[0] else [])]):
+        if name == large[0]:
+            found.update(repr((name, str(torch.uint8), (large[1],))).encode())
+            for piece in large[2]:
+                found.update(piece)
+            continue
+        value = arrays[name].detach().cpu().contiguous()
         found.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
-        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -68,6 +68,7 @@ WITHIN = {
     ("files", "errors"),
     ("schema", "limits"),
     ("tensor_file", "limits"),
+    ("tensor_file", "files"),
 }
 
 

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from salience.tasks.load import load
 from salience.types import QuestionBox
 
 NO_NAME = re.compile(r"[^\w-]+")  # what a place's name may not bring into a file's
-READING = ("white", "black", "bands", "rgb", "page")  # the options of `picture.read`
+READING = ("white", "black", "bands", "rgb", "page", "region")  # the options of `picture.read`
 
 
 def explain_pictures(image: list[str], options: Options, settings: dict[str, Any]) -> int:
@@ -36,7 +38,7 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     Budget.of(options.budget)
     files.check_folder(options.out)
     how = {name: given for name in READING if (given := vars(options)[name]) is not None}
-    pictures = files.gather(image, **how) if image else [files.SAMPLE]
+    pictures = files.gather(image, **how) if image else [(files.SAMPLE, None)]
     box = load(options.box, **({} if options.backend == "auto" else {"backend": options.backend}))
     target = options.target if options.versus is None else (options.target, options.versus)
     if not isinstance(box, QuestionBox):  # its targets are places of a picture
@@ -44,11 +46,12 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
     if not image:
         terminal.tell(f"No picture given: explaining a sample, {files.ABOUT_SAMPLE}.\n")
     console = Console()
-    for path, stem in zip(pictures, files.name_files(pictures), strict=True):
+    stems = files.name_files([path for path, _ in pictures])
+    for (path, fetched), stem in zip(pictures, stems, strict=True):
         with _progress(path.name) as progress:
             explained = explain(
                 box,
-                read(path, **how),
+                fetched or read(path, **how),
                 method,
                 target=target,
                 budget=options.budget,
@@ -60,19 +63,37 @@ def explain_pictures(image: list[str], options: Options, settings: dict[str, Any
         each = explained if isinstance(explained, list) else [explained]  # of the places that a model found
         for why in each:
             own = f"{stem}.{NO_NAME.sub('-', why.target.name)[:60]}" if isinstance(explained, list) else stem
-            _write(why if options.photograph else why.without_photograph(), path, own, options, console)
+            place = None if fetched else path
+            _write(why if options.photograph else why.without_photograph(), place, own, options, console)
     return 0
 
 
-def _write(why: Explanation, path: Path, stem: str, options: Options, console: Console) -> None:
-    """Write the files of an explanation, and print it."""
-    facts = collect_facts(why, str(path) if options.photograph else why.image)
-    written = files.write_files(why, Path(options.out), stem, facts, record=options.record)
+def _write(why: Explanation, path: Path | None, stem: str, options: Options, console: Console) -> None:
+    """Write the files of an explanation, and print it; `path` is that of a picture that lies on this machine."""
+    facts = collect_facts(why, why.image)
+    write_maps = partial(_write_maps, why, path, options)
+    written = files.write_files(why, Path(options.out), stem, facts, record=options.record, write_maps=write_maps)
     if options.json:
         terminal.say(json.dumps(facts | {"files": [str(each) for each in written]}, allow_nan=False) + "\n")
         sys.stdout.flush()
     else:
-        print_explanation(console, why, str(path), [str(each) for each in written])
+        print_explanation(console, why, why.image, [str(each) for each in written])
+
+
+def _write_maps(why: Explanation, path: Path | None, options: Options, base: Path) -> list[Path]:
+    """Write the map as the picture's own kind of file where that places it: DICOM, GeoTIFF."""
+    from salience.draw import dicom_map, geo_map
+    from salience.picture import dicom, geotiff, tiff
+
+    if path is None:
+        return []
+    with path.open("rb") as file:
+        start = file.read(160)
+    if dicom.recognise(start):
+        return dicom_map.write_map(why, path, base, page=options.page, patient=options.patient)
+    if start.startswith(tiff.STARTS) and find_spec("rasterio") is not None:
+        return geo_map.write_map(why, path, base, region=geotiff.read_region(options.region))
+    return []
 
 
 @contextmanager

@@ -16,22 +16,30 @@ SAMPLE = Path(__file__).parent.parent / "sample.jpg"
 ABOUT_SAMPLE = "an espresso by Rachel Michetti, CC0, from scikit-image"
 
 
-def gather(named: Sequence[str], **how: Any) -> list[Path]:
-    """Open folders, drop doubles, and read every picture once, so that a bad one is found before any work is done."""
-    found: dict[Path, Path] = {}
+def gather(named: Sequence[str], **how: Any) -> list[tuple[Path, picture.Picture | None]]:
+    """Open folders, drop doubles, and read every picture once, so that a bad one is found before any work is done.
+
+    What came from the web stays, so that it is fetched once.
+    """
+    found: dict[Path | str, tuple[Path, picture.Picture | None]] = {}
     for name in named:
+        if picture.is_address(name):
+            fetched = picture.read(name, **how)
+            found.setdefault(name, (Path(Path(fetched.name).name or "picture"), fetched))
+            continue
         path = Path(name)
         with translate(PictureError, f"a picture at {name}", "check the path"):
             for each in _list_pictures(path) if path.is_dir() else [path]:
-                found.setdefault(each.resolve(), each)
-    for each in found.values():
-        picture.read(each, **how)
+                found.setdefault(each.resolve(), (each, None))
+    for path, ready in found.values():
+        if ready is None:
+            picture.read(path, **how)
     return list(found.values())
 
 
 def _list_pictures(folder: Path) -> list[Path]:
     try:
-        inside = sorted(each for each in folder.iterdir() if each.suffix.lower() in picture.SUFFIXES and each.is_file())
+        inside = sorted(each for each in folder.iterdir() if each.is_file() and picture.looks_like_picture(each))
     except OSError as problem:
         raise PictureError(f"expected to read {folder}, got {problem.strerror}: check its permissions") from problem
     if not inside:
@@ -62,17 +70,27 @@ def check_folder(out: str) -> Path:
     return path
 
 
-def write_files(why: Explanation, out: Path, stem: str, facts: dict[str, Any], *, record: bool) -> list[Path]:
-    """Write the picture, the record and the JSON beside them; nothing before all of it is ready."""
+def write_files(
+    why: Explanation,
+    out: Path,
+    stem: str,
+    facts: dict[str, Any],
+    *,
+    record: bool,
+    write_maps: Callable[[Path], list[Path]] = lambda _: [],
+) -> list[Path]:
+    """Write the picture, the record, what `write_maps` writes beside them, and the JSON; nothing before it is ready."""
     from salience.draw import overlay
 
     drawn = overlay.png(overlay.picture(why))
     base = f"{stem}.{why.method}"
     paths = [out / f"{base}.png", *([out / f"{base}.salience"] if record else []), out / f"{base}.json"]
-    text = json.dumps(facts | {"files": [str(path) for path in paths]}, indent=2, allow_nan=False)
+    json.dumps(facts, allow_nan=False)
     make_folder(out)
     write_whole(paths[0], drawn)
     if record:
         why.save(paths[1])
-    write_whole(paths[-1], (text + "\n").encode())
+    paths += write_maps(out / base)
+    text = json.dumps(facts | {"files": [str(path) for path in paths]}, indent=2, allow_nan=False)
+    write_whole(out / f"{base}.json", (text + "\n").encode())
     return paths

@@ -46,6 +46,10 @@ class Options:
         None
     )
     page: Annotated[int | None, Doc("which page of a file with several, counted from 1")] = None
+    region: Annotated[
+        str | None, Doc("a part of the picture: row, column, height, width; of a TIFF without reading the rest")
+    ] = None
+    patient: Annotated[bool, Doc("name the patient in the map's files of a DICOM picture, as archives want it")] = False
     seed: Annotated[int, Doc("the same seed gives the same map")] = 0
     out: Annotated[str, Doc("the folder for pictures and records; made where it is missing")] = "salience-out"
     json: Annotated[bool, Doc("print one JSON object a picture on standard output, and nothing else")] = False

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -20,7 +21,25 @@ from salience.picture.depth import Samples
 
 PNG, NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 PLAIN = {"La": "LA", "RGBa": "RGBA"}  # colours that were multiplied by their transparency
+ORIENTATION = 0x0112
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".dcm"}
+)
 CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Say whether a file of a folder is a picture: by its name, and DICOM, whose files often have none, by its beginning.
+
+    >>> looks_like_picture(Path("dog.JPG")), looks_like_picture(Path("notes.txt"))
+    (True, False)
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():  # a file may be called by a number of the standard
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == dicom.MARK
 
 
 def decode(encoded: bytes, name: str, page: int | None, *, stack: bool, windowed: bool = True) -> pil.Image | Samples:
@@ -75,7 +94,7 @@ def load(image: pil.Image, name: str) -> pil.Image | Samples:
         raise PictureError(f"expected a picture of at least one pixel in {name}, got {image.width}×{image.height}")
     try:
         image.load()
-        turned = ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image  # it copies
         turned = turned.convert(PLAIN[turned.mode]) if turned.mode in PLAIN else turned
     except Exception as problem:  # a decoder's, of whatever kind
         raise PictureError(f"expected a whole picture in {name}, got a damaged one ({problem}): get it anew") from problem
@@ -89,12 +108,12 @@ def _in_one_sentence(encoded: bytes, name: str) -> Iterator[None]:
     """Say what goes wrong with a file in one sentence."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pil.DecompressionBombWarning)
+            warnings.simplefilter("ignore", pil.DecompressionBombWarning)  # twice as many pixels are an error
             yield
     except PIL.UnidentifiedImageError:
         raise PictureError(f"expected a picture in {name}, got {_kind(encoded)}: give a JPEG, PNG or the like") from None
-    except (pil.DecompressionBombError, pil.DecompressionBombWarning):
-        limit = f"{pil.MAX_IMAGE_PIXELS or 0:,}"
+    except pil.DecompressionBombError:
+        limit = f"{2 * (pil.MAX_IMAGE_PIXELS or 0):,}"
         raise PictureError(f"expected at most {limit} pixels in {name}, got more: scale it down first") from None
     except SalienceError:
         raise

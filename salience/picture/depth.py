@@ -15,6 +15,7 @@ from salience.errors import PictureError
 from salience.picture.numbers import read_numbers
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners; what needs more spans its own range
+STRIP = 2**22  # values that are scaled at once where all of them may be too many
 BRIGHT = 64  # floats that reach it and stay within 255 are plainly 0…255
 
 Values = Shaped[np.ndarray, "h w c"]
@@ -63,6 +64,52 @@ class Scale:
         return torch.from_numpy(np.ascontiguousarray(kept.transpose(2, 0, 1)))
 
 
+@dataclass(frozen=True)
+class ScaledValues:
+    """A picture's values at their own depth and what makes 0…1 of them, which takes as much memory as is asked for at once.
+
+    >>> ScaledValues(np.full((4, 6, 1), 819, np.uint16), Scale(0.0, 4095.0)).take(0, 2)[0, 0, 0]
+    tensor(0.2000)
+    """
+
+    values: Values
+    scale: Scale
+    alpha: bool = False  # whether the last band is transparency, which is laid over white
+    missing: Shaped[np.ndarray, "h w"] | None = None  # shown black
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def bands(self) -> int:
+        """How many there are, without transparency."""
+        return int(self.values.shape[2]) - self.alpha
+
+    @property
+    def strips(self) -> list[tuple[int, int]]:
+        """The rows to take at once where not all are wanted together: first, and last plus one."""
+        rows = max(1, STRIP // (self.values.shape[1] * self.values.shape[2]))
+        return [(first, min(first + rows, self.size[0])) for first in range(0, self.size[0], rows)]
+
+    def is_finite(self) -> bool:
+        """Say whether 0…1 can be made of the values: they, their levels, and what lies between these are finite."""
+        black, white = (np.asarray(each, np.float64) for each in (self.scale.black, self.scale.white))
+        present = self.values if self.missing is None else self.values[~self.missing]
+        ends = np.array([present.min(), present.max()], np.float64)
+        with np.errstate(all="ignore"):
+            spans = [white - black, *(np.subtract.outer(ends, black)), ends]
+        return all(bool(np.isfinite(each).all()) for each in spans) and bool(np.all(white != black))
+
+    def take(self, first: int = 0, last: int | None = None) -> Float[Tensor, "c h w"]:
+        """Return rows as 0…1."""
+        unit = self.scale.apply(self.values[first:last])
+        if self.missing is not None:
+            unit[:, torch.from_numpy(self.missing[first:last])] = 0
+        return unit[:-1] * unit[-1:] + 1 - unit[-1:] if self.alpha else unit
+
+
 def find_scale(samples: Samples, black: Any, white: Any, name: str) -> Scale:
     """Find what black and white are: what was given, else what the file states, else the range that the values plainly have.
 
@@ -90,7 +137,7 @@ def find_scale(samples: Samples, black: Any, white: Any, name: str) -> Scale:
 def _expect_values(values: Values, name: str) -> None:
     if values.dtype.kind not in "buif":
         raise PictureError(f"expected numbers as pixels in {name}, got {values.dtype}: convert them to integers or floats")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not (np.isfinite(values.min()) and np.isfinite(values.max())):  # NaN is its own least
         raise PictureError(f"expected finite pixel values in {name}, got NaN or infinity: replace them first")
 
 

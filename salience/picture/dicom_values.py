@@ -49,20 +49,22 @@ def _rescale(raw: np.ndarray, file: Any) -> tuple[np.ndarray, tuple[float | None
 
     if "ModalityLUTSequence" in file:
         return apply_modality_lut(raw, file), (None, None)
-    slope, intercept = float(file.get("RescaleSlope", 1)), float(file.get("RescaleIntercept", 0))
-    if not (math.isfinite(slope) and math.isfinite(intercept) and slope):
+    scale, offset = float(file.get("RescaleSlope", 1)), float(file.get("RescaleIntercept", 0))
+    if not (math.isfinite(scale) and math.isfinite(offset) and scale):
         raise ValueError
     bits = int(file.get("BitsStored", 8))
     stated = raw.dtype.kind == "u" and bits not in (8, 16, 32)
-    black, white = (intercept, (2.0**bits - 1) * slope + intercept) if stated else (None, None)
-    if (slope, intercept) == (1, 0):
+    black, white = (offset, (2.0**bits - 1) * scale + offset) if stated else (None, None)
+    if (scale, offset) == (1, 0):
         return raw, (black, white)
-    if raw.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
-        return raw * slope + intercept, (black, white)
-    ends = [int(each) * int(slope) + int(intercept) for each in (raw.min(), raw.max())]
+    if raw.dtype.kind == "f" or not (scale.is_integer() and offset.is_integer()):
+        return raw * scale + offset, (black, white)
+    ends = [int(each) * int(scale) + int(offset) for each in (raw.min(), raw.max())]
     kinds = (raw.dtype, np.int16, np.int32, np.int64)
     kind = next(each for each in kinds if np.iinfo(each).min <= min(ends) and max(ends) <= np.iinfo(each).max)
-    scaled = raw.astype(kind) * np.array(int(slope)).astype(kind) + np.array(int(intercept)).astype(kind)
+    scaled = raw.astype(kind)
+    scaled *= np.array(int(scale)).astype(kind)
+    scaled += np.array(int(offset)).astype(kind)
     return scaled, (black, white)  # what overflows on the way comes back, for the ends fit
 
 

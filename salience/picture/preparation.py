@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from salience import limits
 from salience.errors import PictureError, SettingError
+from salience.picture.depth import Scale, ScaledValues
 from salience.picture.geometry import Geometry
 from salience.picture.picture import Picture
 from salience.types import Image
@@ -122,14 +123,10 @@ class Preparation:
         return 1 / std, -mean / std
 
     def _resample(self, picture: Picture, size: tuple[int, int], channels: int) -> Image:
-        exact = _find_values(picture, channels)
-        if exact is not None:
-            if tuple(exact.shape[-2:]) == size:
-                return exact
+        deep = _find_values(picture, channels)
+        if deep is not None:
             mode = self.filter if self.filter in ("bilinear", "bicubic") else "bilinear"
-            return functional.interpolate(exact[None], size=size, mode=mode, antialias=True, align_corners=False)[0].clamp(
-                0, 1
-            )
+            return _resize(deep, size, mode).expand(channels, -1, -1)
         small = picture.pixels
         if picture.size != size:
             small = small.resize((size[1], size[0]), getattr(pil.Resampling, self.filter.upper()))
@@ -155,19 +152,33 @@ class Preparation:
         return any(length < wanted for length, wanted in zip(lengths, self.size, strict=True))
 
 
-def _find_values(picture: Picture, channels: int) -> Float[Tensor, "c h w"] | None:
+def _find_values(picture: Picture, channels: int) -> ScaledValues | None:
     """Return a picture's values with so many channels; None where its RGB pixels are all that there is to them."""
-    if picture.exact is None and channels == 3:
+    if picture.deep is None and channels == 3:
         return None
-    if picture.exact is not None and len(picture.exact) in (1, channels):
-        return picture.exact.expand(channels, -1, -1)
+    if picture.deep is not None and picture.deep.bands in (1, channels):
+        return picture.deep
     if picture.whole is not None and channels == 4:
-        return torch.from_numpy(picture.whole.copy()).permute(2, 0, 1).float().div(255)
-    count = 3 if picture.exact is None else len(picture.exact)
+        return ScaledValues(picture.whole, Scale(0.0, 255.0))
+    count = 3 if picture.deep is None else picture.deep.bands
     raise PictureError(
         f"expected {channels} channels in {picture.name}, got {count}: give a picture that has them, or choose them with "
         "bands="
     )
+
+
+def _resize(deep: ScaledValues, size: tuple[int, int], mode: str) -> Float[Tensor, "c h w"]:
+    """Resize as torch does, the rows of a large picture strip by strip: the filter is one along rows, then along columns."""
+
+    def resize(part: Float[Tensor, "c y x"], to: tuple[int, int]) -> Float[Tensor, "c h w"]:
+        return functional.interpolate(part[None], size=to, mode=mode, antialias=True, align_corners=False)[0]
+
+    if deep.size == size:
+        return deep.take()
+    if len(deep.strips) == 1:
+        return resize(deep.take(), size).clamp(0, 1)
+    narrow = [resize(deep.take(first, last), (last - first, size[1])) for first, last in deep.strips]
+    return resize(torch.cat(narrow, dim=1), size).clamp(0, 1)
 
 
 def _find_crop_start(room: int) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,16 +15,11 @@ from torch import Tensor
 
 from salience import limits
 from salience.errors import PictureError, advise, show, translate
-from salience.picture import dicom
+from salience.picture import dicom, geotiff, tiff, web
 from salience.picture.bands import choose_bands, choose_shown, describe_bands, to_bands_last
 from salience.picture.decoding import CLEAR, decode, load, turn_to_page
-from salience.picture.depth import Samples, find_scale
-from salience.picture.picture import KEPT, Picture, draw_bands, open_values
-
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".dcm"}
-)
-WEB = re.compile(r"^(https?|ftp|s3|gs):/", re.IGNORECASE)
+from salience.picture.depth import Samples, ScaledValues, find_scale
+from salience.picture.picture import KEPT, Picture, open_values
 
 
 @runtime_checkable
@@ -50,6 +44,7 @@ class How:
     bands: Any = None
     rgb: Any = None
     page: Any = None
+    region: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.page is not None and (isinstance(self.page, bool) or not isinstance(self.page, Integral)):
@@ -58,7 +53,7 @@ class How:
     @property
     def given(self) -> bool:
         """Say whether anything is said: then the file alone does not give the same picture again."""
-        return self.of_values or self.page is not None
+        return self.of_values or self.page is not None or self.region is not None
 
     @property
     def of_values(self) -> bool:
@@ -75,14 +70,15 @@ def read(  # noqa: PLR0911  # one for each kind of source
     bands: Any = None,
     rgb: Any = None,
     page: Any = None,
+    region: Any = None,
 ) -> Picture:
-    """Read a picture: a path, bytes, an open file, a PIL image, an array (h w), (h w c) or (c h w), or a tensor (c h w).
+    """Read a picture: a path, an address, bytes, an open file, a PIL image, an array or a tensor (c h w).
 
     EXIF orientation is applied; alpha is laid over white; palette, CMYK and grey pictures become RGB. More than 8 bits are
     kept: `white` and `black` are what the user says, else the file, else the range that the values plainly have, and
     `Picture.seen` tells it. Float tensors are in 0…1. `bands` chooses bands and orders them, counted from 1, and `rgb` which
-    of these are drawn; `page` is one of several pages, counted from 1.
-    Raises PictureError, in one sentence, for anything else.
+    of these are drawn; `page` is one of several pages, counted from 1; `region` is a part: row, column, height, width, and of
+    a TIFF the rest is not read. Raises PictureError, in one sentence, for anything else.
 
     >>> read(np.zeros((4, 6), np.uint8)).pixels.mode
     'RGB'
@@ -95,7 +91,7 @@ def read(  # noqa: PLR0911  # one for each kind of source
     """
     if name is not None and not isinstance(name, str):
         raise PictureError(f"expected a text as the picture's name, got {show(name)}: give one, or none")
-    how = How(white, black, bands, rgb, page)
+    how = How(white, black, bands, rgb, page, geotiff.read_region(region))
     if isinstance(source, Picture):
         return _expect_no_options(source, how)
     if isinstance(source, (str, Path)):
@@ -126,17 +122,25 @@ def _expect_no_options(picture: Picture, how: How) -> Picture:
 
 
 def _read_file(source: str | Path, name: str | None, how: How) -> Picture:
+    if web.is_address(source):
+        address = web.restore_address(source)
+        return _read_bytes(web.fetch(address), name or web.clean_address(address), how)
     path = Path(source)
-    if WEB.match(str(source)):
-        raise PictureError(f"expected a picture on this machine, got the web address {source}: download it first")
     try:
         if not path.exists():
             raise PictureError(f"expected a picture at {path}, got nothing there: check the path")
         if path.is_dir():
             raise PictureError(f"expected a picture at {path}, got a folder: name its files, or use the command line")
+        if how.region is not None and how.page is None and _begins_as_tiff(path):
+            return _finish(geotiff.read(path, name or str(path), how.region), name or str(path), replace(how, region=None))
         return _read_bytes(limits.read_bytes(path), name or str(path), how)
     except OSError as problem:
         raise PictureError(f"expected to read {path}, got {problem.strerror or problem}: {advise(problem)}") from problem
+
+
+def _begins_as_tiff(path: Path) -> bool:
+    with limits.expect_file(path, limits.WEIGHTS).open("rb") as file:
+        return file.read(4) in tiff.STARTS
 
 
 def _read_opened(source: Opened, name: str | None, how: How) -> Picture:
@@ -192,7 +196,7 @@ def _find_plain(values: Shaped[np.ndarray, "h w c"], name: str, how: How) -> pil
     if values.dtype == np.bool_:
         values = values * np.uint8(255)
     if values.dtype != np.uint8 or bands not in (1, 3, 4) or how.of_values:
-        return Samples(values)
+        return Samples(values if isinstance(values, np.memmap) and not values.flags.writeable else values.copy())
     return pil.fromarray(np.ascontiguousarray(values[:, :, 0] if bands == 1 else values))
 
 
@@ -206,13 +210,15 @@ def _expect_unit(values: Shaped[np.ndarray, "h w c"], name: str) -> None:
 
 def _finish(decoded: pil.Image | Samples, name: str, how: How, file: bytes | None = None) -> Picture:
     """Make the picture of what was decoded."""
+    if how.region is not None:
+        decoded = geotiff.cut(decoded, how.region, name)
     if isinstance(decoded, Samples):
         return _finish_samples(decoded, name, how, file)
     if how.of_values:
         kept = decoded if decoded.mode in ("L", "LA", "RGB", "RGBA") else decoded.convert("RGB")
         return _finish_samples(Samples(to_bands_last(np.asarray(kept), name, first=False)), name, how, file)
     if decoded.mode not in CLEAR and "transparency" not in decoded.info:
-        return Picture(decoded.convert("RGB"), name, file=file)
+        return Picture(decoded if decoded.mode == "RGB" else decoded.convert("RGB"), name, file=file)
     above = decoded.convert("RGBA")
     pixels = pil.alpha_composite(pil.new("RGBA", above.size, "white"), above).convert("RGB")
     return Picture(pixels, name, whole=np.asarray(above), file=file)
@@ -224,16 +230,13 @@ def _finish_samples(samples: Samples, name: str, how: How, file: bytes | None) -
     chosen = samples.values if how.bands is None else samples.values[:, :, taken]
     missing = samples.missing
     scale = find_scale(Samples(chosen, samples.black, samples.white, missing=missing), how.black, how.white, name)
-    exact = scale.apply(chosen if missing is None else np.where(missing[:, :, None], chosen.dtype.type(0), chosen))
-    if not torch.isfinite(exact).all():
+    clear = samples.alpha and how.bands is None
+    deep = ScaledValues(chosen, scale, clear, missing)
+    if not deep.is_finite():
         raise PictureError(
             f"expected values of one range in {name}, got {chosen.min():.3g} to {chosen.max():.3g}: scale them"
         )
-    if missing is not None:
-        exact[:, torch.from_numpy(missing)] = 0
-    if samples.alpha and how.bands is None:
-        exact, count, taken = exact[:-1] * exact[-1:] + 1 - exact[-1:], count - 1, taken[:-1]
-    shown = choose_shown(how.rgb, len(exact), name)
+    shown = choose_shown(how.rgb, deep.bands, name)
     absent = "" if missing is None else f"{100 * missing.mean():.2g} % without data, shown black"
-    said = (scale.describe(), describe_bands(taken, shown, count), samples.said, absent)
-    return Picture(draw_bands(exact, shown), name, exact, "; ".join(each for each in said if each), shown, file=file)
+    said = (scale.describe(), describe_bands(taken[: deep.bands], shown, count - clear), samples.said, absent)
+    return Picture(None, name, deep, "; ".join(each for each in said if each), shown, file=file)

@@ -16,6 +16,7 @@ from salience.picture.bands import MOST
 from salience.picture.depth import Samples
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NODATA = 42113  # of GDAL
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 LEAST, MOST_VALUES = (340, 280), (341, 281)  # SMinSampleValue, MinSampleValue; SMaxSampleValue, MaxSampleValue
 INVERTED, PLAIN = 0, (0, 1, 2, 3, 5, 6)  # photometric: white is zero; grey, RGB, palette, CMYK, YCbCr
@@ -53,7 +54,8 @@ def read(encoded: bytes, name: str, page: int | None, *, stack: bool = False) ->
         with tifffile.TiffFile(io.BytesIO(encoded)) as file:
             pages = [each.aspage() for each in file.pages]
             if stack and page is None and len(pages) > 1 and _are_alike(pages):
-                return Samples(np.stack([_turn(each.asarray(), each) for each in pages], axis=2), *_find_range(pages[0]))
+                values = np.stack([_turn(each.asarray(), each) for each in pages], axis=2)
+                return Samples(values, *_find_range(pages[0]), missing=find_missing(values, _find_nodata(pages[0])))
             index, said = _choose_page(pages, name, page)
             return _read_page(pages[index], name, index, said)
     except tifffile.TiffFileError as problem:
@@ -90,7 +92,8 @@ def _read_page(page: Any, name: str, index: int, said: str) -> Samples | PillowP
     bits = page.bitspersample
     black, white = _find_range(page)
     simple = page.samplesperpixel <= 3 or (page.samplesperpixel == 4 and (page.photometric == 5 or page.extrasamples))
-    if bits <= 8 and simple and page.photometric in PLAIN and page.sampleformat in (1, None):
+    nodata = _find_nodata(page)
+    if bits <= 8 and simple and page.photometric in PLAIN and page.sampleformat in (1, None) and nodata is None:
         return PillowPage(index, bits, black, white, said)
     try:
         values = page.asarray()
@@ -103,7 +106,8 @@ def _read_page(page: Any, name: str, index: int, said: str) -> Samples | PillowP
             ) from problem
         return PillowPage(index, bits, black, white, said)
     clear = page.samplesperpixel == 4 and page.photometric == 2 and bool(set(page.extrasamples) & {1, 2})
-    return Samples(_turn(_to_bands_last(values, page), page), black, white, clear, said)
+    upright = _turn(_to_bands_last(values, page), page)
+    return Samples(upright, black, white, clear, said, find_missing(upright, nodata))
 
 
 def _find_range(page: Any) -> tuple[float | None, float | None]:
@@ -119,6 +123,27 @@ def _find_range(page: Any) -> tuple[float | None, float | None]:
     else:
         return None, None
     return (white, black) if page.photometric == INVERTED else (black, white)
+
+
+def _find_nodata(page: Any) -> float | None:
+    """Read the value that GDAL wrote as meaning none."""
+    tag = page.tags.get(NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None
+
+
+def find_missing(values: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Find the pixels of which a band says that there are no data.
+
+    >>> find_missing(np.array([[[7, 1], [7, 7]]]), 1)
+    array([[ True, False]])
+    """
+    if nodata is None:
+        return None
+    missing = (np.isnan(values) if np.isnan(nodata) else values == nodata).any(axis=2)
+    return missing if missing.any() and not missing.all() else None
 
 
 def _read_tag(page: Any, codes: Sequence[int]) -> float | None:

@@ -76,9 +76,8 @@ def read(  # noqa: PLR0911  # one for each kind of source
 
     EXIF orientation is applied; alpha is laid over white; palette, CMYK and grey pictures become RGB. More than 8 bits are
     kept: `white` and `black` are what the user says, else the file, else the range that the values plainly have, and
-    `Picture.seen` tells it. Float tensors are in 0…1. `bands` chooses bands and orders them, counted from 1, and `rgb` which
-    are drawn; `page` is one of several, from 1; `region` is a part: row, column, height, width, and of a TIFF the rest is
-    not read. Raises PictureError, in one sentence, for anything else.
+    `Picture.seen` tells it. Float tensors are in 0…1. `bands` (from 1) are chosen in their order, `rgb` of these are drawn;
+    `page` is one of several, from 1; `region` is row, column, height, width. Raises PictureError for anything else.
 
     >>> read(np.zeros((4, 6), np.uint8)).pixels.mode
     'RGB'

@@ -14,8 +14,8 @@ from tests.hostile.fuzz.judge import GOOD, judge
 
 HERE = Path(__file__).parent
 FUZZ = [sys.executable, "-m", "tests.hostile.fuzz"]
-QUICK = (
-    "pictures,options,boxes,records,explainers,trained folders,settings,measures,data sets,journals,grids"  # milliseconds a case
+QUICK = (  # milliseconds a case
+    "pictures,options,boxes,records,explainers,trained folders,settings,measures,data sets,journals,grids"
 )
 SLOW = "command lines"  # a tenth of a second
 

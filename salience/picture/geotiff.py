@@ -39,8 +39,8 @@ def expect_inside(region: Sequence[int], size: Sequence[int], name: str) -> None
 
     >>> expect_inside((0, 0, 4, 6), (4, 6), "scene.tif")
     """
-    (row, column, high, wide), (height, width) = region, size
-    if row + high > height or column + wide > width:
+    (row, column, *extent), (height, width) = region, size
+    if row + extent[0] > height or column + extent[1] > width:
         said = ", ".join(map(str, region))
         raise PictureError(f"expected a region within {height}×{width} pixels in {name}, got {said}: take a smaller one")
 

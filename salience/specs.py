@@ -39,17 +39,17 @@ def open_box(spec: Any, **options: Any) -> BlackBox:
         name, _, query = rest.partition("?")
         given = _read_query(query) | options
         with catch_exit(f"the box {spec}"), translate(BoxError, f"to load the box {spec}", "check its name and options"):
-            return _meet(partial(_load_kind, registry.find_kind(kind, spec).load, kind, name), given)
+            return _meet(partial(_load_kind, registry.find_kind(kind, spec).load, kind, name), given)  # type: ignore[no-any-return]  # a box
     if isinstance(spec, BlackBox):
         if options:
             raise SettingError(f"expected no options for a box that is made already, got {', '.join(options)}")
         return spec
     what = type(spec).__name__
     with catch_exit(f"the box {what}"), translate(BoxError, f"to make a box of a {what}", "check it and its options"):
-        return _meet(partial(import_module("salience.boxes._recognise").recognise, spec), options)
+        return _meet(partial(import_module("salience.boxes._recognise").recognise, spec), options)  # type: ignore[no-any-return]  # a box
 
 
-def _load_kind(load: Callable[..., BlackBox], kind: str, name: str, given: Mapping[str, Any]) -> BlackBox:
+def _load_kind(load: Callable[..., Any], kind: str, name: str, given: Mapping[str, Any]) -> Any:
     _expect_known(load, kind, given)
     return load(name, **given)
 
@@ -107,7 +107,7 @@ def _list_texts(value: Any) -> Iterator[str]:
         yield from (each for part in value for each in _list_texts(part))
 
 
-def _meet(make: Callable[[dict[str, Any]], BlackBox], options: Mapping[str, Any]) -> BlackBox:
+def _meet(make: Callable[[dict[str, Any]], Any], options: Mapping[str, Any]) -> Any:
     """Meet a box as it is loaded; a function may cost money, and is met before the first question.
 
     A model that answers for places is made a box that can be asked about them.
@@ -118,11 +118,11 @@ def _meet(make: Callable[[dict[str, Any]], BlackBox], options: Mapping[str, Any]
         if isinstance(box, GreyBox):
             box.meet()
     except PlacesError as model:
-        return import_module("salience.boxes._questions.recognise").make_askable(model, **asked)  # type: ignore[no-any-return]  # a box
+        return import_module("salience.boxes._questions.recognise").make_askable(model, **asked)
     if asked:
         raise SettingError(f"expected a detector for {', '.join(asked)}, got {box.name}, which scores classes: leave it out")
     if LIKE in options:
-        return import_module("salience.boxes._questions.similarity").make_alike(box, options[LIKE])  # type: ignore[no-any-return]  # a box
+        return import_module("salience.boxes._questions.similarity").make_alike(box, options[LIKE])
     return box
 
 

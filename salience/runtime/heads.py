@@ -52,7 +52,7 @@ def expect_head(head: str) -> None:
     >>> expect_head("tanh")
     Traceback (most recent call last):
         ...
-    salience.errors.SettingError: expected a head, one of softmax, ..., none, got 'tanh'
+    salience.errors.SettingError: expected a head, one of softmax, ..., ordinal, got 'tanh'
     """
     if head not in get_args(Head):
         raise SettingError(f"expected a head, one of {', '.join(get_args(Head))}, got {head!r}")

@@ -183,6 +183,8 @@ def read_output(raw: Any, name: str | None = None, count: int = 0) -> Tensor:
 def _lay_out(scores: Tensor, count: int) -> Tensor:
     if count == 1 and scores.ndim < 2:
         return scores.reshape(1, -1)
+    if scores.ndim == 1 and len(scores) == count:
+        return scores[:, None]
     return scores.flatten(1) if scores.ndim > 2 else scores
 
 

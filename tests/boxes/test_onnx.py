@@ -123,7 +123,7 @@ def test_a_head_may_be_said(tmp_path: Path) -> None:
     """Then the file's own answer is taken, whatever it ends with."""
     path = colour(tmp_path / "net.onnx", end="Softmax")
     assert apart(box_of(path, head="none")(IMAGES), toy.load("colour")(IMAGES)) < 1e-5
-    with pytest.raises(SettingError, match="expected a head, one of softmax, .*, none, got 'argmax'"):
+    with pytest.raises(SettingError, match="expected a head, one of softmax, .*, ordinal, got 'argmax'"):
         box_of(path, head="argmax")
 
 

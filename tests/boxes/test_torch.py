@@ -356,7 +356,7 @@ def test_the_mean_colour_is_grey_without_a_normalisation() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"head": "argmax"}, SettingError, "expected a head, one of softmax, .*, none, got 'argmax'"),
+        ({"head": "argmax"}, SettingError, "expected a head, one of softmax, .*, ordinal, got 'argmax'"),
         ({"backend": "warp"}, UnknownName, "expected the name of a backend, got 'warp': did you mean auto"),
         ({"size": "big"}, SettingError, "expected a number or several with commas between, got 'big'"),
     ],

@@ -159,7 +159,7 @@ def test_code_of_the_hub_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
         raise ValueError("it brings code")
 
     model = SimpleNamespace(from_pretrained=refuse)
-    library = SimpleNamespace(AutoModelForImageClassification=model, AutoImageProcessor=model)
+    library = SimpleNamespace(AutoConfig=model, AutoModelForImageClassification=model, AutoImageProcessor=model)
     monkeypatch.setitem(sys.modules, "transformers", library)  # the library itself takes seconds to import
     with pytest.raises(BoxError, match="it brings code"):
         specs.open_box("hf:somebody/something")

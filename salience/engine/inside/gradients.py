@@ -18,8 +18,10 @@ from salience.types import IMAGE, ActivationsAndGradients, Images, Probabilities
 def run_whole(work: Callable[[slice], ActivationsAndGradients], count: int) -> list[ActivationsAndGradients]:
     """Let work be done for all images together.
 
-    >>> run_whole(lambda part: part, 3)
-    [slice(0, 3, None)]
+    >>> from salience.boxes import toy
+    >>> box = toy.load("colour")
+    >>> len(run_whole(lambda part: box.differentiate(toy.picture()[None][part], [0], ["act"]), 1))
+    1
     """
     return [work(slice(0, count))]
 

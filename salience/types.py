@@ -97,6 +97,11 @@ class QuestionBox(BlackBox):
     """A model that answers for places of a picture: asked about one, it becomes a box whose classes are these places.
 
     By itself it scores its classes in whole pictures.
+
+    >>> from salience import load
+    >>> segmenter = load(nn.Conv2d(3, 4, 1), size=32)
+    >>> isinstance(segmenter, QuestionBox), len(segmenter.classes)
+    (True, 4)
     """
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,19 @@ install_import_hook("salience", f"{checker.__name__}.checked")  # before the pac
 os.environ["SALIENCE_CACHE"] = ""  # no test reads what another process kept, nor leaves anything behind
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from salience.boxes.torch import TorchBox
+
+
+SLOW = Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split("\n")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what `slow.txt` names: a file's test, or one case of it."""
+    named = {line for line in SLOW if line and not line.startswith("#")}
+    for item in items:
+        case = item.nodeid.removeprefix("tests/")
+        if case in named or case.partition("[")[0] in named:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -78,7 +78,12 @@ def read(encoded: bytes, name: str, page: int | None, *, windowed: bool = True) 
 
 
 def open_elements(encoded: bytes, wanted: list[str] | None = None, *, pixels: bool = True) -> Any:
-    """Open a file as pydicom does, with these elements alone, or all; PictureError for one that unfolds beyond the limit."""
+    """Open a file as pydicom does, with these elements alone, or all; PictureError for one that unfolds beyond the limit.
+
+    >>> from pydicom import examples
+    >>> open_elements(examples.get_path("ct").read_bytes(), ["Rows"]).Rows
+    128
+    """
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 

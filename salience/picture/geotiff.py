@@ -63,7 +63,16 @@ def cut(decoded: pil.Image | Samples, region: Sequence[int], name: str) -> pil.I
 
 @contextmanager
 def open_file(path: Path, name: str) -> Iterator[Any]:
-    """Open a TIFF by rasterio: this file alone, no other that lies beside it, and no other kind."""
+    """Open a TIFF by rasterio: this file alone, no other that lies beside it, and no other kind.
+
+    >>> import tempfile
+    >>> import tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/field.tif", np.zeros((8, 9), np.uint16))
+    ...     with open_file(Path(folder, "field.tif"), "field.tif") as file:
+    ...         file.shape
+    (8, 9)
+    """
     try:
         import rasterio
         from rasterio.errors import NotGeoreferencedWarning, RasterioError

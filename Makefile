@@ -21,7 +21,7 @@ test: ## run the quick tests
 	uv run pytest
 
 test-all: ## run all tests, the slow ones too
-	uv run pytest -m "slow or not slow" -n auto --dist worksteal
+	SALIENCE_SHAPES=1 uv run pytest -m "slow or not slow" -n auto --dist worksteal
 
 docs: ## write docs/cli.md and docs/measures.md from the program's help
 	uv run python -m salience.cli.page docs/cli.md

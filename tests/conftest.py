@@ -1,4 +1,7 @@
-"""Every shape annotation of the package is checked at each call of the test run."""
+"""With SALIENCE_SHAPES=1 every shape annotation of the package is checked at each call: it takes three times as long.
+
+`make test-all` does so, and the build for the core.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from jaxtyping import install_import_hook
 
 from tests import checker
 
-install_import_hook("salience", f"{checker.__name__}.checked")  # before the package is imported for the first time
+if os.environ.get("SALIENCE_SHAPES"):
+    install_import_hook("salience", f"{checker.__name__}.checked")  # before the package is imported for the first time
 
 os.environ["SALIENCE_CACHE"] = ""  # no test reads what another process kept, nor leaves anything behind
 

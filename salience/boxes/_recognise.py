@@ -10,7 +10,7 @@ from typing import Any
 from salience.errors import BoxError
 from salience.types import BlackBox
 
-KINDS = ("keras", "open_clip", "hf", "timm", "torchvision", "torch", "estimator", "function")
+KINDS = ("keras", "openclip", "hf", "timm", "torchvision", "torch", "estimator", "function")
 
 
 def recognise(thing: Any, options: Mapping[str, Any]) -> BlackBox:

@@ -137,3 +137,34 @@ def test_labels_are_asked_for(labels: str, said: str, clip: Path) -> None:
     """One text has nothing to be likelier than."""
     with pytest.raises(BoxError, match=said):
         salience.load(f"hf:{clip}{labels}")
+
+
+def test_a_model_of_open_clip_has_texts_for_classes() -> None:
+    """Random weights, its own tokenizer: the scores are those of the model for picture and texts, and it has layers."""
+    open_clip = pytest.importorskip("open_clip")
+    towers = {"layers": 2, "width": 64}
+    config = {"embed_dim": 32, "vision_cfg": towers | {"image_size": 32, "patch_size": 8, "head_width": 32}}
+    torch.manual_seed(0)
+    net = open_clip.CLIP(**config, text_cfg=towers | {"context_length": 77, "vocab_size": 49408, "heads": 2}).eval()
+    words = open_clip.get_tokenizer("ViT-B-32")
+    box = salience.load(net, labels=["a cat", "a dog"], tokenizer=words, size=32, backend="exact")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        one, other, scale = net(box.normalise(image), words(["a cat", "a dog"]))[:3]  # type: ignore[attr-defined]  # of torch
+    assert same(box(image), (scale * one @ other.T).softmax(1), 1e-5)
+    assert salience.explain(box, image[0], "grad-cam", target="a dog").saliency.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["texts", "likeness", "number"])
+def test_what_is_no_class_is_deleted_and_inserted_too(kind: str, clip: Path) -> None:
+    """RISE with the masks of D-RISE, LIME and occlusion explain it, and measures take the maps."""
+    if kind == "texts":
+        box: Any = salience.load(f"hf:{clip}?labels=a cat,a dog", backend="exact")
+    elif kind == "likeness":
+        box = salience.load(nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Flatten()), size=32, like=toy.picture(32))
+    else:
+        box = salience.load(Reddest(), size=32, head="number")
+    for method, settings in (("rise", {"masks": 64, "cells": 16}), ("lime", {"masks": 64}), ("occlusion", {})):
+        why = salience.explain(box, toy.picture(32), method, target=0, batch=16, **settings)
+        assert bool(why.saliency.isfinite().all())
+        assert all(each.value == each.value for each in salience.measure(box, why, ["deletion", "insertion"]))

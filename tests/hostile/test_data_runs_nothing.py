@@ -27,7 +27,7 @@ from salience.tasks.measure import measure
 from tests import trained
 
 RED = toy.picture(32)
-HARMLESS = ("zoo", "timm", "torchvision", "hf", "onnx", "openvino", "toy")
+HARMLESS = ("openclip", "zoo", "timm", "torchvision", "hf", "onnx", "openvino", "toy")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`open_clip:NAME?labels=a cat,a dog`: a model of pictures and texts of open_clip; the texts are its classes."""
+"""`openclip:NAME?labels=a cat,a dog`: a model of pictures and texts of open_clip; the texts are its classes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PUBLISHED = ("size", "normalisation", "classes", "head")
 
 
 def load(name: str, *, labels: Any = None, weights: str | None = None, **options: Any) -> TorchBox:
-    """Make the network; `weights` is a file, a tag of open_clip's published weights (downloaded), or "none" for random ones."""
+    """Make the network; `weights` is a file, a tag of published weights (downloaded), or "none" for random ones."""
     try:
         import open_clip
     except ImportError as problem:
-        raise BoxError("expected the package open_clip for open_clip: boxes, got none: pip install open_clip_torch") from problem
+        raise BoxError("expected the package open_clip for openclip: boxes, got none: install salience[clip]") from problem
     tags = open_clip.list_pretrained_tags_by_model(name)
     tag = weights if weights in tags else None
     try:
@@ -32,10 +32,10 @@ def load(name: str, *, labels: Any = None, weights: str | None = None, **options
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise BoxError(f"expected to load open_clip:{name}, got {reason}: check the name, or give weights=FILE") from problem
+        raise BoxError(f"expected to load openclip:{name}, got {reason}: check the name, or give weights=FILE") from problem
     if weights not in (None, "none", tag):
         read_weights(net, str(weights))
-    return wrap(net, labels=labels, tokenizer=tokenizer, name=f"open_clip:{name}", **options)
+    return wrap(net, labels=labels, tokenizer=tokenizer, name=f"openclip:{name}", **options)
 
 
 def recognises(thing: Any, _options: Mapping[str, Any]) -> bool:

@@ -85,4 +85,5 @@ def test_other_packages_join_by_entry_points(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
     assert "theirs" in registry.list_names("methods")
     assert registry.make_method("theirs", way=2) == Theirs(2)
-    assert specs.open_box.__wrapped__("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})
+    open_box = getattr(specs.open_box, "__wrapped__", specs.open_box)  # without the check of its types
+    assert open_box("cloud:net?a=1&b=x", b="y") == ("net", {"a": "1", "b": "y"})

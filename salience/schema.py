@@ -263,7 +263,7 @@ def read_as(cls: type[T], plain: Any) -> T:
     """
     try:
         return msgspec.convert(plain, cls)
-    except (msgspec.ValidationError, OverflowError) as problem:
+    except (ValueError, OverflowError) as problem:  # also a text that is no Unicode
         said = str(problem)
         raise ValueError(said[:1].lower() + said[1:]) from None
 

@@ -65,7 +65,7 @@ def read_entry(axis: str, label: str, given: dict[str, Any]) -> dict[str, Any]:
 def _convert(value: Any, kind: Any, name: str) -> Any:
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError as problem:
+    except ValueError as problem:  # also a text that is no Unicode
         wanted = re.search(r"Expected (.*?)(, got .*| - at .*)?$", str(problem))
         kinds = "another value" if wanted is None else re.sub(r"`|\w+", lambda word: WORDS.get(word[0], word[0]), wanted[1])
         said = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"

@@ -74,7 +74,7 @@ def rasterise_coco(said: Any, size: tuple[int, int]) -> Any:
     """Draw a COCO segmentation: polygons, run lengths, or compressed run lengths."""
     try:
         shape = msgspec.convert(said, list[Polygon] | Runs)
-    except msgspec.ValidationError as problem:
+    except ValueError as problem:  # also a text that is no Unicode
         raise DataError(f"expected polygons of three points or more, or run lengths, got others ({problem})") from None
     if isinstance(shape, Runs):
         if shape.size not in (None, size):

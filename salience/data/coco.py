@@ -158,7 +158,7 @@ def _expect_coco(said: Any, path: Path) -> Any:
     """Expect COCO's tables."""
     try:
         msgspec.convert(said, _File)
-    except msgspec.ValidationError as problem:
+    except ValueError as problem:  # also a text that is no Unicode
         raise DataError(
             f"expected COCO's images, annotations and categories in {path}, got others ({problem}): mend it"
         ) from None

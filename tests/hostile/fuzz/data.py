@@ -22,21 +22,17 @@ from tests.hostile.fuzz.judge import Kind, WrongError
 
 GRID: dict[str, Any] = {
     "boxes": {"a": "toy:colour"},
-    "methods": {"rise": {"masks": 8}, "g": {"name": "gradient"}},
-    "data": {"d": {"spec": "shapes:plain", "count": 4, "size": 32}},
+    "methods": {"rise": {"masks": 8, "budget": "20 passes"}, "g": {"name": "gradient"}},
+    "data": {"d": {"spec": "shapes:plain", "count": 4, "size": 32, "pictures": 2, "draw": 1}},
     "measures": ["sparsity", "deletion/rise-2018"],
     "seeds": [0, 1],
-    "pictures": 2,
-    "budget": "20 passes",
-    "draw": 1,
     "right": True,
 }
 TOML = b"""measures = ["sparsity"]
 seeds = [0]
-pictures = 2
 boxes.a = "toy:colour"
-methods.rise = {masks = 8}
-data.d = "shapes:plain?count=4&size=32"
+methods.rise = { masks = 8, budget = "20 passes" }
+data.d = { spec = "shapes:plain", count = 4, size = 32, pictures = 2 }
 """
 COCO: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}],

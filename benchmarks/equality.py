@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,13 @@ WAYS: dict[str, dict[str, Any]] = {  # what differs from batches as they come on
 }
 ATTENTION = ("attention-relevance", "attention-rollout")
 FEW: dict[str, dict[str, Any]] = {
-    "rise": {"masks": 150},
+    "rise": {"masks": 90},
     "mc-rise": {"masks": 150},
     "multiscale-rise": {"masks": 150},
     "sobol": {"designs": 2},
     "hsic": {"masks": 150},
     "kernel-shap": {"masks": 150},
-    "lime": {"masks": 150},
+    "lime": {"masks": 90},
     "de-cam": {"budget": 150},
     "iassa": {"budget": 200},
     "occlusion": {"budget": 150},
@@ -113,10 +114,11 @@ def picture(side: int) -> Tensor:
 def explain(name: str, methods: list[str], way: dict[str, Any], file: Path) -> None:
     """Explain one picture by all methods in one way, and keep the maps."""
     torch.set_num_threads(way.pop("threads", 2))
-    box, transformer = (make() for make in BOXES[name])
+    make_box, make_transformer = map(cache, BOXES[name])
+    box = make_box()
     maps: dict[str, np.ndarray] = {}
     for method in methods:
-        chosen = transformer if method in ATTENTION else box
+        chosen = make_transformer() if method in ATTENTION else box
         few = FEW.get(method, {}) | (TINY.get(method, {}) if name == "small" else {})
         few |= {"explainer": make_explainer(box)} if method == "p-tame" else {}
         maps[method] = salience.explain(chosen, picture(box.size[0]), method, target=7, **few, **way).saliency.numpy()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from threading import get_ident
 
@@ -21,8 +22,9 @@ from salience.boxes.torch import wrap
 from salience.engine.query import lots
 from salience.types import BlackBox
 
-METHODS = registry.list_names("methods")
-BOX, TRANSFORMER = equality.small(), equality.small_transformer()
+QUICK = ("rise", "lime", "smooth-grad", "grad-cam", "recipro-cam", "score-cam")  # one of a kind; the rest are slow
+METHODS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in registry.list_names("methods")]
+BOX, make_transformer = equality.small(), cache(equality.small_transformer)
 PICTURE = equality.picture(96)
 
 
@@ -38,7 +40,7 @@ def explain(method: str, batch: int | None = None, threads: int = 1, box: BlackB
     torch.set_num_threads(threads)
     few = equality.FEW.get(method, {}) | equality.TINY.get(method, {})
     few |= {"explainer": equality.make_explainer(BOX)} if method == "p-tame" else {}
-    chosen = box or (TRANSFORMER if method in equality.ATTENTION else BOX)
+    chosen = box or (make_transformer() if method in equality.ATTENTION else BOX)
     return salience.explain(chosen, PICTURE, method, target=7, batch=batch, **few).saliency
 
 
@@ -52,7 +54,7 @@ def test_any_batch_and_number_of_threads_give_the_same_map(method: str) -> None:
 
 def test_another_process_gives_the_same_map(tmp_path: Path) -> None:
     """Nothing hangs on what a process did before."""
-    some = ["rise", "sobol", "grad-cam", "smooth-grad"]
+    some = ["rise", "smooth-grad"]
     file = tmp_path / "maps.npz"
     task = [sys.executable, "-m", "benchmarks.equality", "--boxes", "small", "--way", "batch 5", "--out", str(file)]
     folder = Path(__file__).parents[2]
@@ -75,7 +77,7 @@ class Remembering(nn.Module):
         return self.net(images) + self.skipped[:, None] * torch.arange(100)
 
 
-@pytest.mark.parametrize("method", ["rise", "smooth-grad", "layer-cam"])
+@pytest.mark.parametrize("method", ["smooth-grad", "layer-cam", pytest.param("rise", marks=pytest.mark.slow)])
 def test_a_network_that_keeps_something_of_a_pass_gets_one_lot_after_the_other(method: str) -> None:
     """Another lot's thread would overwrite what a later layer reads."""
     torch.manual_seed(0)

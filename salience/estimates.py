@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from salience.types import Image, Images, Map, Target
+from salience.types import Image, Images, Map, Precision, Target
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Sampler(Method, Protocol):
     def watch(self, box: Any, image: Image, target: Target) -> Iterator[Estimate]:
         """Explain one image, step by step."""
         ...
+
+
+@runtime_checkable
+class PreciseMethod(Method, Protocol):
+    """A method that amplifies rounding: where `auto` chooses the backend, it chooses for it among those this precise."""
+
+    precision: ClassVar[Precision]
 
 
 class BatchedMethod(ABC):

@@ -65,7 +65,10 @@ class Finding(TypedDict):
     said: Name
 
 
-Check = TypedDict("Check", {"speed-up": NotRequired[Length | None], "refused": NotRequired[Name | None]})
+Check = TypedDict(
+    "Check",
+    {"speed-up": NotRequired[Length | None], "refused": NotRequired[Name | None], "precision": NotRequired[Name | None]},
+)
 
 
 class Question(TypedDict):

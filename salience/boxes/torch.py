@@ -76,7 +76,8 @@ class TorchBox(TorchLayers, TrainableBox, Stranger):
         black = preparation.source == "given" and not any(preparation.mean)  # without a normalisation it is not the mean
         self.size, self.mean = preparation.size, tuple(0.5 if black else each for each in preparation.mean)
         self.backend = backends.resolve_backend(backend, backends.list_all_backends(self.device))
-        self.backend_chosen = backend != "auto" or find_weight_dtype(self.module) != torch.float32
+        self.automatic = backend == "auto" and find_weight_dtype(self.module) == torch.float32
+        self.backend_chosen = not self.automatic
         self.check: dict[str, Any] = {}  # what `choose_backend` found
         self._classes = None if classes is None else tuple(classes)
 

@@ -102,12 +102,13 @@ def describe_backend(box: Mapping[str, Any]) -> str:
     >>> describe_backend({"backend": "openvino", "check": {"speed-up": 2.5}})
     'fast passes (openvino, 2.5× as fast, scores agree with exact)'
     """
+    asked = f", in {box['check']['precision']}, which the method asks for" if box["check"].get("precision") else ""
     if box["backend"] == "exact":
         refused = box["check"].get("refused")
-        return "exact passes" + (f" (a faster backend was tried, but {refused})" if refused else "")
+        return f"exact passes{asked}" + (f" (a faster backend was tried, but {refused})" if refused else "")
     speed = box["check"].get("speed-up")
     found = f"{speed:.1f}× as fast, scores agree with exact" if speed else "as asked for, not held against exact"
-    return f"fast passes ({box['backend']}, {found})"
+    return f"fast passes ({box['backend']}, {found}{asked})"
 
 
 def describe_seen(why: Explanation) -> str:

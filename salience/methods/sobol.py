@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
 from salience.estimates import Estimate
 from salience.methods._settings import Fill, Seed
-from salience.types import BlackBox, Image, Map, Target
+from salience.types import BlackBox, Image, Map, Precision, Target
 
 AT_ONCE = 4  # designs between two running estimates
 LEAST = 2  # designs: one has no variance
@@ -44,6 +44,8 @@ class Sobol:
     >>> bool(saliency[10, 18] > saliency[25, 5])
     True
     """
+
+    precision: ClassVar[Precision] = "float32"  # differences of scores, squared: rounding adds up
 
     designs: Annotated[int | None, Doc("N, points of the sequence; none given: what the budget allows, or 32")] = None
     cells: Annotated[int, Doc("cells along each side of the grid")] = 8

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salience.engine.query import lots, torch_threads
+from salience.engine.query import lots, precision, torch_threads
 from salience.engine.training.modes import evaluating
 from salience.picture import Preparation
 from salience.runtime import backends, heads
@@ -75,9 +75,9 @@ class TorchRuntime(BlendingBox, BackendBox):
         if self.backend_chosen and not anew:
             return
         self.backend_chosen = True
-        self.backend, self.check = backends.choose_remembered(
-            self._score, images, identify(self), backends.list_backends(self.device), anew=anew
-        )
+        admitted = precision.list_admitted(self, backends.list_backends(self.device))
+        about = identify(self) + (self.precision or "")
+        self.backend, self.check = backends.choose_remembered(self._score, images, about, admitted, anew=anew)
 
     def _score(self, images: Images, backend: str) -> Probabilities:
         return self._submit(images, backend)()

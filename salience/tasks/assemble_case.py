@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from salience.case import Case, Cost, Explain, Sample
+from salience.engine.query.precision import refine
 from salience.engine.query.run import current, start_run
 from salience.explanation import Explanation
 from salience.picture import read
@@ -67,7 +68,7 @@ def make_explain(method: Any, budget: Any, batch: int | None) -> Explain:
         seeded = replace(method, seed=seed) if seed is not None and has_seed(type(method)) else method
         outer = current.get()
         with start_run(budget, batch) as run:
-            saliency: Map = seeded(box, image, target)
+            saliency: Map = seeded(refine(box, method), image, target)
         if outer is not None:
             outer.count(run.passes)
         return saliency.detach()

@@ -35,15 +35,15 @@ def explain_pictures(
     >>> red.target.name, blue.target.name
     ('red', 'blue')
     """
-    alone = isinstance(method, Sampler) or not isinstance(method, BatchedMethod) or isinstance(box, QuestionBox)
-    if alone or given["budget"] is not None:
+    singly = isinstance(method, Sampler) or not isinstance(method, BatchedMethod) or isinstance(box, QuestionBox)
+    if singly or given["budget"] is not None:
         return _explain_each(box, sources, method, wanted, **given)
     done: list[Explanation] = []
     for begin in range(0, len(sources), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, sources[part], method, wanted[part], run)
-        found = _explain_batch(box, torch.stack([case.image for case in cases]), method, cases, run)
+        found = _explain_batch(torch.stack([case.image for case in cases]), method, cases, run)
         done += _add_bands(box, cases, found, given)
     return done
 
@@ -62,7 +62,7 @@ def explain_targets(box: BlackBox, source: Any, method: Any, wanted: Sequence[An
     if together and given["budget"] is None:
         run = Run(Budget(), given["batch"], given["progress"])
         cases = prepare_pictures(box, [source], method, wanted, run)
-        return _add_bands(box, cases, _explain_batch(box, cases[0].image[None], method, cases, run), given)
+        return _add_bands(box, cases, _explain_batch(cases[0].image[None], method, cases, run), given)
     with share_scores():
         return [_explain_one(box, source, method, target, **given) for target in wanted]
 
@@ -71,12 +71,10 @@ def _explain_one(box: BlackBox, source: Any, method: Any, target: Any, **given: 
     return take_last(explain_steps(box, source, method, target=target, **given))
 
 
-def _explain_batch(
-    box: BlackBox, images: Tensor, method: Any, cases: Sequence[PreparedPicture], run: Run
-) -> list[Explanation]:
+def _explain_batch(images: Tensor, method: Any, cases: Sequence[PreparedPicture], run: Run) -> list[Explanation]:
     began = time.perf_counter()
     with resume_run(run):
-        found = method.many(box, images, [case.target for case in cases])
+        found = method.many(cases[0].box, images, [case.target for case in cases])
     seconds, passes = (time.perf_counter() - began) / len(cases), run.passes // len(images)
     return [case.record(one, passes, seconds) for case, one in zip(cases, found, strict=True)]
 

@@ -16,6 +16,7 @@ from salience import registry
 from salience.engine import maps
 from salience.engine import target as targets
 from salience.engine.query.ask import choose_backend, score_batch
+from salience.engine.query.precision import refine
 from salience.engine.query.run import Run, resume_run
 from salience.errors import BoxError
 from salience.estimates import Estimate
@@ -87,6 +88,7 @@ def prepare_pictures(
     """
     _expect_access(box, method)
     box.meet()
+    box = refine(box, method)
     pictures = [read(source) for source in sources]
     prepared = [fit_picture(box, picture) for picture in pictures]
     with resume_run(run):
@@ -225,12 +227,16 @@ def describe_preparation(picture: Picture, geometry: Geometry, values: tuple[flo
     return tuple(sentence for sentence, holds in sentences if holds)
 
 
+def _describe_check(box: BackendBox) -> dict[str, Any]:
+    return {**box.check, **({"precision": box.precision} if box.precision else {})}
+
+
 def _describe_box(box: BlackBox) -> dict[str, Any]:
     return {
         "name": box.name,
         "fingerprint": box.fingerprint,
         "backend": box.backend,
-        "check": dict(box.check) if isinstance(box, BackendBox) else {},
+        "check": _describe_check(box) if isinstance(box, BackendBox) else {},
         "preprocessing": str(box.preparation or "none"),
         "found": [asdict(each) for each in box.findings],
         "question": box.question,

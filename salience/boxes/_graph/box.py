@@ -55,7 +55,8 @@ class FileBox(FileRuntime, Stranger, GreyBox):
         self.given = frozenset(key for key, value in named.items() if value is not None)
         self.published = {key: value for key, value in (published or {}).items() if key not in self.given}
         self.backend = backends.resolve_backend(backend, (*network.backends, "exact"))
-        self.backend_chosen = backend != "auto" or not network.backends
+        self.automatic = backend == "auto" and bool(network.backends)
+        self.backend_chosen = not self.automatic
         self.network, self.name, self.size, self.output = network, name, preparation.size, output
         self.parts = Parts(network, preparation, channels or find_layout(network.shape).channels or 3)
         self.batch, self.met = batch, False

@@ -11,6 +11,7 @@ from torch import Tensor
 from salience.boxes._graph.lots import shorten
 from salience.boxes._graph.network import Network, Parts
 from salience.boxes._stranger import count_shown
+from salience.engine.query.precision import list_admitted
 from salience.errors import BoxError, SalienceError
 from salience.runtime import backends, disk_cache, heads
 from salience.runtime.blending import Scaling, make_blending
@@ -82,8 +83,9 @@ class FileRuntime(BlendingBox, BackendBox):
             return
         self.meet()
         self.backend_chosen = True
-        about = disk_cache.make_key(self.fingerprint, self.network.backends, disk_cache.describe_machine(self.device))
-        self.backend, self.check = backends.choose_remembered(self._score, images, about, self.network.backends, anew=anew)
+        admitted = list_admitted(self, self.network.backends)
+        about = disk_cache.make_key(self.fingerprint, admitted, disk_cache.describe_machine(self.device))
+        self.backend, self.check = backends.choose_remembered(self._score, images, about, admitted, anew=anew)
 
     def _score(self, images: Images, backend: str) -> Probabilities:
         return self._activate(self.parts.run(images, self.answer, backend), len(images))

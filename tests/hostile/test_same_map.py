@@ -22,7 +22,7 @@ from salience.boxes.torch import wrap
 from salience.engine.query import lots
 from salience.types import BlackBox
 
-QUICK = ("rise", "lime", "smooth-grad", "grad-cam", "recipro-cam", "score-cam")  # one of a kind; the rest are slow
+QUICK = ("rise", "lime", "smooth-grad", "grad-cam", "recipro-cam")  # one of a kind; the rest are slow
 METHODS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in registry.list_names("methods")]
 BOX, make_transformer = equality.small(), cache(equality.small_transformer)
 PICTURE = equality.picture(96)

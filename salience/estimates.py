@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from salience.types import Image, Images, Map, Precision, Target
+from salience.types import Image, Images, Map, Target
+
+Precision = Literal["float32"]
+"""What passes must be computed in; a backend that is finer will do."""
 
 
 @dataclass(frozen=True)

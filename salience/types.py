@@ -164,7 +164,7 @@ class BackendBox(BlackBox):
 
     backend_chosen: bool  # whether there is nothing left to choose
     automatic: bool = True  # whether its backend may be chosen: nobody named one, and its weights are in float32
-    precision: Precision | None = None  # in which its passes must be; None: any whose scores agree with exact
+    precision: str | None = None  # "float32": its passes must be so precise; None: as long as scores agree with exact
     check: Mapping[str, Any]  # what choosing found
 
     @abstractmethod
@@ -177,9 +177,6 @@ class BackendBox(BlackBox):
 
 IMAGE = "image"
 """The layer that is the image itself."""
-
-Precision = Literal["float32"]
-"""What passes may have to be computed in; a backend that is finer than that will do."""
 
 Scale = Literal["logit", "log-probability", "probability"]
 """What a gradient is taken of: the score before the last activation, or what it becomes."""

@@ -16,9 +16,9 @@ from salience.engine.perturb import fill, masks
 from salience.engine.perturb.tiles import Tiles
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
-from salience.estimates import Estimate
+from salience.estimates import Estimate, Precision
 from salience.methods._settings import Fill, Seed
-from salience.types import BlackBox, Image, Map, Precision, Target
+from salience.types import BlackBox, Image, Map, Target
 
 AT_ONCE = 4  # designs between two running estimates
 LEAST = 2  # designs: one has no variance

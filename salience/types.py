@@ -94,9 +94,7 @@ class BlackBox(ABC):
 
 
 class QuestionBox(BlackBox):
-    """A model that answers for places of a picture: asked about one, it becomes a box whose classes are these places.
-
-    By itself it scores its classes in whole pictures.
+    """A model of places: asked about a picture it becomes a box of its places; by itself it scores classes in whole ones.
 
     >>> from salience import load
     >>> segmenter = load(nn.Conv2d(3, 4, 1), size=32)

@@ -33,7 +33,7 @@ class Batches:
         self.find_size()
         self.last = 0.0  # when the scores of the previous batch arrived
         if passes_alone(box):
-            self.run.alone = True
+            self.run.one_thread = True
             torch_threads.use_one()
         if box.device.type == "cpu":
             allocator.keep_freed_memory()

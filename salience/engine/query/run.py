@@ -38,7 +38,7 @@ class Run:
     passes: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
-    alone: bool = False  # whether torch computes on one thread throughout
+    one_thread: bool = False  # whether torch computes on one thread throughout
     checked: list[BlackBox] = field(default_factory=list)  # the boxes whose weights were checked
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ def resume_run(run: Run) -> Iterator[Run]:
     token = current.set(run)
     try:
         with torch_threads.allow_limit():
-            if run.alone:
+            if run.one_thread:
                 torch_threads.use_one()
             yield run
     except (torch.OutOfMemoryError, MemoryError) as problem:  # also of the smallest batch

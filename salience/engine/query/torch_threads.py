@@ -20,7 +20,7 @@ _all = 0  # how many it had before the first of them
 
 class _Scope(local):
     depth = 0
-    alone = 0  # how many blocks of `compute_alone` are open
+    single = 0  # how many blocks of `compute_alone` are open
 
 
 _scope = _Scope()
@@ -93,7 +93,7 @@ def use_all() -> Iterator[None]:
     ...     print(torch.get_num_threads() == count())
     True
     """
-    limited = get_ident() in _limited and not _scope.alone
+    limited = get_ident() in _limited and not _scope.single
     if limited:
         torch.set_num_threads(_all)
     try:
@@ -114,11 +114,11 @@ def compute_alone() -> Iterator[None]:
     threads = torch.get_num_threads()
     if threads > 1:
         limit(threads)
-    _scope.alone += 1
+    _scope.single += 1
     try:
         yield
     finally:
-        _scope.alone -= 1
+        _scope.single -= 1
         if threads > 1:
             torch.set_num_threads(threads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from salience.engine import maps, validate
 from salience.engine.perturb import fill, masks
 from salience.engine.query import loop
 from salience.engine.query.run import plan_passes
-from salience.estimates import Estimate
+from salience.estimates import Estimate, Precision
 from salience.methods._settings import Fill, SeedOfFill
 from salience.types import BlackBox, Image, Map, Target
 
@@ -50,6 +50,7 @@ class Hipe:
     threshold: Annotated[float, Doc("share of the map's range above which windows are halved")] = 0.5
     fill: Fill = "mean"
     seed: SeedOfFill = 0
+    precision: ClassVar[Precision] = "float32"  # a window is halved or not, and rounding decides close calls
 
     def __post_init__(self) -> None:
         validate.expect_between("cells", self.cells, 1, None)

@@ -125,4 +125,4 @@ def test_a_network_chooses_among_what_is_precise_enough(monkeypatch: pytest.Monk
 def test_the_methods_that_ask_for_float32_are_those_that_were_measured_to_need_it() -> None:
     """docs/results/precision.md has the figures."""
     classes = {name: registry.find_method(name) for name in registry.list_names("methods")}
-    assert {name for name, each in classes.items() if isinstance(each, PreciseMethod)} == {"sobol"}
+    assert {name for name, each in classes.items() if isinstance(each, PreciseMethod)} == {"hipe", "sobol"}

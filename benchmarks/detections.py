@@ -70,12 +70,12 @@ def measure_map(saliency: Tensor, corners: Tensor) -> tuple[float, float]:
     return float(inside.flatten()[saliency.argmax()]), float(above[inside].sum() / above.sum().clamp(min=1e-12))
 
 
-def make_rows(box: QuestionBox, picture: Path, passes: int, kept: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def make_rows(box: QuestionBox, picture: Path, passes: int, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
     """Explain the chosen detections of a picture with every method, and measure."""
     for place in choose_places(box, picture):
         corners = None
         for label, (method, settings) in METHODS.items():
-            if (picture.name, place, label) in kept:
+            if (picture.name, place, label) in done:
                 continue
             given = settings if method == "occlusion" else settings | {"budget": passes}
             why = salience.explain(box, picture, method, target=place, **given)
@@ -142,12 +142,12 @@ def main() -> None:
             break
         if picture.name in done:
             continue
-        kept = {(row["picture"], row["place"], row["method"]) for row in rows}
+        rows_done = {(row["picture"], row["place"], row["method"]) for row in rows}
         with given.rows.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
             if file.tell() == 0:
                 writer.writeheader()
-            for row in make_rows(box, picture, given.passes, kept):
+            for row in make_rows(box, picture, given.passes, rows_done):
                 writer.writerow(row)
                 file.flush()
                 rows.append(row)

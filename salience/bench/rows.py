@@ -71,7 +71,7 @@ def read_rows(place: Path) -> pa.Table:
     if place.is_file():
         try:
             table = parquet.read_table(limits.expect_file(place))
-        except (OSError, ValueError, NotImplementedError) as problem:
+        except (OSError, ValueError, NotImplementedError) as problem:  # the last: a packing that pyarrow has not
             raise GridError(f"expected rows as Parquet in {place}, got something else ({problem})") from None
         return _expect_columns(table.rename_columns([OLD_KEYS.get(name, name) for name in table.column_names]), place)
     if not (place / "cells").is_dir():

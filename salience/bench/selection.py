@@ -161,7 +161,7 @@ def read_choice(file: Path) -> Choice | None:
     return choice if len({each.id for each in choice.chosen}) == len(choice.chosen) else None
 
 
-def _decide_anew(grid: Grid, box: BlackBox, opened: Data, entries: tuple[Entry, Entry], out: Path) -> Choice:
+def _decide_anew(grid: Grid, box: BlackBox, data_set: Data, entries: tuple[Entry, Entry], out: Path) -> Choice:
     """Decide, and write it down; not where rows depend on what was decided before."""
     file = places.find_selection(out, *(each.label for each in entries))
     cells = {places.find_journal(out, each) for each in grid.cells if (each.box, each.data) == entries}
@@ -173,7 +173,7 @@ def _decide_anew(grid: Grid, box: BlackBox, opened: Data, entries: tuple[Entry, 
             f"and {rows:,} of them are measured: put it back from a copy, or choose another --out"
         )
     places.make_folder(out, file.parent.name)
-    choice = _decide(grid, box, opened, entries[1], places.make_folder(out, "pictures", file.stem))
+    choice = _decide(grid, box, data_set, entries[1], places.make_folder(out, "pictures", file.stem))
     write_whole(file, json.dumps(msgspec.to_builtins(choice), indent=1).encode())
     return choice
 

@@ -150,7 +150,7 @@ def _decode(file: Any, index: int, name: str) -> np.ndarray:
 
         try:
             ready = get_decoder(packing).is_available
-        except NotImplementedError:
+        except NotImplementedError:  # pydicom has no decoder of this packing, whatever is installed
             ready = False
         if not ready:
             raise PictureError(

@@ -130,10 +130,12 @@ def _are_possible(deep: ScaledValues, bands: np.ndarray, seen: np.ndarray) -> bo
     )
 
 
-def _read_values(kept: Mapping[str, np.ndarray]) -> ScaledValues:
-    if "exact" in kept:  # as records had it: scaled, and with the bands first
-        return ScaledValues(np.moveaxis(kept["exact"], 0, 2), Scale(0.0, 1.0))
-    return ScaledValues(kept["values"], Scale(kept["black"], kept["white"]), bool(kept["alpha"]), kept.get("missing"))
+def _read_values(arrays: Mapping[str, np.ndarray]) -> ScaledValues:
+    if "exact" in arrays:  # as records had it: scaled, and with the bands first
+        return ScaledValues(np.moveaxis(arrays["exact"], 0, 2), Scale(0.0, 1.0))
+    return ScaledValues(
+        arrays["values"], Scale(arrays["black"], arrays["white"]), bool(arrays["alpha"]), arrays.get("missing")
+    )
 
 
 def _write_values(deep: ScaledValues, shown: Sequence[int], seen: str, file: Any) -> None:

@@ -75,16 +75,16 @@ class Detector(AskedModel):
             before.seen,
         )
 
-    def _score_at(self, name: str, corners: Float[Tensor, "1 4"], found: Detections | None) -> Float[Tensor, "1 k"]:
+    def _score_at(self, name: str, corners: Float[Tensor, "1 4"], proposals: Detections | None) -> Float[Tensor, "1 k"]:
         if name:
             spelt = {each.split(",")[0].lower(): index for index, each in enumerate(self.classes)}
             if name.lower() not in spelt:
                 raise UnknownName.of("class", name, [each.split(",")[0] for each in self.classes])
             return torch.eye(len(self.classes))[[spelt[name.lower()]]]
-        if found is None or not found.corners.shape[1]:
+        if proposals is None or not proposals.corners.shape[1]:
             return torch.ones(1, len(self.classes))
-        near = overlap(found.corners[0], corners.to(found.corners))[:, 0] * found.objectness[0]
-        return found.scores[0, [int(near.argmax())]]
+        near = overlap(proposals.corners[0], corners.to(proposals.corners))[:, 0] * proposals.objectness[0]
+        return proposals.scores[0, [int(near.argmax())]]
 
 
 class DetectionBox(PlaceBox):

@@ -76,7 +76,7 @@ def _normalise(scores: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
     return scores / length.clamp(min=TINY)
 
 
-def list_distinct(found: Detections, least: float, most: int, near: float = 0.5) -> list[int]:
+def list_distinct(proposals: Detections, least: float, most: int, near: float = 0.5) -> list[int]:
     """List the proposals of the first image that are detections, the surest first; near ones of a class count once.
 
     >>> corners = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.48], [0.5, 0.5, 1.0, 1.0]]])
@@ -84,12 +84,12 @@ def list_distinct(found: Detections, least: float, most: int, near: float = 0.5)
     >>> list_distinct(Detections(corners, scores, scores[..., 0]), least=0.5, most=10)
     [1]
     """
-    sure, label = found.confidence[0].max(1)
+    sure, label = proposals.confidence[0].max(1)
     taken: list[int] = []
     for each in sure.argsort(descending=True, stable=True).tolist():
         if float(sure[each]) < least or len(taken) == most:
             break
         same = [other for other in taken if label[other] == label[each]]
-        if not same or float(overlap(found.corners[0, [each]], found.corners[0, same]).max()) < near:
+        if not same or float(overlap(proposals.corners[0, [each]], proposals.corners[0, same]).max()) < near:
             taken.append(each)
     return taken

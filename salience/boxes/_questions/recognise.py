@@ -22,18 +22,18 @@ def expect_scores(box: Stranger, raw: Any, *, together: bool) -> None:
         raise PlacesError(box, raw, together=together)
 
 
-def make_askable(found: PlacesError, *, corners: str | None = None, least: Any = LEAST) -> AskedModel:
+def make_askable(met: PlacesError, *, corners: str | None = None, least: Any = LEAST) -> AskedModel:
     """Make the box that can be asked about places; `corners` says how rectangles are written, `least` how sure one is."""
-    model: Stranger = found.model
-    model.met, model.head, batch = True, "none", None if found.together else 1
+    model: Stranger = met.model
+    model.met, model.head, batch = True, "none", None if met.together else 1
     if corners is not None and corners not in get_args(Form):
         raise UnknownName.of("form of corners", corners, get_args(Form))
-    layout = find_layout(found.answer, model.size, corners, model.class_count)  # type: ignore[arg-type]  # looked at above
+    layout = find_layout(met.answer, model.size, corners, model.class_count)  # type: ignore[arg-type]  # looked at above
     if layout is not None:
         classes, said = _name_classes(model, layout.classes)
         findings = _write_down(model, f"detections: {layout.name}", said, None if layout.rows else 1)
         return Detector(model, layout, classes, findings, batch, _read_share(least))
-    maps = find_map_layout(found.answer, model.size)
+    maps = find_map_layout(met.answer, model.size)
     if maps is None:  # the answer was looked at before
         raise BoxError(f"expected detections or regions from {model.name}, got neither: give output= or head=")
     classes, said = _name_classes(model, maps.classes)

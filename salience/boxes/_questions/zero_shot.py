@@ -38,16 +38,16 @@ class TextScores(nn.Module):
         return self.scale * (found @ self.texts.T) + self.bias
 
 
-def take_embedding(found: Any) -> Tensor:
+def take_embedding(output: Any) -> Tensor:
     """Take the embedding (n d) of what a model returns: a tensor, or an object that holds it as pooled.
 
     >>> take_embedding(torch.zeros(2, 8)).shape
     torch.Size([2, 8])
     """
-    pooled = found if isinstance(found, Tensor) else getattr(found, "pooler_output", None)
+    pooled = output if isinstance(output, Tensor) else getattr(output, "pooler_output", None)
     if not isinstance(pooled, Tensor) or pooled.ndim != 2:
         raise BoxError(
-            f"expected embeddings (n d) from the model, got {type(found).__name__}: is it one of pictures and texts?"
+            f"expected embeddings (n d) from the model, got {type(output).__name__}: is it one of pictures and texts?"
         )
     return pooled
 

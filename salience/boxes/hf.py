@@ -35,6 +35,7 @@ def load(name: str, *, classes: Any = None, **options: Any) -> TorchBox:
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+            _expect_texts(labels, f"hf:{name}")
             net = transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
             return wrap(net, classes=classes, name=f"hf:{name}", labels=labels, tokenizer=tokenizer, **options)
         kind = getattr(transformers, _choose_kind(config.architectures or ()))
@@ -65,7 +66,7 @@ def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: A
     One of pictures and texts wants `labels`, the texts, and its `tokenizer`, unless that lies beside its weights.
     """
     labels, tokenizer = options.pop("labels", None), options.pop("tokenizer", None)
-    if hasattr(module, "get_text_features"):
+    if hasattr(module, "get_text_features") or labels is not None:
         return _match_texts(module, labels, tokenizer, name, options)
     return _wrap(
         module, str(getattr(module.config, "_name_or_path", "")), classes, name, options, suffices="size" in options
@@ -74,11 +75,10 @@ def wrap(module: nn.Module, *, classes: Any = None, name: str = "", **options: A
 
 def _match_texts(net: Any, labels: Any, tokenizer: Any, name: str, options: dict[str, Any]) -> TorchBox:
     """Make a box whose classes are texts."""
-    if labels is None:
-        raise BoxError(
-            f"expected texts for {name or type(net).__name__}, which scores pictures against texts, got none: give labels="
-            "a photo of a cat,a photo of a dog"
-        )
+    called = name or type(net).__name__
+    _expect_texts(labels, called)
+    if not hasattr(net, "get_text_features"):
+        raise BoxError(f"expected a model that matches pictures and texts for labels=, got {called}: leave them out")
     from transformers import AutoTokenizer
 
     place, texts = str(getattr(net.config, "_name_or_path", "")), read_texts(labels)
@@ -96,6 +96,14 @@ def _match_texts(net: Any, labels: Any, tokenizer: Any, name: str, options: dict
     )
     box.head = options.get("head", head)
     return box
+
+
+def _expect_texts(labels: Any, name: str) -> None:
+    if labels is None:
+        raise BoxError(
+            f"expected texts for {name}, which scores pictures against texts, got none: give labels="
+            "a photo of a cat,a photo of a dog"
+        )
 
 
 def _wrap(net: Any, place: str, classes: Any, name: str, options: dict[str, Any], *, suffices: bool) -> TorchBox:

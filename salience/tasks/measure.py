@@ -91,9 +91,8 @@ def ask_again(box: BlackBox, why: Explanation) -> BlackBox:
         return box
     image, geometry = fit_picture(box, why.picture)
     places = (why.box.get("question") or {}).get("places", {})
-    for name in (each for each in places if " at " in each):
-        box.ask(image, geometry, name)
-    return box.ask(image, geometry, why.target.name if why.target.index is not None else None)[0]
+    own = tuple(name for name in places if " at " in name)  # places that its user named
+    return box.ask(image, geometry, own if len(own) == 2 else own[0] if own else None)[0]
 
 
 def make_measures(wanted: Sequence[Any]) -> list[Measure]:

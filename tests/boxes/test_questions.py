@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,40 @@ def test_a_record_of_a_place_is_measured_as_it_was_asked(picture: Tensor, tmp_pa
         loaded = salience.Explanation.load(why.save(tmp_path / "why.salience"))
         both = [salience.measure(make_detector(), each, ["deletion"])[0].value for each in (why, loaded)]
         assert both[0] == both[1]
+
+
+def test_what_was_asked_before_changes_nothing(picture: Tensor) -> None:
+    """A place of one's own is no place of the next question, nor of a measure of the last one."""
+    box = make_detector()
+    first = salience.explain(box, picture, "occlusion", target="red 2", window=8, stride=8)
+    salience.explain(box, picture, "occlusion", target="red at 1,1,9,9", window=8, stride=8)
+    again = salience.explain(box, picture, "occlusion", target="red 2", window=8, stride=8)
+    assert first.box["fingerprint"] == again.box["fingerprint"]
+    assert salience.measure(box, first, ["deletion"]) is not None
+
+
+def test_a_place_without_a_class_is_of_what_is_most_detected_there(picture: Tensor) -> None:
+    """The red square at its own place is the red square: the same score, by IoU 1 and its own class."""
+    box = make_detector()
+    own, named = (
+        salience.explain(box, picture, "occlusion", target=target, window=8, stride=8)
+        for target in ("at 36,36,52,52", "red 2")
+    )
+    assert own.target.probability == pytest.approx(named.target.probability, abs=1e-5)
+
+
+def test_threads_that_share_a_detector_ask_about_their_own_pictures(picture: Tensor) -> None:
+    """Eight threads, two pictures: each gets the places of its own."""
+    box, other = make_detector(), picture.flip(0)  # blue for red
+    boxes = [box.ask(*fit_picture(box, read(each)), None)[0] for each in (picture, other)]  # type: ignore[attr-defined]
+    expected = [each.classes for each in boxes]
+
+    def ask(number: int) -> bool:
+        image, geometry = fit_picture(box, read((picture, other)[number % 2]))
+        return box.ask(image, geometry, None)[0].classes == expected[number % 2]  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(200)))
 
 
 def test_the_rectangle_that_is_asked_about_is_drawn(picture: Tensor) -> None:

@@ -71,25 +71,26 @@ class AskedModel(QuestionBox):
 
     def ask(self, image: Image, geometry: Geometry, wanted: Any) -> tuple[BlackBox, Target]:
         """Give the box whose classes are the places of a picture, and the one that is wanted."""
-        if self._asked is None or not torch.equal(self._asked[0], image):
-            self._asked = image.clone(), self.find_places(image)
-        places = self._asked[1]
+        places = self._find(image)
         for each in wanted if isinstance(wanted, (tuple, list)) else (wanted,):
             place = PLACE.match(each) if isinstance(each, str) else None
             if place is not None and each not in places.classes:
                 corners = to_unit(tuple(map(float, place["corners"].split(","))), geometry)  # type: ignore[arg-type]  # four of them
                 places = self.add_place(places, each, place["name"].strip(), corners)
-                self._asked = self._asked[0], places
         places.picture = hash_image(image)
         return places, targets.resolve(self._spell(wanted, places), places.order, places.classes)
 
-    def list_places(self, image: Image, geometry: Geometry) -> tuple[str, ...]:
+    def _find(self, image: Image) -> PlaceBox:
+        """Find the places of an image; those of the last one are known, and other threads may ask about others meanwhile."""
+        asked = self._asked
+        if asked is None or not torch.equal(asked[0], image):
+            asked = image.clone(), self.find_places(image)
+            self._asked = asked
+        return asked[1]
+
+    def list_places(self, image: Image, geometry: Geometry) -> tuple[str, ...]:  # noqa: ARG002  # what is found needs none
         """Name what there is to ask about, the surest first."""
-        try:
-            self.ask(image, geometry, None)
-        except TargetError:
-            return ()
-        return tuple(self._asked[1].classes) if self._asked is not None else ()
+        return tuple(self._find(image).classes)
 
     def _spell(self, wanted: Any, places: PlaceBox) -> Any:
         """Let the name of a class stand for its first place."""

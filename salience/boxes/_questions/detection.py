@@ -60,7 +60,7 @@ class Detector(AskedModel):
             label = self.classes[int(found.confidence[0, each].argmax())].split(",")[0]
             count[label] += 1
             names.append(f"{label} {count[label]}")
-        return DetectionBox(self, names, found.corners[0, chosen].clone(), found.scores[0, chosen].clone())
+        return DetectionBox(self, names, found.corners[0, chosen].clone(), found.scores[0, chosen].clone(), found)
 
     def add_place(self, places: PlaceBox, wanted: str, name: str, corners: Corners) -> DetectionBox:
         """Ask about a rectangle that its user named: of a class, or of what is most detected there."""

@@ -76,15 +76,14 @@ def make_alike(box: BlackBox, picture: Any) -> BlackBox:
     other = read(picture)
     image = (box.preparation or Preparation(box.size))(other, box.channels)[0][None].to(box.device)
     plain = box.with_logits() if isinstance(box, GreyBox) else box
-    with torch.no_grad():
-        reference = plain(image)[0]
+    reference = _embed(box, image) if type(box) is TorchBox else plain(image)[0]
     if len(reference) < 2:
         raise BoxError(f"expected an embedding of two numbers or more from {box.name}, got one: likeness needs a direction")
     name = Path(other.name).name
     sides = f"like {name}", f"unlike {name}"
     if type(box) is not TorchBox:
         return LikenessBox(plain, reference, sides)
-    alike = Likeness(box.module, _embed(box, image), box.output)
+    alike = Likeness(box.module, reference, box.output)
     made = TorchBox(alike, box.preparation, sides, head="number", name=box.name, channels=box.channels, batch=box.batch)
     made.met, made.input_type = True, box.input_type
     said = f"the cosine of two embeddings of {len(alike.reference)} numbers"

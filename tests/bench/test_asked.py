@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import salience
+from salience import specs
 from salience.bench import rows
 from salience.bench.grid import parse_grid
 from salience.bench.runner import run_grid
@@ -32,3 +34,8 @@ def test_the_places_of_pictures_are_explained_and_measured(target: str, tmp_path
     assert len(table) == 6
     assert {row["target"] for row in table} <= {"red", "green", "blue"}
     assert all(row["value"] is not None and row["failure"] is None for row in table)
+    first = next(row for row in table if row["measure"].startswith("deletion"))
+    asked = salience.load(box["spec"], size=32, classes=box["classes"])
+    sample = next(each for each in specs.open_data("shapes:plain", count=3, size=32) if each.id == first["picture"])
+    why = salience.explain(asked, sample.picture, "occlusion", target=first["target"], window=8, stride=8, batch=8)
+    assert salience.measure(asked, why, ["deletion"], batch=8)[0].value == pytest.approx(first["value"], abs=1e-5)

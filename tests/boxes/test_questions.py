@@ -131,6 +131,7 @@ def test_every_form_of_answers_is_recognised_and_gives_the_same_detections(
     assert why.target.probability == pytest.approx(2.4 * 0.9 - 1.4, abs=0.02)
     places = why.box["question"]["places"]
     assert same(torch.tensor(places["red 2"]) * SIDE, torch.tensor([36.0, 36.0, 52.0, 52.0]), 1e-3)
+    assert same(torch.tensor(places["green 1"]) * SIDE, torch.tensor([44.0, 4.0, 60.0, 20.0]), 1e-3)  # x first
 
 
 @pytest.mark.parametrize("form", [write_yolo5, write_torchvision, write_table])

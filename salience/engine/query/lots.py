@@ -21,6 +21,7 @@ from torch import nn
 
 from salience.engine.query import torch_threads
 from salience.engine.query.one_pass import help_another
+from salience.engine.query.stateless import keeps_nothing
 from salience.types import BackendBox, BlackBox
 
 LOT = 4  # images: fewer cost a sixth more; more leave cores without one
@@ -58,14 +59,14 @@ def run_lots(module: nn.Module, work: Callable[[Part], Answer], parts: Sequence[
     """Let work be done for each part, by as many threads as torch has, each of which computes alone; answers are in order.
 
     The caller has the module's turn and has changed its modes. A module that keeps something of a pass, such as a tensor
-    that a later layer reads, gets one part after the other.
+    that a later layer reads, gets one part after the other; so does one that may (see `stateless`).
 
     >>> run_lots(nn.Identity(), lambda part: 2 * part, [1, 2, 3])
     [2, 4, 6]
     """
     threads = min(torch_threads.count(), len(parts))
     with torch_threads.compute_alone():
-        if threads < 2 or is_watched() or _strikes.get(module, 0) >= STRIKES:
+        if threads < 2 or is_watched() or _strikes.get(module, 0) >= STRIKES or not keeps_nothing(module):
             return [work(part) for part in parts]
         before = _State(module)
         try:

@@ -31,10 +31,12 @@ def write_whole(path: str | Path, content: bytes | Callable[[Any], None]) -> Pat
             os.fsync(file.fileno())
         part.replace(path)
         sync_folder(path.parent)
-    except OSError as problem:
+    except BaseException as problem:  # Ctrl-C too leaves nothing behind
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+        if not isinstance(problem, OSError):
+            raise
         advice = advise(problem, "choose a folder that exists and is yours")
         raise RecordError(f"expected to write {path}, got {problem.strerror}: {advice}") from problem
     return path

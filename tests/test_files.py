@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +23,16 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_ca
     assert len(order) == 3
     assert order[0].startswith(".")
     assert order[1:] == ["replace", tmp_path.name]
+
+
+def test_a_write_that_is_stopped_leaves_no_part(tmp_path: Path) -> None:
+    """Ctrl-C in the middle, and what was there before stays."""
+    (tmp_path / "note.txt").write_bytes(b"before")
+
+    def stop(file: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write_whole(tmp_path / "note.txt", stop)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("note.txt", b"before")]
